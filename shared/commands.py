@@ -1,0 +1,93 @@
+"""The worker commands of a round, as both sides see them: names, arguments and reports.
+
+They travel inside PySyft's WorkerCommandMessage: `command_name` is the name, `kwargs` are the
+arguments below. Each side validates what the other sent; an unknown or missing field is an error.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shared.errors import NodeFailed
+
+TRAIN = "train"
+EVALUATE = "evaluate"
+CANCEL = "cancel"
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    @classmethod
+    def parse(cls, values: Any) -> Self:
+        """Raises NodeFailed that names each wrong field, never its value."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            wrong = "; ".join(
+                f"{'.'.join(map(str, item['loc'])) or 'message'}: {item['msg']}"
+                for item in error.errors()
+            )
+            raise NodeFailed(f"a malformed {cls.__name__}", wrong) from None
+
+
+class TrainCommand(_Message):
+    """Train the state that was sent before, on the owner's training rows.
+
+    state_id: id of the sent object, a float32 vector (P,).
+    result_id: id under which the trained state, float32 (P,), can be fetched once.
+    recipe: the recipe as JSON.
+    seed: of this node in this round; the same inputs and seed give the same bits.
+    round: 1-based. rounds: how many there will be.
+    """
+
+    state_id: int
+    result_id: int
+    recipe: str = Field(max_length=65_536)
+    seed: int = Field(ge=0, lt=2**63)
+    round: int = Field(ge=1)
+    rounds: int = Field(ge=1)
+
+
+class TrainReport(_Message):
+    """What a node says after training.
+
+    rows: training rows, FedAvg's weight. loss: mean training loss in the last local epoch.
+    seconds_waiting: from the command's arrival until the trainer was free.
+    """
+
+    rows: int = Field(ge=1)
+    batches: int = Field(ge=1)
+    loss: float
+    seconds_training: float = Field(ge=0)
+    seconds_waiting: float = Field(ge=0)
+
+
+class EvaluateCommand(_Message):
+    """Measure the state that was sent before on the owner's held-out rows."""
+
+    state_id: int
+    recipe: str = Field(max_length=65_536)
+
+
+class EvaluateReport(_Message):
+    """Counts of held-out rows by label and bin of their score; no label or score of a row.
+
+    ham, spam: bin number -> count, only bins that hold rows; bins as in shared/metrics.py.
+    loss_sum: sum of the rows' losses, in nats.
+    """
+
+    ham: dict[int, int]
+    spam: dict[int, int]
+    loss_sum: float
+    seconds_evaluating: float = Field(ge=0)
+
+
+class Progress(_Message):
+    """An event while a node trains: batches done, of how many, and their mean loss so far."""
+
+    done: int = Field(ge=0)
+    total: int = Field(ge=1)
+    loss: float

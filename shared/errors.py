@@ -1,0 +1,80 @@
+"""Every error that fedsms raises on purpose, and the exit code that each kind ends a command with.
+
+FedsmsError                       1   anything else
+├── UsageError                    2   a flag, a settings file or a recipe is wrong
+├── DataError                     3   an owner's file of messages is missing, malformed or unfit
+├── NodeUnreachable               4   nobody answers at the address, or the connection was lost
+├── HandshakeRefused              5   somebody answers, but it is not the peer we may work with
+├── NodeFailed                    6   the node answered that it could not do what was asked
+├── StorageError                  7   a run folder or a model file cannot be written or read
+└── Interrupted                 130   Ctrl-C; what was done is kept
+
+Exit code 0 is success. Each error says what happened, why, and what to do next; what a program
+may want to know stands in attributes, so nobody has to parse the text.
+"""
+
+from __future__ import annotations
+
+
+class FedsmsError(Exception):
+    """Base of all errors of fedsms.
+
+    Args:
+        fact: what happened, one clause, without a final full stop.
+        cause: why; "" when nothing more is known.
+        next_step: what the reader can do now; "" when there is nothing to do.
+    """
+
+    exit_code = 1
+
+    def __init__(self, fact: str, cause: str = "", next_step: str = "") -> None:
+        super().__init__(fact, cause, next_step)
+        self.fact = fact
+        self.cause = cause
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        text = f"{self.fact}: {self.cause}" if self.cause else self.fact
+        return f"{text}\n  {self.next_step}" if self.next_step else text
+
+
+class UsageError(FedsmsError):
+    """A flag, a settings file or a recipe is wrong."""
+
+    exit_code = 2
+
+
+class DataError(FedsmsError):
+    """An owner's file of messages is missing, malformed or unfit for training."""
+
+    exit_code = 3
+
+
+class NodeUnreachable(FedsmsError):
+    """Nobody answers at a node's address, or the connection to the node was lost."""
+
+    exit_code = 4
+
+
+class HandshakeRefused(FedsmsError):
+    """A peer answers, but is not one that this side may work with (version, id, tokeniser)."""
+
+    exit_code = 5
+
+
+class NodeFailed(FedsmsError):
+    """A node answered that it could not do what it was asked for."""
+
+    exit_code = 6
+
+
+class StorageError(FedsmsError):
+    """A run folder, a checkpoint or a model file cannot be written or read."""
+
+    exit_code = 7
+
+
+class Interrupted(FedsmsError):
+    """The user stopped the command; what was done until then is kept."""
+
+    exit_code = 130

@@ -1,0 +1,61 @@
+"""How both sides set up their WebSocket connections, and what they call the ways it can fail."""
+
+from __future__ import annotations
+
+import os
+from typing import TypedDict
+
+from websockets.exceptions import ConnectionClosed
+
+from shared.wire import MAX_FRAME_BYTES
+
+HEARTBEAT_SECONDS = 10.0
+"""A side that has heard nothing for this long asks whether the other is still there."""
+HEARTBEAT_PATIENCE_SECONDS = 30.0
+"""How long an answer may take; a large frame on a slow line goes before the answer."""
+CLOSE_SECONDS = 2.0
+"""How long a side that closes waits for the other's goodbye."""
+
+
+class TransportOptions(TypedDict):
+    compression: None
+    max_size: int
+    max_queue: int
+    ping_interval: float
+    ping_timeout: float
+    close_timeout: float
+
+
+def transport_options() -> TransportOptions:
+    """Keyword arguments for websockets' asyncio `connect` and `serve`.
+
+    Compression is off: weights hardly shrink, and a peer could send a small frame that inflates.
+    """
+    return TransportOptions(
+        compression=None,
+        max_size=MAX_FRAME_BYTES,
+        max_queue=16,
+        ping_interval=HEARTBEAT_SECONDS,
+        ping_timeout=HEARTBEAT_PATIENCE_SECONDS,
+        close_timeout=CLOSE_SECONDS,
+    )
+
+
+def describe_os_error(error: OSError) -> str:
+    """The system's words for an error, without Python's decoration around them."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or str(error) or type(error).__name__
+
+
+def describe_close(error: ConnectionClosed) -> str:
+    """Why a connection ended: who closed it and with which words, or that it broke."""
+    if error.rcvd is not None:
+        return f"the other side closed it ({error.rcvd.code} {error.rcvd.reason})".replace(
+            " )", ")"
+        )
+    if error.sent is not None:
+        return f"this side closed it ({error.sent.code} {error.sent.reason})".replace(" )", ")")
+    return "it broke without a goodbye"
