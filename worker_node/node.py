@@ -1,0 +1,116 @@
+"""DataOwnerNode: PySyft's WebsocketServerWorker, holding one owner's messages.
+
+It keeps PySyft's object store, message types and serialisation. What it replaces is the transport
+(worker_node/listener.py, worker_node/session.py: every connection has a session and a store of its
+own) and who may do what: only the four message types below are answered, only the commands of
+shared/commands.py are run, and the owner's rows never are objects of the store, so nothing that a
+coordinator can ask for returns them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from shared.errors import NodeFailed
+from shared.handshake import Greeting
+from shared.pysyft import (
+    ForceObjectDeleteMessage,
+    ObjectMessage,
+    ObjectRequestMessage,
+    WebsocketServerWorker,
+    WorkerCommandMessage,
+    deserialize,
+    make_hook,
+    restrict_decoder,
+    serialize,
+)
+from worker_node.dataset import Shard
+from worker_node.trainer_process import TrainerProcess
+
+ANSWERED = (ObjectMessage, ObjectRequestMessage, ForceObjectDeleteMessage, WorkerCommandMessage)
+MAX_OBJECTS = 8
+"""Objects that one session may keep on the node; a round needs two."""
+
+
+@dataclass
+class ObjectStore:
+    """What one session has sent to the node, or may fetch from it: object id -> object."""
+
+    objects: dict[Any, Any] = field(default_factory=dict)
+    tags: defaultdict[str, set[Any]] = field(default_factory=lambda: defaultdict(set))
+
+
+class DataOwnerNode(WebsocketServerWorker):
+    """One data owner's node.
+
+    Args:
+        node_id: the owner's name in the federation.
+        shard: the owner's messages.
+        trainer: the process that trains on them.
+        tell_labels: False hides how many messages are spam.
+    """
+
+    _objects: dict[Any, Any]
+    _tag_to_object_ids: defaultdict[str, set[Any]]
+
+    def __init__(
+        self, node_id: str, shard: Shard, trainer: TrainerProcess, tell_labels: bool = True
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        super().__init__(hook=make_hook(), host="", port=0, id=node_id, loop=loop)
+        restrict_decoder(self, (*ANSWERED, torch.Tensor, dict, list, set, str, tuple))
+        self.shard = shard
+        self.trainer = trainer
+        self.tell_labels = tell_labels
+        self.work: str = ""
+
+    def greeting(self) -> Greeting:
+        rows = {"train": len(self.shard.train), "held_out": len(self.shard.held_out)}
+        labels = self.shard.label_counts() if self.tell_labels else None
+        return Greeting("node", str(self.id), rows=rows, labels=labels, busy=self.work)
+
+    @contextmanager
+    def using(self, store: ObjectStore) -> Iterator[None]:
+        """PySyft's store is one per worker; for the time of one message it is the session's."""
+        before = self._objects, self._tag_to_object_ids
+        self._objects, self._tag_to_object_ids = store.objects, store.tags
+        try:
+            yield
+        finally:
+            self._objects, self._tag_to_object_ids = before
+
+    def open(self, payload: bytes) -> Any:
+        """The PySyft message in a request.
+
+        Raises:
+            NodeFailed: it is malformed, or of a type that this node does not answer.
+        """
+        try:
+            message = deserialize(payload, self)
+        except ValueError as error:
+            raise NodeFailed("a malformed PySyft message", str(error)) from None
+        if type(message) not in ANSWERED:
+            raise NodeFailed(
+                f"node {self.id} does not answer messages of type {type(message).__name__}"
+            )
+        return message
+
+    def answer(self, message: Any, store: ObjectStore) -> bytes:
+        """Handles a message about objects and gives the serialised reply.
+
+        Raises:
+            NodeFailed: the object is not there, or the store is full.
+        """
+        with self.using(store):
+            if isinstance(message, ObjectMessage) and len(store.objects) >= MAX_OBJECTS:
+                raise NodeFailed(f"a session keeps at most {MAX_OBJECTS} objects on node {self.id}")
+            if isinstance(message, ObjectRequestMessage) and message.object_id not in self._objects:
+                raise NodeFailed(f"node {self.id} has no such object to give")
+            return serialize(self._message_router[type(message)](message), self)

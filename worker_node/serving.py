@@ -1,0 +1,86 @@
+"""Serving: the node from its start to its orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+from dataclasses import dataclass
+
+import click
+
+from shared.errors import NodeFailed
+from worker_node.dataset import Shard
+from worker_node.listener import is_loopback, listening
+from worker_node.node import DataOwnerNode
+from worker_node.trainer_process import TrainerProcess
+
+log = logging.getLogger("fedsms.node")
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """How a node serves.
+
+    tell_labels: False hides how many messages are spam.
+    threads: torch threads of the training process.
+    """
+
+    node_id: str
+    host: str = "127.0.0.1"
+    port: int = 8777
+    tell_labels: bool = True
+    threads: int = 1
+    as_json: bool = False
+
+
+async def serve(settings: ServeSettings, shard: Shard) -> None:
+    """Serves until SIGINT or SIGTERM; a training that runs then is stopped.
+
+    Raises:
+        UsageError: it cannot listen there. NodeFailed: the training process does not start.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    trainer = TrainerProcess(shard, settings.threads)
+    try:
+        await _start(trainer, stop)
+        node = DataOwnerNode(settings.node_id, shard, trainer, settings.tell_labels)
+        async with listening(node, settings.host, settings.port) as url:
+            _say_ready(settings, shard, url)
+            await stop.wait()
+            log.info("node %s stops", settings.node_id)
+    finally:
+        await trainer.close()
+
+
+async def _start(trainer: TrainerProcess, stop: asyncio.Event) -> None:
+    """Starts the trainer, unless the owner stops the node first."""
+    starting = asyncio.ensure_future(trainer.start())
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not starting.done():
+        starting.cancel()
+        raise NodeFailed("stopped before the node was ready")
+    starting.result()
+
+
+def _say_ready(settings: ServeSettings, shard: Shard, url: str) -> None:
+    if not is_loopback(settings.host):
+        log.warning(
+            "what goes over %s is not encrypted, and whoever reaches the port may train here: "
+            "use it inside a network that you trust",
+            url,
+        )
+    rows = {"train": len(shard.train), "held_out": len(shard.held_out)}
+    if settings.as_json:
+        click.echo(json.dumps({"node": settings.node_id, "url": url, "rows": rows}))
+    else:
+        click.echo(
+            f"node {settings.node_id} is ready at {url}: trains on {rows['train']:,} messages, "
+            f"holds {rows['held_out']:,} out to measure with. Ctrl-C stops it."
+        )

@@ -1,0 +1,185 @@
+"""A session: one connection of one coordinator to the node, from the handshake to its end.
+
+Each session has an object store of its own; what it leaves behind goes with it, and a training
+that it asked for is stopped when it ends. Requests about objects are answered in their order;
+training and evaluating run beside them, so the session keeps answering meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+
+from shared.commands import (
+    CANCEL,
+    EVALUATE,
+    TRAIN,
+    EvaluateCommand,
+    EvaluateReport,
+    Progress,
+    TrainCommand,
+    TrainReport,
+)
+from shared.errors import FedsmsError, HandshakeRefused, NodeFailed
+from shared.handshake import check, greeting_from
+from shared.pysyft import WorkerCommandMessage, serialize
+from shared.vectors import Vector, as_tensor, as_vector
+from shared.wire import (
+    Frame,
+    Kind,
+    MalformedFrame,
+    frame,
+    pack_error,
+    pack_map,
+    parse_frame,
+    unpack_map,
+)
+from worker_node.node import DataOwnerNode, ObjectStore
+from worker_node.work import evaluate, train
+
+HANDSHAKE_SECONDS = 10.0
+"""How long a new connection may take to say who it is."""
+MAX_WORK = 4
+"""Requests to train or evaluate that one session may have open at a time."""
+
+Work = Coroutine[Any, Any, TrainReport | EvaluateReport]
+
+log = logging.getLogger("fedsms.node")
+
+
+class Session:
+    """One connection's conversation with the node."""
+
+    def __init__(self, node: DataOwnerNode, connection: ServerConnection) -> None:
+        self._node = node
+        self._connection = connection
+        self._store = ObjectStore()
+        self._work: set[asyncio.Task[None]] = set()
+        self.peer = "somebody"
+
+    async def run(self) -> None:
+        """Runs until the connection ends; never raises for what the peer does."""
+        try:
+            if await self._greet():
+                async for data in self._connection:
+                    await self._handle(parse_frame(data))
+        except MalformedFrame as error:
+            log.warning("%s sent a malformed frame, goodbye: %s", self.peer, error)
+            await self._connection.close(1002, str(error)[:100])
+        except ConnectionClosed:
+            pass
+        finally:
+            for task in self._work:
+                task.cancel()
+            await asyncio.gather(*self._work, return_exceptions=True)
+
+    async def _greet(self) -> bool:
+        """The handshake; False where the peer is refused or says nothing."""
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                first = parse_frame(await self._connection.recv())
+        except TimeoutError:
+            await self._connection.close(1008, "no handshake in time")
+            return False
+        if first.kind is not Kind.HELLO:
+            raise MalformedFrame("a connection starts with a handshake")
+        theirs, ours = greeting_from(unpack_map(first.payload)), self._node.greeting()
+        self.peer = theirs.id
+        try:
+            check(theirs, ours)
+        except HandshakeRefused as error:
+            log.warning("%s refused: %s", theirs.id, error)
+            refusal = pack_map({"error": pack_error(error), "greeting": ours.to_map()})
+            await self._send(Kind.REFUSED, first.request_id, refusal)
+            await self._connection.close(1008, "handshake refused")
+            return False
+        await self._send(Kind.HELLO, first.request_id, pack_map(ours.to_map()))
+        return True
+
+    async def _send(self, kind: Kind, request_id: bytes, payload: bytes) -> None:
+        await self._connection.send(frame(kind, request_id, payload))
+
+    async def _handle(self, request: Frame) -> None:
+        if request.kind is not Kind.REQUEST:
+            raise MalformedFrame(f"a {request.kind.name} frame from a coordinator")
+        try:
+            message = self._node.open(bytes(request.payload))
+            if isinstance(message, WorkerCommandMessage):
+                await self._command(message, request.request_id)
+            else:
+                reply = self._node.answer(message, self._store)
+                await self._send(Kind.REPLY, request.request_id, reply)
+        except FedsmsError as error:
+            await self._send(Kind.ERROR, request.request_id, pack_error(error))
+
+    async def _command(self, message: Any, request_id: bytes) -> None:
+        """Starts the work that a command asks for; its inputs are taken from the store now."""
+        _, arguments, _ = message.message
+        if message.command_name == CANCEL:
+            for task in self._work:
+                task.cancel()
+            await self._reply(request_id, None)
+            return
+        if len(self._work) >= MAX_WORK:
+            raise NodeFailed(f"a session has at most {MAX_WORK} trainings and evaluations open")
+        if message.command_name == TRAIN:
+            command = TrainCommand.parse(arguments)
+            work: Work = self._train(command, self._state(command.state_id), request_id)
+        elif message.command_name == EVALUATE:
+            wanted = EvaluateCommand.parse(arguments)
+            work = evaluate(self._node, self.peer, wanted, self._state(wanted.state_id))
+        else:
+            raise NodeFailed(f"node {self._node.id} knows no command {message.command_name!r:.80}")
+        task = asyncio.create_task(self._answer(work, request_id))
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+
+    def _state(self, object_id: int) -> Vector:
+        if object_id not in self._store.objects:
+            raise NodeFailed(f"the state was not sent to node {self._node.id} before the command")
+        return as_vector(self._store.objects[object_id])
+
+    async def _answer(self, work: Work, request_id: bytes) -> None:
+        try:
+            await self._reply(request_id, await work)
+        except FedsmsError as error:
+            log.warning("%s could not be served: %s", self.peer, error)
+            await self._send(Kind.ERROR, request_id, pack_error(error))
+        except asyncio.CancelledError:
+            log.info("%s cancelled its work, or left", self.peer)
+            raise
+        except ConnectionClosed:
+            log.info("%s left before its answer was sent", self.peer)
+
+    async def _reply(self, request_id: bytes, report: TrainReport | EvaluateReport | None) -> None:
+        values = report.model_dump() if report is not None else None
+        await self._send(Kind.REPLY, request_id, serialize(values, self._node))
+
+    async def _train(self, command: TrainCommand, state: Vector, request_id: bytes) -> TrainReport:
+        on_progress = self._progress_to(request_id)
+        report, trained = await train(self._node, self.peer, command, state, on_progress)
+        self._store.objects[command.result_id] = as_tensor(trained, command.result_id)
+        return report
+
+    def _progress_to(self, request_id: bytes) -> Callable[[Progress], None]:
+        """Passes progress on as events; one that finds the line busy is left out."""
+        sending: set[asyncio.Task[None]] = set()
+
+        def on_progress(progress: Progress) -> None:
+            if not sending:
+                task = asyncio.create_task(self._send_event(request_id, progress))
+                sending.add(task)
+                task.add_done_callback(sending.discard)
+
+        return on_progress
+
+    async def _send_event(self, request_id: bytes, progress: Progress) -> None:
+        try:
+            await self._send(Kind.EVENT, request_id, pack_map(progress.model_dump()))
+        except ConnectionClosed:
+            log.debug("a progress event had nobody to go to")
