@@ -1,0 +1,230 @@
+"""The coordinator's command line.
+
+On each data owner's machine:
+
+    python -m worker_node serve --id bob --data messages.tsv --host 0.0.0.0
+
+On the coordinator's:
+
+    python -m server status --node bob=ws://10.0.0.7:8777 --node anne=ws://10.0.0.8:8777
+    python -m server train  --node bob=ws://10.0.0.7:8777 --node anne=ws://10.0.0.8:8777
+    python -m server predict "You have won a prize, call now"
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from server.addresses import NodeAddress, check_distinct, parse_node
+from server.federation import use_federation
+from shared.cli import ExamplesFirst, run
+from shared.errors import UsageError
+from shared.version import FEDSMS
+
+TWO_NODES = "--node bob=ws://10.0.0.7:8777 --node anne=ws://10.0.0.8:8777"
+
+node_option = click.option(
+    "--node",
+    multiple=True,
+    metavar="ID=URL",
+    envvar="FEDSMS_NODES",
+    help="A node's id and address, for example bob=ws://10.0.0.7:8777; once for each node.",
+)
+federation_option = click.option(
+    "--federation",
+    type=click.Path(path_type=Path),
+    is_eager=True,
+    callback=use_federation,
+    expose_value=False,
+    envvar="FEDSMS_FEDERATION",
+    help="TOML file with nodes and settings; ./federation.toml is used when it is there.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+run_dir_option = click.option(
+    "--run-dir",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    envvar="FEDSMS_RUN_DIR",
+    help="Folder that holds the run folders.",
+)
+model_option = click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    envvar="FEDSMS_MODEL",
+    help="A run folder, or any folder with model.safetensors and config.json.  "
+    "[default: the newest in --run-dir]",
+)
+
+
+def addresses(node: tuple[str, ...]) -> list[NodeAddress]:
+    """Raises UsageError where there are none, or one is malformed or given twice."""
+    if not node:
+        raise UsageError(
+            "no node is given",
+            next_step="Name each with --node ID=URL, or list them in a federation.toml.",
+        )
+    return check_distinct(parse_node(text) for text in node)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(FEDSMS, prog_name="fedsms")
+def main() -> None:
+    """The coordinator: trains a spam classifier on SMS messages that never leave their owners."""
+
+
+def command(*examples: str) -> Callable[[Callable[..., Any]], click.Command]:
+    """A subcommand of `main` whose --help begins with these examples."""
+    return main.command(cls=ExamplesFirst, examples=examples)
+
+
+@command(
+    f"python -m server train {TWO_NODES}",
+    f"python -m server train {TWO_NODES} --recipe tutorial --seed 7",
+    "python -m server train --federation federation.toml --json",
+)
+@federation_option
+@node_option
+@click.option(
+    "--recipe",
+    default="default",
+    show_default=True,
+    metavar="tutorial|default|FILE.toml",
+    envvar="FEDSMS_RECIPE",
+    help="What is trained, and how.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    envvar="FEDSMS_ROUNDS",
+    help="Rounds to train.  [default: the recipe's]",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0, max=2**63 - 1),
+    default=1,
+    show_default=True,
+    envvar="FEDSMS_SEED",
+    help="The same seed, nodes and rows give the same weights, bit for bit.",
+)
+@run_dir_option
+@click.option("--name", help="Last part of the run folder's name.  [default: the recipe's name]")
+@click.option(
+    "--checkpoints",
+    type=click.IntRange(min=0),
+    default=3,
+    show_default=True,
+    help="How many rounds' models are kept besides the newest.",
+)
+@json_option
+def train(
+    node: tuple[str, ...],
+    recipe: str,
+    rounds: int | None,
+    seed: int,
+    run_dir: Path,
+    name: str | None,
+    checkpoints: int,
+    as_json: bool,
+) -> None:
+    """Train on all nodes at once, a round at a time, and leave a run folder."""
+    from server.display import print_table, rounds_table
+    from server.training_run import RunSettings, with_rounds
+    from server.training_run import train as run_training
+    from shared.recipe import load_recipe
+
+    settings = RunSettings(
+        nodes=tuple(addresses(node)),
+        recipe=with_rounds(load_recipe(recipe), rounds),
+        recipe_name=recipe,
+        seed=seed,
+        run_dir=run_dir,
+        name=name or Path(recipe).stem,
+        checkpoints=checkpoints,
+        as_json=as_json,
+    )
+    finished = run_training(settings)
+    if as_json:
+        click.echo(json.dumps({"run": str(finished.folder), "status": "completed"}))
+    else:
+        print_table(rounds_table(finished.rounds))
+        click.echo(f"The model and all figures are in {finished.folder}")
+
+
+@command(f"python -m server status {TWO_NODES}")
+@federation_option
+@node_option
+@json_option
+def status(node: tuple[str, ...], as_json: bool) -> int:
+    """Say which nodes answer, with which rows and versions. Exits with 4 where one does not."""
+    from server.display import print_table
+    from server.interrupts import run_until_signal
+    from server.status import ask_all, status_table
+
+    statuses = run_until_signal(ask_all(addresses(node)))
+    if as_json:
+        click.echo(json.dumps([one.as_dict() for one in statuses]))
+    else:
+        print_table(status_table(statuses))
+    failed = [one.error for one in statuses if one.error is not None]
+    for error in failed:
+        click.echo(f"error: {error}", err=True)
+    return max((error.exit_code for error in failed), default=0)
+
+
+@command(
+    f"python -m server evaluate {TWO_NODES}",
+    f"python -m server evaluate --model runs/20261122-170501-default {TWO_NODES} --json",
+)
+@federation_option
+@node_option
+@model_option
+@run_dir_option
+@json_option
+def evaluate(node: tuple[str, ...], model: Path | None, run_dir: Path, as_json: bool) -> None:
+    """Measure a saved model on the owners' held-out rows."""
+    from server.display import metrics_table, print_table
+    from server.evaluation_run import evaluate as run_evaluation
+    from server.saved_model import open_model
+
+    nodes = addresses(node)
+    folder, saved = open_model(model, run_dir)
+    overall, each = run_evaluation(nodes, saved)
+    if as_json:
+        by_node = {name: metrics.as_dict() for name, metrics in each.items()}
+        answer = {"model": str(folder), "all": overall.as_dict(), "nodes": by_node}
+        click.echo(json.dumps(answer))
+    else:
+        print_table(metrics_table(f"{folder} on held-out rows", each, overall))
+
+
+@command(
+    'python -m server predict "You have won a prize, call now"',
+    "python -m server predict --json < messages.txt",
+)
+@click.argument("message", nargs=-1)
+@model_option
+@run_dir_option
+@json_option
+def predict(message: tuple[str, ...], model: Path | None, run_dir: Path, as_json: bool) -> None:
+    """Classify a MESSAGE, or each line of standard input. Nothing leaves this machine."""
+    from server.prediction import Classifier
+    from server.saved_model import open_model
+
+    _, saved = open_model(model, run_dir)
+    lines = (line.rstrip("\r\n") for line in sys.stdin)
+    for verdict in Classifier(saved).classify(message or lines):
+        if as_json:
+            click.echo(json.dumps(verdict.as_dict(), ensure_ascii=False))
+        else:
+            click.echo(f"{verdict.label:<4}  {verdict.spam:.4f}  {verdict.text}")
+
+
+if __name__ == "__main__":
+    run(main, "python -m server")

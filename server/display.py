@@ -1,0 +1,142 @@
+"""How a run looks while it goes on: bars on a terminal, a line a round elsewhere, or JSON lines.
+
+Progress goes to standard error, results to standard output. Bars need a terminal: in a container's
+log they would be a page of control characters.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+
+from server.records import Round, megabytes, percent, round_line
+from shared.commands import Progress
+from shared.metrics import Metrics
+from shared.vectors import Vector
+
+
+class Lines:
+    """A line a round on standard error."""
+
+    def on_progress(self, number: int, node: str, stage: str, progress: Progress | None) -> None:
+        """A line a round is all that a log needs."""
+
+    def on_round(self, record: Round, state: Vector) -> None:
+        click.echo(round_line(record), err=True)
+
+    def running(self) -> AbstractContextManager[Any]:
+        return nullcontext()
+
+
+class JsonLines:
+    """Each round's rows as JSON lines on standard output."""
+
+    def on_progress(self, number: int, node: str, stage: str, progress: Progress | None) -> None:
+        """Machines read the rounds."""
+
+    def on_round(self, record: Round, state: Vector) -> None:
+        for row in record.rows():
+            click.echo(json.dumps(row))
+
+    def running(self) -> AbstractContextManager[Any]:
+        return nullcontext()
+
+
+class Bars:
+    """A bar for the rounds and one for each node, at the foot of the terminal."""
+
+    def __init__(self, rounds: int, nodes: list[str], console: Console) -> None:
+        self._bars = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.fields[what]}"),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._rounds = self._bars.add_task("rounds", total=rounds, what="")
+        self._nodes: dict[str, TaskID] = {
+            node: self._bars.add_task(node, total=1, what="") for node in nodes
+        }
+
+    def running(self) -> AbstractContextManager[Any]:
+        return self._bars
+
+    def on_progress(self, number: int, node: str, stage: str, progress: Progress | None) -> None:
+        if progress is None:
+            self._bars.update(self._nodes[node], what=stage)
+        else:
+            self._bars.update(
+                self._nodes[node],
+                total=progress.total,
+                completed=progress.done,
+                what=f"{stage}, loss {progress.loss:.4f}",
+            )
+
+    def on_round(self, record: Round, state: Vector) -> None:
+        self._bars.update(self._rounds, completed=record.number, what="")
+        self._bars.console.print(round_line(record), highlight=False)
+
+
+Display = Lines | JsonLines | Bars
+
+
+def make_display(rounds: int, nodes: list[str], as_json: bool) -> Display:
+    """The display that suits where the output goes."""
+    if as_json:
+        return JsonLines()
+    console = Console(stderr=True)
+    return Bars(rounds, nodes, console) if console.is_terminal else Lines()
+
+
+def print_table(table: Table) -> None:
+    """A table on standard output; in full width where that is no terminal."""
+    console = Console() if sys.stdout.isatty() else Console(width=200)
+    console.print(table)
+
+
+def metrics_table(title: str, each: dict[str, Metrics], overall: Metrics) -> Table:
+    """Held-out metrics, a row a node and one for all nodes."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("node")
+    for name in ("rows", "loss", "AUC %", "AP %", "precision %", "recall %", "F1 %"):
+        table.add_column(name, justify="right")
+    for name in ("TN", "FP", "FN", "TP"):
+        table.add_column(name, justify="right")
+    for node, metrics in [*each.items(), ("all", overall)]:
+        table.add_row(node, *_cells(metrics))
+    return table
+
+
+def _cells(metrics: Metrics) -> list[str]:
+    loss = "-" if metrics.loss is None else f"{metrics.loss:.4f}"
+    areas = [metrics.roc_auc, metrics.average_precision]
+    shares = [*areas, metrics.precision, metrics.recall, metrics.f1]
+    wrong = [metrics.false_positives, metrics.false_negatives]
+    confusion = [metrics.true_negatives, *wrong, metrics.true_positives]
+    return [str(metrics.rows), loss, *map(percent, shares), *map(str, confusion)]
+
+
+def rounds_table(records: list[Round]) -> Table:
+    """A row a round: losses, metrics over all owners' held-out rows, seconds and bytes."""
+    table = Table(title="Rounds (metrics on all owners' held-out rows)", title_justify="left")
+    names = ["round", "train loss", "loss", "AUC %", "AP %", "precision %", "recall %", "F1 %"]
+    for name in [*names, "seconds", "MB out", "MB in"]:
+        table.add_column(name, justify="right")
+    for record in records:
+        table.add_row(
+            str(record.number),
+            f"{record.loss:.4f}",
+            *_cells(record.metrics)[1:7],
+            f"{record.seconds:.2f}",
+            megabytes(sum(node.bytes_sent for node in record.nodes)),
+            megabytes(sum(node.bytes_received for node in record.nodes)),
+        )
+    return table

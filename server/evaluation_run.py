@@ -1,0 +1,31 @@
+"""Measuring a saved model on the nodes, without training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from server.addresses import NodeAddress
+from server.connecting import connected
+from server.interrupts import run_until_signal
+from server.saved_model import SavedModel
+from shared.metrics import Metrics
+
+
+def evaluate(nodes: Sequence[NodeAddress], saved: SavedModel) -> tuple[Metrics, dict[str, Metrics]]:
+    """Metrics on the owners' held-out rows: overall, and by node id.
+
+    Raises:
+        FedsmsError: a node is not there, or failed. Interrupted: Ctrl-C.
+    """
+    return run_until_signal(_evaluate(nodes, saved))
+
+
+async def _evaluate(
+    nodes: Sequence[NodeAddress], saved: SavedModel
+) -> tuple[Metrics, dict[str, Metrics]]:
+    async with connected(nodes) as links:
+        from server.coordinator import Coordinator
+        from server.node_client import NodeClient
+
+        clients = [NodeClient(node, link) for node, link in links.items()]
+        return await Coordinator(clients, saved.recipe, seed=0).evaluate(saved.state)

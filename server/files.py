@@ -1,0 +1,68 @@
+"""Files that are written whole or not at all, and one error for all that can go wrong with them."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from shared.errors import StorageError
+from shared.transport import describe_os_error
+
+
+def storage_error(doing: str, path: Path, error: OSError) -> StorageError:
+    """An operating system's error in a user's words."""
+    return StorageError(
+        f"cannot {doing} {path}",
+        describe_os_error(error),
+        "Check the path, its permissions and the space left, or name another folder.",
+    )
+
+
+def make_folder(path: Path) -> None:
+    """A folder with all its parents. Raises StorageError; a folder that is there is fine."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error("make the folder", path, error) from error
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replaces a file so that a reader, or a crash, sees the old content or the new one.
+
+    Raises:
+        StorageError: it cannot be written; what was there before is still there.
+    """
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise storage_error("write", path, error) from error
+
+
+def append_lines(path: Path, lines: list[str]) -> None:
+    """Appends whole lines, and waits until they are on disk. Raises StorageError."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write("".join(line + "\n" for line in lines))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise storage_error("write", path, error) from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """Raises StorageError."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise storage_error("read", path, error) from error

@@ -1,0 +1,33 @@
+"""Ctrl-C and SIGTERM end a coroutine in good order: it is cancelled, and may put things away."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from shared.errors import Interrupted
+
+Result = TypeVar("Result")
+
+
+def run_until_signal(work: Coroutine[Any, Any, Result]) -> Result:
+    """Runs a coroutine in an event loop of its own.
+
+    Raises:
+        Interrupted: SIGINT or SIGTERM came; whatever the coroutine raises instead of being
+            cancelled goes first.
+    """
+
+    async def guarded() -> Result:
+        task = asyncio.ensure_future(work)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, task.cancel)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            raise Interrupted("stopped by the user") from None
+
+    return asyncio.run(guarded())

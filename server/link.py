@@ -1,0 +1,166 @@
+"""A link: the coordinator's end of one connection to one node.
+
+It sends requests, gives each its answer by id, and counts the bytes. Any number of requests may be
+open at a time. Nothing here knows what the requests mean, or who dialled whom: a Link is made of
+a connection that stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from websockets.asyncio.connection import Connection
+from websockets.exceptions import ConnectionClosed
+
+from shared.errors import FedsmsError, HandshakeRefused, NodeUnreachable
+from shared.handshake import Greeting, check, greeting_from
+from shared.transport import describe_close
+from shared.wire import (
+    Frame,
+    Kind,
+    MalformedFrame,
+    frame,
+    new_request_id,
+    pack_map,
+    parse_frame,
+    unpack_error,
+    unpack_map,
+)
+
+OnEvent = Callable[[dict[str, Any]], None]
+
+
+@dataclass
+class _Open:
+    """A request that has no answer yet."""
+
+    answer: asyncio.Future[memoryview]
+    on_event: OnEvent | None
+
+
+class Link:
+    """One standing connection to a node, after its handshake.
+
+    Attributes:
+        greeting: what the node said of itself.
+        bytes_sent, bytes_received: payload and header bytes of all frames since the handshake.
+    """
+
+    def __init__(self, connection: Connection, name: str, greeting: Greeting) -> None:
+        self.name = name
+        self.greeting = greeting
+        self.bytes_sent = 0
+        self.bytes_received = 0
+        self._connection = connection
+        self._open: dict[bytes, _Open] = {}
+        self._lost: FedsmsError | None = None
+        self._reader = asyncio.create_task(self._read())
+
+    async def request(
+        self, payload: bytes, on_event: OnEvent | None = None, seconds: float | None = None
+    ) -> memoryview:
+        """Sends a request and waits for its answer. Safe to cancel; the node is not told.
+
+        Args:
+            payload: a serialised PySyft message.
+            on_event: called with each event that the node sends before the answer.
+            seconds: how long to wait; None waits as long as the connection stands.
+
+        Returns:
+            The payload of the node's reply.
+
+        Raises:
+            NodeUnreachable: the connection is lost, or no answer came in time.
+            FedsmsError: the error that the node answered.
+        """
+        if self._lost is not None:
+            raise self._lost
+        request_id = new_request_id()
+        waiting = _Open(asyncio.get_running_loop().create_future(), on_event)
+        self._open[request_id] = waiting
+        data = frame(Kind.REQUEST, request_id, payload)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._connection.send(data)
+                self.bytes_sent += len(data)
+                return await waiting.answer
+        except TimeoutError:
+            raise NodeUnreachable(f"{self.name} gave no answer within {seconds:g} s") from None
+        except ConnectionClosed as error:
+            raise self._loss(error) from error
+        finally:
+            del self._open[request_id]
+
+    async def round_trip(self) -> float:
+        """Seconds that a ping takes there and back; the node answers even while it trains."""
+        started = time.perf_counter()
+        await (await self._connection.ping())
+        return time.perf_counter() - started
+
+    async def close(self) -> None:
+        """Says goodbye. Idempotent."""
+        await self._connection.close()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._reader
+
+    def _loss(self, error: ConnectionClosed) -> FedsmsError:
+        return NodeUnreachable(
+            f"lost the connection to {self.name}",
+            describe_close(error),
+            "Look at the node's own log, and at the network between the two machines.",
+        )
+
+    async def _read(self) -> None:
+        lost: FedsmsError
+        try:
+            while True:
+                data = await self._connection.recv()
+                self.bytes_received += len(data)
+                self._take(parse_frame(data))
+        except ConnectionClosed as error:
+            lost = self._loss(error)
+        except MalformedFrame as error:
+            lost = HandshakeRefused(f"{self.name} does not keep to the protocol", str(error))
+            await self._connection.close(1002)
+        self._lost = lost
+        for waiting in self._open.values():
+            if not waiting.answer.done():
+                waiting.answer.set_exception(lost)
+
+    def _take(self, received: Frame) -> None:
+        waiting = self._open.get(received.request_id)
+        if waiting is None or waiting.answer.done():
+            return  # the answer to a request that was given up
+        if received.kind is Kind.EVENT:
+            if waiting.on_event is not None:
+                waiting.on_event(unpack_map(received.payload))
+        elif received.kind is Kind.REPLY:
+            waiting.answer.set_result(received.payload)
+        elif received.kind is Kind.ERROR:
+            waiting.answer.set_exception(unpack_error(received.payload))
+        else:
+            raise MalformedFrame(f"a {received.kind.name} frame from a node")
+
+
+async def greet(connection: Connection, ours: Greeting) -> Greeting:
+    """The coordinator's half of the handshake, over a connection that was just opened.
+
+    Raises:
+        HandshakeRefused: the two sides do not fit together, by either's judgement.
+        MalformedFrame, ConnectionClosed: the other side is no node of fedsms.
+    """
+    request_id = new_request_id()
+    await connection.send(frame(Kind.HELLO, request_id, pack_map(ours.to_map())))
+    answer = parse_frame(await connection.recv())
+    if answer.kind is Kind.REFUSED:
+        raise unpack_error(unpack_map(answer.payload).get("error", b""))
+    if answer.kind is not Kind.HELLO or answer.request_id != request_id:
+        raise MalformedFrame("no answer to the handshake")
+    theirs = greeting_from(unpack_map(answer.payload))
+    check(ours, theirs)
+    return theirs

@@ -1,0 +1,141 @@
+"""NodeClient: PySyft's WebsocketClientWorker, as the coordinator's side of one node.
+
+It keeps PySyft's messages and serialisation and replaces the transport by a Link. The coroutines
+below are what a round needs. PySyft's own blocking calls (`tensor.send(client)`, `.get()`) work as
+well, from any thread but the one that runs the link's event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from server.link import Link
+from shared.commands import (
+    CANCEL,
+    EVALUATE,
+    TRAIN,
+    EvaluateCommand,
+    EvaluateReport,
+    Progress,
+    TrainCommand,
+    TrainReport,
+)
+from shared.errors import FedsmsError, NodeFailed, NodeUnreachable
+from shared.pysyft import (
+    ForceObjectDeleteMessage,
+    ObjectMessage,
+    ObjectRequestMessage,
+    WebsocketClientWorker,
+    WorkerCommandMessage,
+    deserialize,
+    make_hook,
+    restrict_decoder,
+    serialize,
+)
+from shared.vectors import Vector, as_tensor, as_vector
+
+OnProgress = Callable[[Progress], None]
+
+TRANSFER_SECONDS = 120.0
+"""How long a state may take one way before the node counts as lost."""
+EVALUATE_SECONDS = 600.0
+"""How long a node may evaluate. Training has no limit: a lost node is noticed by its heartbeat."""
+
+
+def pack_state(state: Vector, object_id: int) -> bytes:
+    """The message that sends a state (P,); the same bytes serve every node."""
+    hook = make_hook()
+    return serialize(ObjectMessage(as_tensor(state, object_id)), hook.local_worker)
+
+
+class NodeClient(WebsocketClientWorker):
+    """One node, seen from the coordinator.
+
+    Args:
+        node_id: the node's id, the same as in its greeting.
+        link: the standing connection; the client closes it.
+    """
+
+    def __init__(self, node_id: str, link: Link) -> None:
+        self.link = link
+        self._loop = asyncio.get_running_loop()
+        super().__init__(hook=make_hook(), host="", port=0, id=node_id, is_client_worker=True)
+        # A malicious node could harm the coordinator as a coordinator could harm a node.
+        restrict_decoder(self, (torch.Tensor, dict, list, set, str, tuple))
+
+    def connect(self) -> None:
+        """Called by PySyft's constructor; the link stands already."""
+
+    async def close_link(self) -> None:
+        """Closes the connection and takes the client out of PySyft's registry. Idempotent."""
+        self.hook.local_worker._known_workers.pop(self.id, None)
+        await self.link.close()
+
+    async def send_state(self, packed: bytes) -> None:
+        """Sends what `pack_state` packed. Raises as Link.request does."""
+        await self.link.request(packed, seconds=TRANSFER_SECONDS)
+
+    async def fetch_state(self, object_id: int, parameters: int) -> Vector:
+        """Fetches a trained state (P,) and removes it from the node.
+
+        Raises:
+            NodeFailed: the node has no such object, or it is not `parameters` finite numbers.
+        """
+        request = serialize(ObjectRequestMessage(object_id, None, ""), self)
+        state = as_vector(self._open(await self.link.request(request, seconds=TRANSFER_SECONDS)))
+        if state.shape != (parameters,):
+            cause = f"{state.size} numbers; the model has {parameters}"
+            raise NodeFailed(f"node {self.id} gave back a state of another size", cause)
+        if not np.isfinite(state).all():
+            raise NodeFailed(f"node {self.id} gave back a state with numbers that are not finite")
+        return state
+
+    async def train(self, command: TrainCommand, on_progress: OnProgress) -> TrainReport:
+        """Has the node train on its rows; raises NodeFailed with the node's own cause."""
+        answer = await self.link.request(
+            self._pack_command(TRAIN, command.model_dump()),
+            on_event=lambda event: on_progress(Progress.parse(event)),
+        )
+        return TrainReport.parse(self._open(answer))
+
+    async def evaluate(self, command: EvaluateCommand) -> EvaluateReport:
+        """Has the node evaluate on its held-out rows; raises NodeFailed with its own cause."""
+        request = self._pack_command(EVALUATE, command.model_dump())
+        answer = await self.link.request(request, seconds=EVALUATE_SECONDS)
+        return EvaluateReport.parse(self._open(answer))
+
+    async def cancel(self) -> None:
+        """Has the node stop what it does for this coordinator."""
+        await self.link.request(self._pack_command(CANCEL, {}), seconds=TRANSFER_SECONDS)
+
+    async def forget(self, object_id: int) -> None:
+        """Removes an object of this session from the node."""
+        request = serialize(ForceObjectDeleteMessage(object_id), self)
+        await self.link.request(request, seconds=TRANSFER_SECONDS)
+
+    def _pack_command(self, name: str, arguments: dict[str, Any]) -> bytes:
+        return serialize(WorkerCommandMessage(name, ((), arguments, [])), self)
+
+    def _open(self, payload: memoryview) -> Any:
+        try:
+            return deserialize(bytes(payload), self)
+        except ValueError as error:
+            raise NodeFailed(f"node {self.id} sent a malformed message", str(error)) from None
+
+    def _send_msg(self, message: bytes, location: object = None) -> bytes:
+        """PySyft's own way to ask, and to wait for the answer."""
+        if asyncio._get_running_loop() is self._loop:
+            raise FedsmsError(
+                "a blocking PySyft call inside the event loop would wait for itself",
+                next_step="Call it from another thread, or use the coroutines of NodeClient.",
+            )
+        asked = asyncio.run_coroutine_threadsafe(self.link.request(message), self._loop)
+        try:
+            return bytes(asked.result(TRANSFER_SECONDS))
+        except TimeoutError as error:
+            raise NodeUnreachable(f"node {self.id} gave no answer") from error

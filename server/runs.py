@@ -1,0 +1,192 @@
+"""The run folder: everything a run did, readable without fedsms.
+
+runs/20261122-170501-default/
+    settings.json       resolved settings: recipe, nodes, seed; versions on every side
+    metrics.jsonl       a line a round and node, and one a round for all nodes (node "*")
+    summary.json        how the run ended, its last metrics, its totals
+    model.safetensors   the newest aggregated model, by the names of its state_dict
+    config.json         its recipe, for `predict` and `evaluate`
+    checkpoints/        the models of the last rounds
+    log.txt             what happened, with times
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from server.files import append_lines, make_folder, storage_error, write_whole
+from server.records import Round, round_line
+from server.saved_model import SavedModel, save
+from shared.commands import Progress
+from shared.errors import StorageError
+from shared.metrics import Metrics
+from shared.recipe import Recipe
+from shared.vectors import Vector
+
+log = logging.getLogger("fedsms.coordinator")
+
+
+class RunFolder:
+    """Writes a run as it goes; an Observer of the coordinator.
+
+    Args:
+        parent: where run folders live, for instance `runs`.
+        name: last part of the folder's name.
+        recipe: what the run trains.
+        settings: what else belongs into settings.json.
+        checkpoints: how many rounds' models are kept; 0 keeps none but the newest model.
+
+    Raises:
+        StorageError: the folder cannot be made or written to.
+    """
+
+    def __init__(
+        self, parent: Path, name: str, recipe: Recipe, settings: dict[str, Any], checkpoints: int
+    ) -> None:
+        self._recipe = recipe
+        self._kept = checkpoints
+        self._started = time.time()
+        self._totals = _Totals()
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="run-folder")
+        self._writing: Future[None] | None = None
+        self.path = _make(parent, name)
+        self._handler = self._open_log()
+        write_whole(self.path / "settings.json", _json({"recipe": recipe.model_dump(), **settings}))
+
+    def on_progress(self, number: int, node: str, stage: str, progress: Progress | None) -> None:
+        if progress is None:
+            log.debug("round %d, %s: %s", number, node, stage)
+
+    def on_round(self, record: Round, state: Vector) -> None:
+        """Writes the round's metrics and model, beside the next round's work.
+
+        Raises:
+            StorageError: a file of this round, or of the one before, cannot be written.
+        """
+        self._wait_for_disk()
+        self._totals.add(record)
+        self._writing = self._disk.submit(self._write, record, state)
+        log.info("%s", round_line(record))
+
+    def _write(self, record: Round, state: Vector) -> None:
+        # Metrics first: a model in the folder is always a measured one.
+        append_lines(self.path / "metrics.jsonl", [json.dumps(row) for row in record.rows()])
+        model = SavedModel(self._recipe, state)
+        facts = {"round": record.number, "metrics": record.metrics.as_dict()}
+        if self._kept:
+            folder = self.path / "checkpoints" / f"round-{record.number:05d}"
+            make_folder(folder)
+            save(folder, model, facts)
+            self._drop_old_checkpoints()
+        save(self.path, model, facts)
+
+    def _wait_for_disk(self) -> None:
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            writing.result()
+
+    def finish(self, status: str, error: str = "") -> None:
+        """Waits for the disk, writes summary.json and closes the log.
+
+        Args:
+            status: "completed", "interrupted" or "failed".
+            error: what it failed with, "" when it did not.
+
+        Raises:
+            StorageError: the last round, or the summary, cannot be written.
+        """
+        try:
+            self._wait_for_disk()
+        except StorageError as failure:
+            self._close("failed", str(failure))
+            raise
+        self._close(status, error)
+
+    def _close(self, status: str, error: str) -> None:
+        self._disk.shutdown()
+        log.info("the run is %s %s", status, error)
+        logging.getLogger("fedsms").removeHandler(self._handler)
+        self._handler.close()
+        summary = {
+            "status": status,
+            "error": error,
+            "rounds": self._recipe.federation.rounds,
+            **self._totals.as_dict(),
+            "model_bytes": 4 * self._recipe.parameters,
+            "seconds": time.time() - self._started,
+        }
+        write_whole(self.path / "summary.json", _json(summary))
+
+    def _open_log(self) -> logging.Handler:
+        try:
+            handler = logging.FileHandler(self.path / "log.txt", encoding="utf-8")
+        except OSError as error:
+            raise storage_error("write", self.path / "log.txt", error) from error
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        handler.setLevel(logging.DEBUG)
+        logging.getLogger("fedsms").addHandler(handler)
+        return handler
+
+    def _drop_old_checkpoints(self) -> None:
+        for folder in sorted((self.path / "checkpoints").iterdir())[: -self._kept]:
+            for file in folder.iterdir():
+                file.unlink()
+            folder.rmdir()
+
+
+@dataclass
+class _Totals:
+    """What summary.json says of all rounds together."""
+
+    rounds: int = 0
+    seconds: float = 0.0
+    sent: int = 0
+    received: int = 0
+    metrics: Metrics | None = None
+
+    def add(self, record: Round) -> None:
+        self.rounds = record.number
+        self.seconds += record.seconds
+        self.sent += sum(node.bytes_sent for node in record.nodes)
+        self.received += sum(node.bytes_received for node in record.nodes)
+        self.metrics = record.metrics
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "rounds_completed": self.rounds,
+            "metrics": self.metrics.as_dict() if self.metrics else None,
+            "seconds_in_rounds": self.seconds,
+            "bytes_sent": self.sent,
+            "bytes_received": self.received,
+        }
+
+
+def _make(parent: Path, name: str) -> Path:
+    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "run"
+    for number in range(1, 1000):
+        path = parent / (f"{stamp}-{safe}" if number == 1 else f"{stamp}-{safe}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            if parent.is_dir():
+                continue
+            raise storage_error(
+                "make a run folder in", parent, NotADirectoryError(20, "")
+            ) from None
+        except OSError as error:
+            raise storage_error("make the run folder", path, error) from error
+        return path
+    raise storage_error("make a run folder in", parent, FileExistsError(17, ""))
+
+
+def _json(values: dict[str, Any]) -> bytes:
+    return (json.dumps(values, indent=2) + "\n").encode()
