@@ -79,7 +79,7 @@ class Coordinator:
             FedsmsError: a node is lost, or failed; the error names it.
         """
         turns = [_Turn(client) for client in self._clients]
-        packed = self._pack(state)
+        packed = self._pack(state, None)
         await _together(self._send(turn, packed) for turn in turns)
         for number in range(1, self._recipe.federation.rounds + 1):
             state = await self._round(number, state, turns)
@@ -89,37 +89,37 @@ class Coordinator:
     async def evaluate(self, state: Vector) -> tuple[Metrics, dict[str, Metrics]]:
         """Metrics of a state (P,) on the owners' held-out rows: overall, and by node id."""
         turns = [_Turn(client) for client in self._clients]
-        packed = self._pack(state)
+        packed = self._pack(state, None)
         await _together(self._evaluate(0, turn, packed) for turn in turns)
         return merged_metrics(_evaluations(turns))
 
     async def _round(self, number: int, state: Vector, turns: list[_Turn]) -> Vector:
         started = time.perf_counter()
-        sent_before = self._state_id
-        await _together(self._train(number, turn) for turn in turns)
+        base, base_id = state, self._state_id
+        await _together(self._train(number, turn, base) for turn in turns)
         results = [(turn.trained, turn.report.rows) for turn in turns if turn.report is not None]
         known = [(vector, rows) for vector, rows in results if vector is not None]
         state = aggregate(state, known, self._recipe.federation, self._server_state)
         for turn in turns:
             turn.trained = None
-        packed = self._pack(state)
-        await _together(self._evaluate(number, turn, packed, sent_before) for turn in turns)
+        packed = self._pack(state, base)
+        await _together(self._evaluate(number, turn, packed, base_id) for turn in turns)
         record = self._record(number, turns, time.perf_counter() - started)
         for observer in self._observers:
             observer.on_round(record, state)
         return state
 
-    def _pack(self, state: Vector) -> bytes:
+    def _pack(self, state: Vector, base: Vector | None) -> bytes:
         self._state_id = new_object_id()
-        return pack_state(state, self._state_id)
+        return pack_state(state, base, self._state_id)
 
     async def _send(self, turn: _Turn, packed: bytes) -> None:
         self._tell(1, turn, "sending")
         with _Measured(turn):
             await turn.client.send_state(packed)
 
-    async def _train(self, number: int, turn: _Turn) -> None:
-        """Trains on one node, and fetches the result."""
+    async def _train(self, number: int, turn: _Turn, base: Vector) -> None:
+        """Trains on one node, from the state `base` that it has, and fetches the result."""
         client, result_id = turn.client, new_object_id()
         command = TrainCommand(
             state_id=self._state_id,
@@ -135,23 +135,26 @@ class Coordinator:
                 command, lambda progress: self._tell(number, turn, "training", progress)
             )
             self._tell(number, turn, "fetching")
-            turn.trained = await client.fetch_state(result_id, self._recipe.parameters)
+            turn.trained = await client.fetch_state(result_id, base)
         turn.transfer -= report.seconds_training + report.seconds_waiting
         turn.report = report
         self._tell(number, turn, "waiting")
 
     async def _evaluate(
-        self, number: int, turn: _Turn, packed: bytes, forget: int | None = None
+        self, number: int, turn: _Turn, packed: bytes, base_id: int | None = None
     ) -> None:
-        """Sends a state to one node and has it evaluated; `forget` is the state it replaces."""
+        """Sends a state to one node and has it evaluated; it replaces the one called `base_id`."""
         client = turn.client
         self._tell(number, turn, "evaluating")
-        command = EvaluateCommand(state_id=self._state_id, recipe=self._recipe_json)
+        command = EvaluateCommand(
+            state_id=self._state_id, base_id=base_id, recipe=self._recipe_json
+        )
         with _Measured(turn):
             # One after the other on the wire, without waiting for an answer in between.
             steps: list[Coroutine[Any, Any, Any]] = [client.send_state(packed)]
-            steps += [client.forget(forget)] if forget is not None else []
-            *_, turn.evaluation = await _together([*steps, client.evaluate(command)])
+            steps.append(client.evaluate(command))
+            steps += [client.forget(base_id)] if base_id is not None else []
+            turn.evaluation = (await _together(steps))[1]
         turn.transfer -= turn.evaluation.seconds_evaluating
         self._tell(number, turn, "waiting")
 

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import click
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
@@ -104,7 +105,7 @@ def print_table(table: Table) -> None:
 
 def metrics_table(title: str, each: dict[str, Metrics], overall: Metrics) -> Table:
     """Held-out metrics, a row a node and one for all nodes."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE)
     table.add_column("node")
     for name in ("rows", "loss", "AUC %", "AP %", "precision %", "recall %", "F1 %"):
         table.add_column(name, justify="right")
@@ -126,7 +127,8 @@ def _cells(metrics: Metrics) -> list[str]:
 
 def rounds_table(records: list[Round]) -> Table:
     """A row a round: losses, metrics over all owners' held-out rows, seconds and bytes."""
-    table = Table(title="Rounds (metrics on all owners' held-out rows)", title_justify="left")
+    title = "Rounds (metrics on all owners' held-out rows)"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE)
     names = ["round", "train loss", "loss", "AUC %", "AP %", "precision %", "recall %", "F1 %"]
     for name in [*names, "seconds", "MB out", "MB in"]:
         table.add_column(name, justify="right")

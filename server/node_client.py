@@ -26,6 +26,7 @@ from shared.commands import (
     TrainReport,
 )
 from shared.errors import FedsmsError, NodeFailed, NodeUnreachable
+from shared.patches import state_from, state_object
 from shared.pysyft import (
     ForceObjectDeleteMessage,
     ObjectMessage,
@@ -37,7 +38,7 @@ from shared.pysyft import (
     restrict_decoder,
     serialize,
 )
-from shared.vectors import Vector, as_tensor, as_vector
+from shared.vectors import Vector
 
 OnProgress = Callable[[Progress], None]
 
@@ -47,10 +48,14 @@ EVALUATE_SECONDS = 600.0
 """How long a node may evaluate. Training has no limit: a lost node is noticed by its heartbeat."""
 
 
-def pack_state(state: Vector, object_id: int) -> bytes:
-    """The message that sends a state (P,); the same bytes serve every node."""
+def pack_state(state: Vector, base: Vector | None, object_id: int) -> bytes:
+    """The message that sends a state (P,); the same bytes serve every node.
+
+    Args:
+        base: the state that all nodes have; None sends the whole one.
+    """
     hook = make_hook()
-    return serialize(ObjectMessage(as_tensor(state, object_id)), hook.local_worker)
+    return serialize(ObjectMessage(state_object(state, base, object_id)), hook.local_worker)
 
 
 class NodeClient(WebsocketClientWorker):
@@ -80,16 +85,20 @@ class NodeClient(WebsocketClientWorker):
         """Sends what `pack_state` packed. Raises as Link.request does."""
         await self.link.request(packed, seconds=TRANSFER_SECONDS)
 
-    async def fetch_state(self, object_id: int, parameters: int) -> Vector:
+    async def fetch_state(self, object_id: int, base: Vector) -> Vector:
         """Fetches a trained state (P,) and removes it from the node.
 
+        Args:
+            base: the state (P,) that it was trained from.
+
         Raises:
-            NodeFailed: the node has no such object, or it is not `parameters` finite numbers.
+            NodeFailed: the node has no such object, or it is not P finite numbers.
         """
         request = serialize(ObjectRequestMessage(object_id, None, ""), self)
-        state = as_vector(self._open(await self.link.request(request, seconds=TRANSFER_SECONDS)))
-        if state.shape != (parameters,):
-            cause = f"{state.size} numbers; the model has {parameters}"
+        answer = await self.link.request(request, seconds=TRANSFER_SECONDS)
+        state = state_from(self._open(answer), base)
+        if state.shape != base.shape:
+            cause = f"{state.size} numbers; the model has {base.size}"
             raise NodeFailed(f"node {self.id} gave back a state of another size", cause)
         if not np.isfinite(state).all():
             raise NodeFailed(f"node {self.id} gave back a state with numbers that are not finite")

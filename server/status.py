@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from server.addresses import NodeAddress
@@ -59,7 +60,7 @@ async def _ask(address: NodeAddress) -> NodeStatus:
 
 
 def status_table(statuses: Sequence[NodeStatus]) -> Table:
-    table = Table(title="Nodes", title_justify="left")
+    table = Table(title="Nodes", title_justify="left", box=box.SIMPLE)
     for name in ("node", "address", "answers"):
         table.add_column(name)
     for name in ("train rows", "held-out rows", "spam"):

@@ -36,8 +36,9 @@ class _Message(BaseModel):
 class TrainCommand(_Message):
     """Train the state that was sent before, on the owner's training rows.
 
-    state_id: id of the sent object, a float32 vector (P,).
-    result_id: id under which the trained state, float32 (P,), can be fetched once.
+    state_id: id of the state (P,) that was sent before and evaluated or trained from.
+    result_id: id under which the trained state can be fetched once; a patch of the state that it
+        was trained from where that is smaller (shared/patches.py).
     recipe: the recipe as JSON.
     seed: of this node in this round; the same inputs and seed give the same bits.
     round: 1-based. rounds: how many there will be.
@@ -66,9 +67,13 @@ class TrainReport(_Message):
 
 
 class EvaluateCommand(_Message):
-    """Measure the state that was sent before on the owner's held-out rows."""
+    """Measure the state that was sent before on the owner's held-out rows.
+
+    base_id: id of the state that a patch was made from; None where the whole state was sent.
+    """
 
     state_id: int
+    base_id: int | None
     recipe: str = Field(max_length=65_536)
 
 

@@ -23,11 +23,13 @@ def new_object_id() -> int:
     return secrets.randbelow(10**11)
 
 
-def as_tensor(vector: Vector, object_id: int) -> torch.Tensor:
-    """A tensor (P,) over the vector's memory; needs a hooked torch, which gives tensors ids."""
-    tensor: Any = torch.from_numpy(np.ascontiguousarray(vector, dtype=np.float32))
-    tensor.id = object_id
-    return tensor  # type: ignore[no-any-return]
+def plain_array(received: object) -> npt.NDArray[Any] | None:
+    """The array in a received tensor, sharing its memory; None where it is no plain tensor."""
+    if not isinstance(received, torch.Tensor) or hasattr(received, "child"):
+        return None
+    base: Any = torch._C.TensorBase
+    array: npt.NDArray[Any] = base.numpy(base.detach(received))
+    return array
 
 
 def as_vector(received: object) -> Vector:
@@ -36,8 +38,8 @@ def as_vector(received: object) -> Vector:
     Raises:
         NodeFailed: the object is no plain, flat float32 tensor.
     """
-    plain = isinstance(received, torch.Tensor) and not hasattr(received, "child")
-    if not plain or received.dtype != torch.float32 or received.dim() != 1:  # type: ignore[attr-defined]
+    array = plain_array(received)
+    if array is None or array.dtype != np.float32 or array.ndim != 1:
         found = type(received).__name__
-        raise NodeFailed("an object that is no model state", f"a flat float32 tensor, not {found}")
-    return torch._C.TensorBase.numpy(torch._C.TensorBase.detach(received))  # type: ignore[arg-type]
+        raise NodeFailed("an object that is no model state", f"a {found}, not a flat float32 one")
+    return array

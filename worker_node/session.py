@@ -27,8 +27,9 @@ from shared.commands import (
 )
 from shared.errors import FedsmsError, HandshakeRefused, NodeFailed
 from shared.handshake import check, greeting_from
+from shared.patches import state_from, state_object
 from shared.pysyft import WorkerCommandMessage, serialize
-from shared.vectors import Vector, as_tensor, as_vector
+from shared.vectors import Vector, as_vector
 from shared.wire import (
     Frame,
     Kind,
@@ -129,20 +130,26 @@ class Session:
             raise NodeFailed(f"a session has at most {MAX_WORK} trainings and evaluations open")
         if message.command_name == TRAIN:
             command = TrainCommand.parse(arguments)
-            work: Work = self._train(command, self._state(command.state_id), request_id)
+            work: Work = self._train(command, self._state(command.state_id, None), request_id)
         elif message.command_name == EVALUATE:
             wanted = EvaluateCommand.parse(arguments)
-            work = evaluate(self._node, self.peer, wanted, self._state(wanted.state_id))
+            state = self._state(wanted.state_id, wanted.base_id)
+            work = evaluate(self._node, self.peer, wanted, state)
         else:
             raise NodeFailed(f"node {self._node.id} knows no command {message.command_name!r:.80}")
         task = asyncio.create_task(self._answer(work, request_id))
         self._work.add(task)
         task.add_done_callback(self._work.discard)
 
-    def _state(self, object_id: int) -> Vector:
-        if object_id not in self._store.objects:
+    def _state(self, object_id: int, base_id: int | None) -> Vector:
+        """A state that was sent; one that came as a patch is kept whole from now on."""
+        objects = self._store.objects
+        if object_id not in objects or (base_id is not None and base_id not in objects):
             raise NodeFailed(f"the state was not sent to node {self._node.id} before the command")
-        return as_vector(self._store.objects[object_id])
+        base = as_vector(objects[base_id]) if base_id is not None else None
+        state = state_from(objects[object_id], base)
+        objects[object_id] = state_object(state, None, object_id)
+        return state
 
     async def _answer(self, work: Work, request_id: bytes) -> None:
         try:
@@ -163,7 +170,8 @@ class Session:
     async def _train(self, command: TrainCommand, state: Vector, request_id: bytes) -> TrainReport:
         on_progress = self._progress_to(request_id)
         report, trained = await train(self._node, self.peer, command, state, on_progress)
-        self._store.objects[command.result_id] = as_tensor(trained, command.result_id)
+        result = state_object(trained, state, command.result_id)
+        self._store.objects[command.result_id] = result
         return report
 
     def _progress_to(self, request_id: bytes) -> Callable[[Progress], None]:
