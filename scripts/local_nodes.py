@@ -13,7 +13,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,7 +52,7 @@ class LocalNode:
 
 
 @contextlib.contextmanager
-def local_nodes(commands: dict[str, Sequence[str]]) -> Iterator[list[LocalNode]]:
+def local_nodes(commands: Mapping[str, Sequence[str]]) -> Iterator[list[LocalNode]]:
     """Starts a node for each owner, all at once, and waits until all are ready.
 
     Args:
@@ -78,9 +78,9 @@ def local_nodes(commands: dict[str, Sequence[str]]) -> Iterator[list[LocalNode]]
 
 def start_node(node_id: str, flags: Sequence[str], port: int = 0) -> LocalNode:
     """Starts a node's process; `wait_until_ready` then fills in its address."""
+    listen = ("--port", str(port), "--json")
     process = subprocess.Popen(
-        [sys.executable, "-m", "worker_node", "serve", "--id", node_id]
-        + ["--port", str(port), "--json", *flags],
+        [sys.executable, "-m", "worker_node", "serve", "--id", node_id, *listen, *flags],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

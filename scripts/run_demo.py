@@ -45,7 +45,9 @@ EXAMPLES = (
 @click.option(
     "--recipe", default="default", show_default=True, help="tutorial, default or a .toml file."
 )
-@click.option("--partition", type=click.Choice(get_args(Partition)), default="iid", show_default=True)
+@click.option(
+    "--partition", type=click.Choice(get_args(Partition)), default="iid", show_default=True
+)
 @click.option("--seed", type=click.IntRange(0, 2**31), default=1, show_default=True)
 @click.option(
     "--data",
@@ -53,9 +55,7 @@ EXAMPLES = (
     envvar="SMS_DATA",
     help="Your own file of messages, instead of the SMS Spam Collection.",
 )
-@click.option(
-    "--run-dir", type=click.Path(path_type=Path), default=Path("runs"), show_default=True
-)
+@click.option("--run-dir", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
 def demo(
     owners: int,
     rounds: int | None,

@@ -68,6 +68,7 @@ class Coordinator:
         self._observers = observers
         self._server_state: ServerState = {}
         self._state_id = 0
+        self._mark = 0.0  # when the last round's record was made: no time falls between rounds
 
     async def run(self, state: Vector) -> Vector:
         """All rounds, from a start state (P,); gives the final one.
@@ -78,6 +79,7 @@ class Coordinator:
         Raises:
             FedsmsError: a node is lost, or failed; the error names it.
         """
+        self._mark = time.perf_counter()
         turns = [_Turn(client) for client in self._clients]
         packed = self._pack(state, None)
         await _together(self._send(turn, packed) for turn in turns)
@@ -94,7 +96,6 @@ class Coordinator:
         return merged_metrics(_evaluations(turns))
 
     async def _round(self, number: int, state: Vector, turns: list[_Turn]) -> Vector:
-        started = time.perf_counter()
         base, base_id = state, self._state_id
         await _together(self._train(number, turn, base) for turn in turns)
         results = [(turn.trained, turn.report.rows) for turn in turns if turn.report is not None]
@@ -104,7 +105,8 @@ class Coordinator:
             turn.trained = None
         packed = self._pack(state, base)
         await _together(self._evaluate(number, turn, packed, base_id) for turn in turns)
-        record = self._record(number, turns, time.perf_counter() - started)
+        started, self._mark = self._mark, time.perf_counter()
+        record = self._record(number, turns, self._mark - started)
         for observer in self._observers:
             observer.on_round(record, state)
         return state

@@ -39,7 +39,8 @@ class Round:
     number: 1-based.
     loss: the nodes' training losses, weighted by rows.
     metrics: over the held-out rows of all owners together.
-    seconds: from the round's start to the end of its evaluation.
+    seconds: from the end of the round before to the end of this one's evaluation; the first round
+        begins with sending the state.
     seconds_outside: of these, all that was not the slowest node's local training.
     """
 
