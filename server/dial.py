@@ -39,7 +39,7 @@ async def dial(address: NodeAddress) -> Link:
 
 async def _shake_hands(connection: ClientConnection, address: NodeAddress) -> Link:
     name = f"node {address}"
-    ours = Greeting("coordinator", platform.node() or "coordinator", expects=address.id)
+    ours = Greeting(role="coordinator", id=platform.node() or "coordinator", expects=address.id)
     try:
         async with asyncio.timeout(HANDSHAKE_SECONDS):
             return Link(connection, name, await greet(connection, ours))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich import box
@@ -21,7 +21,9 @@ from rich.table import Table
 from server.records import Round, megabytes, percent, round_line
 from shared.commands import Progress
 from shared.metrics import Metrics
-from shared.vectors import Vector
+
+if TYPE_CHECKING:  # `status` shows a table without waiting for torch
+    from shared.vectors import Vector
 
 
 class Lines:

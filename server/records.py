@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from shared.commands import Progress
 from shared.metrics import Metrics
-from shared.vectors import Vector
+
+if TYPE_CHECKING:  # `status` shows a table without waiting for torch
+    from shared.vectors import Vector
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ in `status`, in the run folder and in the table.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.errors import HandshakeRefused
 from shared.text import tokeniser_fingerprint
@@ -22,9 +23,12 @@ NODE_ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 NODE_ID_RULE = "an id has 1 to 64 letters, digits, dots, dashes and underscores"
 
 
-@dataclass(frozen=True)
-class Greeting:
-    """What one side says of itself.
+Facts = dict[str, Annotated[str, Field(max_length=200)]]
+Counts = dict[str, Annotated[int, Field(ge=0)]]
+
+
+class Greeting(BaseModel):
+    """What one side says of itself. Facts that this version does not know are passed over.
 
     role: "coordinator" or "node".
     id: the speaker's name; a node's id.
@@ -34,46 +38,39 @@ class Greeting:
     busy: what the node is working on, "" when it is idle.
     """
 
-    role: str
-    id: str
-    expects: str = ""
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    role: Literal["coordinator", "node"]
+    id: str = Field(max_length=200)
+    expects: str = Field(default="", max_length=200)
     protocol: int = PROTOCOL
-    versions: dict[str, str] = field(default_factory=versions)
-    tokeniser: dict[str, str] = field(default_factory=tokeniser_fingerprint)
-    rows: dict[str, int] = field(default_factory=dict)
-    labels: dict[str, dict[str, int]] | None = None
-    busy: str = ""
+    versions: Facts = Field(default_factory=versions)
+    tokeniser: Facts = Field(default_factory=tokeniser_fingerprint)
+    rows: Counts = Field(default_factory=dict)
+    labels: dict[str, Counts] | None = None
+    busy: str = Field(default="", max_length=1000)
 
     def to_map(self) -> dict[str, Any]:
-        return asdict(self)
+        return self.model_dump()
 
 
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    "role": str,
-    "id": str,
-    "expects": str,
-    "protocol": int,
-    "versions": dict,
-    "tokeniser": dict,
-    "rows": dict,
-    "labels": (dict, type(None)),
-    "busy": str,
-}
+_ALWAYS_SAID = ("role", "id", "protocol", "versions", "tokeniser")
 
 
 def greeting_from(values: dict[str, Any]) -> Greeting:
-    """A peer's Greeting; unknown facts of a newer peer are passed over.
+    """A peer's Greeting.
 
     Raises:
         MalformedFrame: a fact is missing or has the wrong type.
     """
-    for name, kind in _TYPES.items():
-        if not isinstance(values.get(name), kind):
-            raise MalformedFrame(f"a greeting whose {name!r} is missing or of the wrong type")
-    known = {name: values[name] for name in _TYPES}
-    known["versions"] = {str(name): str(value) for name, value in known["versions"].items()}
-    known["tokeniser"] = {str(name): str(value) for name, value in known["tokeniser"].items()}
-    return Greeting(**known)
+    missing = [name for name in _ALWAYS_SAID if name not in values]
+    if missing:
+        raise MalformedFrame(f"a greeting without {', '.join(missing)}")
+    try:
+        return Greeting.model_validate(values)
+    except ValidationError as error:
+        wrong = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise MalformedFrame(f"a greeting whose {wrong!r} is wrong") from None
 
 
 def facts(greeting: Greeting) -> dict[str, str]:

@@ -74,7 +74,7 @@ class DataOwnerNode(WebsocketServerWorker):
     def greeting(self) -> Greeting:
         rows = {"train": len(self.shard.train), "held_out": len(self.shard.held_out)}
         labels = self.shard.label_counts() if self.tell_labels else None
-        return Greeting("node", str(self.id), rows=rows, labels=labels, busy=self.work)
+        return Greeting(role="node", id=str(self.id), rows=rows, labels=labels, busy=self.work)
 
     @contextmanager
     def using(self, store: ObjectStore) -> Iterator[None]:

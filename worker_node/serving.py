@@ -70,6 +70,8 @@ async def _start(trainer: TrainerProcess, stop: asyncio.Event) -> None:
 
 
 def _say_ready(settings: ServeSettings, shard: Shard, url: str) -> None:
+    for why, count in shard.skipped.items():
+        log.warning("skipped %d bad lines: %s", count, why)
     if not is_loopback(settings.host):
         log.warning(
             "what goes over %s is not encrypted, and whoever reaches the port may train here: "
