@@ -53,6 +53,7 @@ EXAMPLES = (
     "--data",
     type=click.Path(path_type=Path),
     envvar="SMS_DATA",
+    show_envvar=True,
     help="Your own file of messages, instead of the SMS Spam Collection.",
 )
 @click.option("--run-dir", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)

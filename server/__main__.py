@@ -34,6 +34,7 @@ node_option = click.option(
     multiple=True,
     metavar="ID=URL",
     envvar="FEDSMS_NODES",
+    show_envvar=True,
     help="A node's id and address, for example bob=ws://10.0.0.7:8777; once for each node.",
 )
 federation_option = click.option(
@@ -43,6 +44,7 @@ federation_option = click.option(
     callback=use_federation,
     expose_value=False,
     envvar="FEDSMS_FEDERATION",
+    show_envvar=True,
     help="TOML file with nodes and settings; ./federation.toml is used when it is there.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
@@ -52,12 +54,14 @@ run_dir_option = click.option(
     default=Path("runs"),
     show_default=True,
     envvar="FEDSMS_RUN_DIR",
+    show_envvar=True,
     help="Folder that holds the run folders.",
 )
 model_option = click.option(
     "--model",
     type=click.Path(path_type=Path),
     envvar="FEDSMS_MODEL",
+    show_envvar=True,
     help="A run folder, or any folder with model.safetensors and config.json.  "
     "[default: the newest in --run-dir]",
 )
@@ -97,12 +101,14 @@ def command(*examples: str) -> Callable[[Callable[..., Any]], click.Command]:
     show_default=True,
     metavar="tutorial|default|FILE.toml",
     envvar="FEDSMS_RECIPE",
+    show_envvar=True,
     help="What is trained, and how.",
 )
 @click.option(
     "--rounds",
     type=click.IntRange(min=1),
     envvar="FEDSMS_ROUNDS",
+    show_envvar=True,
     help="Rounds to train.  [default: the recipe's]",
 )
 @click.option(
@@ -111,6 +117,7 @@ def command(*examples: str) -> Callable[[Callable[..., Any]], click.Command]:
     default=1,
     show_default=True,
     envvar="FEDSMS_SEED",
+    show_envvar=True,
     help="The same seed, nodes and rows give the same weights, bit for bit.",
 )
 @run_dir_option
@@ -218,6 +225,8 @@ def predict(message: tuple[str, ...], model: Path | None, run_dir: Path, as_json
     from server.saved_model import open_model
 
     _, saved = open_model(model, run_dir)
+    if not message and sys.stdin.isatty():
+        click.echo("Type messages, one a line; Ctrl-D ends.", err=True)
     lines = (line.rstrip("\r\n") for line in sys.stdin)
     for verdict in Classifier(saved).classify(message or lines):
         if as_json:

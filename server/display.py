@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
@@ -60,6 +60,7 @@ class Bars:
         self._bars = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),
+            TaskProgressColumn(),
             TextColumn("{task.fields[what]}"),
             TimeElapsedColumn(),
             console=console,
@@ -73,6 +74,8 @@ class Bars:
         return self._bars
 
     def on_progress(self, number: int, node: str, stage: str, progress: Progress | None) -> None:
+        total = self._bars.tasks[self._rounds].total
+        self._bars.update(self._rounds, what=f"round {number} of {total:.0f}")
         if progress is None:
             self._bars.update(self._nodes[node], what=stage)
         else:
@@ -84,7 +87,7 @@ class Bars:
             )
 
     def on_round(self, record: Round, state: Vector) -> None:
-        self._bars.update(self._rounds, completed=record.number, what="")
+        self._bars.update(self._rounds, completed=record.number)
         self._bars.console.print(round_line(record), highlight=False)
 
 

@@ -32,12 +32,14 @@ DATA_OPTIONS = (
         required=True,
         type=click.Path(path_type=Path),
         envvar="FEDSMS_DATA",
+        show_envvar=True,
         help="The owner's messages: .tsv (label, tab, text), .csv (label,text header) or .jsonl.",
     ),
     click.option(
         "--held-out-data",
         type=click.Path(path_type=Path),
         envvar="FEDSMS_HELD_OUT_DATA",
+        show_envvar=True,
         help="File of rows to measure with; then all of --data is trained on.",
     ),
     click.option(
@@ -46,6 +48,7 @@ DATA_OPTIONS = (
         default=0.2,
         show_default=True,
         envvar="FEDSMS_HELD_OUT",
+        show_envvar=True,
         help="Else the share of --data that is held out; 0 holds nothing out.",
     ),
     click.option("--skip-bad-lines", is_flag=True, help="Count bad lines instead of stopping."),
@@ -97,10 +100,17 @@ def command(*examples: str) -> Callable[[Callable[..., Any]], click.Command]:
     "python -m worker_node serve --id bob --data messages.tsv",
     "python -m worker_node serve --id bob --data messages.csv --host 0.0.0.0 --port 8777",
 )
-@click.option("--id", "node_id", required=True, envvar="FEDSMS_ID", help="The owner's name.")
+@click.option(
+    "--id", "node_id", required=True, envvar="FEDSMS_ID", show_envvar=True, help="The owner's name."
+)
 @data_options
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, envvar="FEDSMS_HOST", help="Where to listen."
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    envvar="FEDSMS_HOST",
+    show_envvar=True,
+    help="Where to listen.",
 )
 @click.option(
     "--port",
@@ -108,6 +118,7 @@ def command(*examples: str) -> Callable[[Callable[..., Any]], click.Command]:
     default=8777,
     show_default=True,
     envvar="FEDSMS_PORT",
+    show_envvar=True,
     help="0 takes a free one.",
 )
 @click.option(
