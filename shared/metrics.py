@@ -1,0 +1,157 @@
+"""How good a model is, from counts that may leave a node.
+
+A node never sends a score of a single message. It sorts its logits into bins and sends, for each
+class, how many fell into each bin, and the sum of the losses. Such summaries of many nodes merge
+by adding, and every figure here follows from the merged counts: as exact as the bins are narrow,
+and exactly what the same scores rounded to their bins would give. The 0.5 threshold is the edge
+between two bins, so accuracy, precision, recall, F1 and the confusion matrix are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Counts = npt.NDArray[np.int64]
+
+LOWEST = -16.0
+HIGHEST = 16.0
+BINS_PER_LOGIT = 64
+BINS = int((HIGHEST - LOWEST) * BINS_PER_LOGIT)
+_THRESHOLD = BINS // 2  # the bin that begins at logit 0, which is probability 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreSummary:
+    """What a node tells about a model on its rows.
+
+    ham, spam: messages of that class by bin of their logit, (BINS,) int64.
+    loss_sum: binary cross-entropy in nats, summed over the rows.
+    """
+
+    ham: Counts
+    spam: Counts
+    loss_sum: float
+
+    @property
+    def rows(self) -> int:
+        return int(self.ham.sum() + self.spam.sum())
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Figures of one model on one set of rows; spam is the positive class.
+
+    None stands for a figure that the rows cannot tell: the curves need both classes, the loss
+    needs a row. Precision, recall and F1 are 0 where their denominator is.
+    """
+
+    rows: int
+    loss: float | None
+    roc_auc: float | None
+    average_precision: float | None
+    accuracy: float | None
+    precision: float
+    recall: float
+    f1: float
+    true_negatives: int
+    false_positives: int
+    false_negatives: int
+    true_positives: int
+
+    def as_dict(self) -> dict[str, float | int | None]:
+        return asdict(self)
+
+
+def bin_of(logits: npt.NDArray[np.floating]) -> Counts:
+    """The bin of each logit (rows,); what lies outside is counted in the first or last bin.
+
+    Raises:
+        ValueError: a logit is NaN.
+    """
+    if np.isnan(logits).any():
+        raise ValueError("a logit is not a number")
+    clamped = np.clip(logits.astype(np.float64), LOWEST, HIGHEST)
+    # scaled before it is shifted: a power of two keeps a tiny negative logit below the threshold
+    bins = np.floor(clamped * BINS_PER_LOGIT).astype(np.int64) + _THRESHOLD
+    return np.minimum(bins, BINS - 1)
+
+
+def summarise(
+    logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer] | npt.NDArray[np.floating]
+) -> ScoreSummary:
+    """Logits (rows,) and labels (rows,) of 0 and 1 as counts and a summed loss."""
+    bins = bin_of(logits)
+    spam = labels.astype(bool)
+    exact = logits.astype(np.float64)
+    # log(1 + e^x) - x y, without overflow
+    losses = np.logaddexp(0.0, exact) - exact * spam
+    return ScoreSummary(
+        ham=np.bincount(bins[~spam], minlength=BINS),
+        spam=np.bincount(bins[spam], minlength=BINS),
+        loss_sum=float(losses.sum()),
+    )
+
+
+def merge(summaries: Iterable[ScoreSummary]) -> ScoreSummary:
+    """One summary of the rows of all; of no rows where there are none. Inputs stay as they are."""
+    ham, spam, loss_sum = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64), 0.0
+    for summary in summaries:
+        ham = ham + summary.ham
+        spam = spam + summary.spam
+        loss_sum += summary.loss_sum
+    return ScoreSummary(ham, spam, loss_sum)
+
+
+def metrics_from(summary: ScoreSummary) -> Metrics:
+    """All figures of a summary."""
+    rows = summary.rows
+    tn, fp = _split(summary.ham)
+    fn, tp = _split(summary.spam)
+    return Metrics(
+        rows=rows,
+        loss=summary.loss_sum / rows if rows else None,
+        roc_auc=_roc_auc(summary),
+        average_precision=_average_precision(summary),
+        accuracy=(tn + tp) / rows if rows else None,
+        precision=_ratio(tp, tp + fp),
+        recall=_ratio(tp, tp + fn),
+        f1=_ratio(2 * tp, 2 * tp + fp + fn),
+        true_negatives=tn,
+        false_positives=fp,
+        false_negatives=fn,
+        true_positives=tp,
+    )
+
+
+def _split(counts: Counts) -> tuple[int, int]:
+    return int(counts[:_THRESHOLD].sum()), int(counts[_THRESHOLD:].sum())
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else 0.0
+
+
+def _roc_auc(summary: ScoreSummary) -> float | None:
+    """The share of (ham, spam) pairs with the spam scored higher; a shared bin counts half."""
+    pairs = int(summary.ham.sum()) * int(summary.spam.sum())
+    if not pairs:
+        return None
+    ham_below = np.cumsum(summary.ham) - summary.ham
+    won = int((summary.spam * (2 * ham_below + summary.ham)).sum())
+    return won / (2 * pairs)
+
+
+def _average_precision(summary: ScoreSummary) -> float | None:
+    """Precision at each threshold, weighted by the recall gained there (no interpolation)."""
+    spam, ham = int(summary.spam.sum()), int(summary.ham.sum())
+    if not spam or not ham:
+        return None
+    caught = np.cumsum(summary.spam[::-1])
+    flagged = np.cumsum((summary.spam + summary.ham)[::-1])
+    used = flagged > 0
+    gained = summary.spam[::-1][used] / spam
+    return float((gained * caught[used] / flagged[used]).sum())

@@ -1,0 +1,251 @@
+"""Local training against dense training by torch itself, and its manners."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from shared.metrics import metrics_from
+from shared.model import SpamGRU, initial_state, state_to_vector, vector_to_state
+from shared.recipe import Recipe, TrainingRecipe, load_recipe
+from worker_node import local_training
+from worker_node.local_training import (
+    TrainingDiverged,
+    TrainingStopped,
+    learning_rate_at,
+    logits,
+    score,
+    train,
+)
+from worker_node.optimizers import TouchedRowOptimizer, touch
+
+WIDE = {
+    "embedding": 4,
+    "hidden": 3,
+    "directions": 2,
+    "pooling": "max-mean",
+    "skip_padding": True,
+    "dropout": 0.0,
+}
+NARROW = {"embedding": 4, "hidden": 3, "dropout": 0.0}
+
+
+def _recipe(model: dict[str, Any], ngrams: int = 0, **training: Any) -> Recipe:
+    text = {"tokens": 6, "buckets": 29, "ngrams": ngrams, "ngram_buckets": 13}
+    return Recipe.parse({"text": text, "model": model, "training": training}, "here")
+
+
+def _rows(recipe: Recipe, rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Rows whose label follows from whether word 3 is among them."""
+    generator = np.random.default_rng(seed)
+    words = generator.integers(4, 29, (rows, 6))
+    words[:, :2] *= generator.integers(0, 2, (rows, 1))
+    labels = generator.integers(0, 2, rows)
+    words[labels == 1, 3] = 3
+    features = generator.integers(0, 13, (rows, recipe.text.ngrams))
+    return np.concatenate([words, features], axis=1).astype(np.int32), labels
+
+
+def _dense(
+    state: np.ndarray, tokens: np.ndarray, labels: np.ndarray, recipe: Recipe, seed: int
+) -> np.ndarray:
+    """The same training with torch alone: dense gradients, its own GRU, clipping and SGD."""
+    model = SpamGRU(recipe)
+    vector_to_state(model, state)
+    training = recipe.training
+    optimizer = torch.optim.SGD(model.parameters(), lr=training.learning_rate)
+    for epoch in range(training.local_epochs):
+        for batch in local_training._batches(len(labels), training.batch_size, seed, epoch):
+            optimizer.zero_grad()
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(
+                model(torch.from_numpy(tokens)[batch].long()),
+                torch.from_numpy(labels)[batch].float(),
+            )
+            torch.autograd.backward(loss)
+            if training.clip_norm:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm)
+            optimizer.step()
+    return state_to_vector(model)
+
+
+@pytest.mark.parametrize("clip_norm", [0.0, 0.05, 5.0])
+@pytest.mark.parametrize(("model", "ngrams"), [(NARROW, 0), (WIDE, 4)])
+def test_touched_row_sgd_equals_dense_sgd(
+    model: dict[str, Any], ngrams: int, clip_norm: float
+) -> None:
+    recipe = _recipe(
+        model, ngrams, learning_rate=0.5, clip_norm=clip_norm, batch_size=7, local_epochs=3
+    )
+    tokens, labels = _rows(recipe, 40)
+    state = initial_state(recipe, 1)
+    trained = train(state, tokens, labels, recipe, seed=2).state
+    expected = _dense(state, tokens, labels, recipe, seed=2)
+
+    assert np.abs(expected - state).max() > 0.05
+    np.testing.assert_allclose(trained, expected, rtol=0, atol=2e-5)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 5), st.integers(1, 9))
+def test_lazy_adam_equals_torchs_adam_while_every_row_is_touched(
+    seed: int, steps: int, rows: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    table = torch.randn(rows, 3, generator=generator)
+    twin = torch.nn.Parameter(table.clone())
+    recipe = TrainingRecipe(optimizer="adam", clip_norm=0.0)
+    ours = TouchedRowOptimizer([torch.nn.Parameter(torch.zeros(1))], [table], recipe)
+    reference = torch.optim.Adam([twin], lr=0.01)
+    for _ in range(steps):
+        grad = torch.randn(rows, 3, generator=generator)
+        touched, _ = touch(table, torch.arange(rows))
+        touched.rows.grad, twin.grad = grad.clone(), grad.clone()
+        ours.step([touched], 0.01)
+        reference.step()
+
+    torch.testing.assert_close(table, twin.detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_lazy_adam_leaves_untouched_rows_and_their_moments_alone() -> None:
+    table = torch.ones(4, 2)
+    recipe = TrainingRecipe(optimizer="adam")
+    optimizer = TouchedRowOptimizer([torch.nn.Parameter(torch.zeros(1))], [table], recipe)
+
+    for rows in ([1, 3], [3]):
+        touched, _ = touch(table, torch.tensor(rows))
+        touched.rows.grad = torch.ones_like(touched.rows)
+        optimizer.step([touched], 0.1)
+        if rows == [1, 3]:
+            after_one = table.clone()
+
+    assert torch.equal(table[[0, 2]], torch.ones(2, 2))
+    assert torch.equal(table[1], after_one[1])
+    assert (table[3] < after_one[3]).all()
+
+
+@given(st.lists(st.lists(st.integers(0, 9), min_size=3, max_size=3), min_size=1))
+def test_touched_rows_are_distinct_and_lead_back_to_every_id(ids: list[list[int]]) -> None:
+    table = torch.arange(20.0).view(10, 2)
+    wanted = torch.tensor(ids)
+    touched, where = touch(table, wanted)
+
+    assert touched.index.tolist() == sorted({i for row in ids for i in row})
+    assert torch.equal(touched.rows.detach()[where], table[wanted])
+
+
+def test_the_same_inputs_give_the_same_bits_and_another_seed_does_not() -> None:
+    recipe = _recipe(WIDE | {"dropout": 0.3, "embedding_dropout": 0.3}, 4, optimizer="adam")
+    tokens, labels = _rows(recipe, 50)
+    state = initial_state(recipe, 1)
+    kept = state.copy()
+    torch.manual_seed(99)
+    before = torch.random.get_rng_state()
+    one = train(state, tokens, labels, recipe, seed=2)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.manual_seed(7)
+    same, other = (train(state, tokens, labels, recipe, seed=seed) for seed in (2, 3))
+
+    assert np.array_equal(one.state, same.state)
+    assert (one.loss, one.batches) == (same.loss, same.batches)
+    assert not np.array_equal(one.state, other.state)
+    assert np.array_equal(state, kept)
+
+
+@pytest.mark.parametrize("name", ["tutorial", "default"])
+def test_a_built_in_recipe_learns_what_can_be_learned(name: str) -> None:
+    recipe = load_recipe(name)
+    words = np.random.default_rng(0).integers(10, 300, (300, recipe.text.width))
+    words[:, recipe.text.tokens :] = 0
+    labels = np.arange(300) % 2
+    words[labels == 1, recipe.text.tokens - 2] = 5
+    state = initial_state(recipe, 0)
+    for round_index in range(recipe.federation.rounds):
+        state = train(state, words, labels, recipe, seed=round_index, round_index=round_index).state
+
+    found = metrics_from(score(state, words, labels, recipe))
+    assert found.roc_auc is not None
+    assert found.roc_auc > 0.95
+
+
+def test_scores_are_the_models_own_whatever_the_order_of_lengths(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(local_training, "_SCORED_AT_ONCE", 4)
+    recipe = _recipe(WIDE, 4)
+    tokens, labels = _rows(recipe, 11)
+    state = initial_state(recipe, 1)
+    model = SpamGRU(recipe).eval()
+    vector_to_state(model, state)
+    expected: Tensor = model(torch.from_numpy(tokens).long())
+
+    np.testing.assert_allclose(
+        logits(state, tokens, recipe), expected.detach().numpy(), rtol=0, atol=1e-6
+    )
+    assert score(state, tokens, labels, recipe).rows == 11
+
+
+def test_a_stop_is_asked_before_every_batch_and_ends_the_training() -> None:
+    recipe = _recipe(NARROW, batch_size=10)
+    tokens, labels = _rows(recipe, 100)
+    state = initial_state(recipe, 1)
+    kept, asked = state.copy(), itertools.count(1)
+
+    with pytest.raises(TrainingStopped):
+        train(state, tokens, labels, recipe, 0, should_stop=lambda: next(asked) == 4)
+    assert next(asked) == 5
+    assert np.array_equal(state, kept)
+
+
+@pytest.mark.parametrize(("seconds", "calls"), [(-1.0, 9), (1e9, 1)])
+def test_progress_is_told_no_more_often_than_asked_for_and_always_at_the_end(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, calls: int
+) -> None:
+    monkeypatch.setattr(local_training, "PROGRESS_SECONDS", seconds)
+    recipe = _recipe(NARROW, batch_size=16, local_epochs=2)
+    tokens, labels = _rows(recipe, 50)
+    told: list[tuple[int, int, float]] = []
+    result = train(
+        initial_state(recipe, 1), tokens, labels, recipe, 0, lambda *call: told.append(call)
+    )
+
+    assert len(told) == calls
+    assert told[-1] == (8, 8, result.loss)
+    assert (result.rows, result.batches) == (50, 8)
+    assert result.seconds > 0
+
+
+def test_a_training_that_diverges_says_so() -> None:
+    recipe = _recipe(NARROW)
+    tokens, labels = _rows(recipe, 10)
+    state = initial_state(recipe, 1)
+    state[-1] = np.nan
+
+    with pytest.raises(TrainingDiverged):
+        train(state, tokens, labels, recipe, 0)
+
+
+def test_rows_that_do_not_fit_the_recipe_are_refused() -> None:
+    recipe = _recipe(NARROW)
+    tokens, labels = _rows(recipe, 10)
+    state = initial_state(recipe, 1)
+
+    for wrong in ((tokens[:, :5], labels), (tokens[:4], labels), (tokens[:0], labels[:0])):
+        with pytest.raises(ValueError, match="rows"):
+            train(state, *wrong, recipe, 0)
+
+
+def test_the_cosine_schedule_falls_from_the_learning_rate_to_nothing() -> None:
+    constant = TrainingRecipe(learning_rate=0.4)
+    cosine = TrainingRecipe(learning_rate=0.4, schedule="cosine")
+    marks = (0.0, 0.5, 1.0, 1.2)
+
+    assert [learning_rate_at(constant, mark) for mark in marks] == [0.4] * 4
+    found = [learning_rate_at(cosine, mark) for mark in marks]
+    assert found == pytest.approx([0.4, 0.2, 0.0, 0.0])

@@ -1,0 +1,129 @@
+"""Figures from binned scores against scikit-learn on the same and on the raw scores."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics as reference
+
+from shared.metrics import (
+    BINS,
+    BINS_PER_LOGIT,
+    HIGHEST,
+    LOWEST,
+    ScoreSummary,
+    bin_of,
+    merge,
+    metrics_from,
+    summarise,
+)
+
+
+def _drawn(seed: int, rows: int = 400) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    labels = (generator.random(rows) < 0.3).astype(np.int64)
+    labels[:2] = 0, 1
+    return generator.normal(3 * labels - 1.5, 3, rows).astype(np.float32), labels
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_every_figure_equals_scikit_learns_on_the_binned_scores(seed: int) -> None:
+    logits, labels = _drawn(seed)
+    found = metrics_from(summarise(logits, labels))
+    binned, predicted = bin_of(logits), logits >= 0
+
+    assert found.roc_auc == pytest.approx(reference.roc_auc_score(labels, binned), abs=1e-12)
+    expected = reference.average_precision_score(labels, binned)
+    assert found.average_precision == pytest.approx(expected, abs=1e-12)
+    assert found.accuracy == pytest.approx(reference.accuracy_score(labels, predicted))
+    assert found.precision == pytest.approx(
+        reference.precision_score(labels, predicted, zero_division=0)
+    )
+    assert found.recall == pytest.approx(reference.recall_score(labels, predicted))
+    assert found.f1 == pytest.approx(reference.f1_score(labels, predicted))
+    matrix = reference.confusion_matrix(labels, predicted).ravel().tolist()
+    assert matrix == [
+        found.true_negatives,
+        found.false_positives,
+        found.false_negatives,
+        found.true_positives,
+    ]
+    probabilities = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    assert found.loss == pytest.approx(reference.log_loss(labels, probabilities))
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_binning_moves_the_auc_by_no_more_than_half_of_the_pairs_that_share_a_bin(
+    seed: int,
+) -> None:
+    logits, labels = _drawn(seed)
+    summary = summarise(logits, labels)
+    pairs = summary.ham.sum() * summary.spam.sum()
+    bound = 0.5 * (summary.ham * summary.spam).sum() / pairs
+    raw = reference.roc_auc_score(labels, logits)
+
+    found = metrics_from(summary).roc_auc
+    assert found is not None
+    assert abs(found - raw) <= bound + 1e-12
+    assert bound < 0.005
+
+
+def test_the_middle_edge_and_the_ends_are_where_the_docstring_says() -> None:
+    tiny = np.nextafter(np.float32(0), np.float32(-1))
+    logits = np.array([-np.inf, LOWEST, tiny, 0, 1 / BINS_PER_LOGIT, HIGHEST, np.inf], np.float32)
+
+    middle = BINS // 2
+    assert bin_of(logits).tolist() == [0, 0, middle - 1, middle, middle + 1, BINS - 1, BINS - 1]
+
+
+def test_a_logit_that_is_not_a_number_is_refused() -> None:
+    with pytest.raises(ValueError, match="not a number"):
+        bin_of(np.array([0.0, np.nan]))
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_one_class_has_no_curves_but_has_counts_and_a_loss(label: int) -> None:
+    found = metrics_from(summarise(np.array([-2.0, 1.0]), np.array([label, label])))
+
+    assert found.roc_auc is None
+    assert found.average_precision is None
+    assert found.rows == 2
+    assert found.loss is not None
+    assert found.precision == (0.0 if label == 0 else 1.0)
+
+
+def test_no_rows_have_no_figures() -> None:
+    found = metrics_from(merge([]))
+
+    assert found.rows == 0
+    assert (found.loss, found.roc_auc, found.accuracy) == (None, None, None)
+    assert (found.precision, found.recall, found.f1) == (0.0, 0.0, 0.0)
+
+
+def test_summaries_of_parts_merge_to_the_summary_of_the_whole_and_stay_as_they_are() -> None:
+    logits, labels = _drawn(5)
+    parts = [summarise(logits[:150], labels[:150]), summarise(logits[150:], labels[150:])]
+    before = parts[0].ham.copy()
+    whole, merged = summarise(logits, labels), merge(parts)
+
+    assert np.array_equal(merged.ham, whole.ham)
+    assert np.array_equal(merged.spam, whole.spam)
+    assert merged.loss_sum == pytest.approx(whole.loss_sum)
+    assert np.array_equal(parts[0].ham, before)
+
+
+def test_a_model_that_always_says_ham_is_accurate_and_useless() -> None:
+    labels = np.array([0] * 87 + [1] * 13)
+    found = metrics_from(summarise(np.full(100, -2.0), labels))
+
+    assert found.accuracy == pytest.approx(0.87)
+    assert (found.roc_auc, found.recall, found.f1) == (0.5, 0.0, 0.0)
+    assert found.average_precision == pytest.approx(0.13)
+
+
+def test_a_summary_counts_its_rows() -> None:
+    ham, spam = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64)
+    ham[3], spam[9] = 4, 2
+    assert ScoreSummary(ham, spam, 0.0).rows == 6
