@@ -211,7 +211,7 @@ def fetch_package(requirement: str) -> bytes:
         command += ["download", "--quiet", "--no-deps", "--only-binary", ":all:"]
         command += ["--dest", folder, requirement]
         try:
-            subprocess.run(  # noqa: S603 - no shell, and nothing in it comes from outside
+            subprocess.run(
                 command, check=True, capture_output=True, text=True, timeout=PACKAGE_SECONDS
             )
         except subprocess.TimeoutExpired as error:

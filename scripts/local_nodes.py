@@ -49,6 +49,9 @@ class LocalNode:
         except subprocess.TimeoutExpired:
             self.process.kill()
             return self.process.wait()
+        finally:
+            if self.process.stdout is not None:
+                self.process.stdout.close()
 
 
 @contextlib.contextmanager
@@ -98,9 +101,10 @@ def start_node(node_id: str, flags: Sequence[str], port: int = 0) -> LocalNode:
 
 def _keep_log(node: LocalNode) -> None:
     assert node.process.stderr is not None
-    for line in node.process.stderr:
-        node.log.append(line.rstrip())
-        del node.log[:-200]
+    with node.process.stderr:
+        for line in node.process.stderr:
+            node.log.append(line.rstrip())
+            del node.log[:-200]
 
 
 def wait_until_ready(node: LocalNode) -> None:

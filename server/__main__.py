@@ -14,6 +14,7 @@ On the coordinator's:
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -227,8 +228,10 @@ def predict(message: tuple[str, ...], model: Path | None, run_dir: Path, as_json
     _, saved = open_model(model, run_dir)
     if not message and sys.stdin.isatty():
         click.echo("Type messages, one a line; Ctrl-D ends.", err=True)
-    lines = (line.rstrip("\r\n") for line in sys.stdin)
-    for verdict in Classifier(saved).classify(message or lines):
+    # Bytes that are no UTF-8 may come from anywhere; one bad line must not end the others.
+    given = map(os.fsencode, message) if message else sys.stdin.buffer
+    texts = (line.decode("utf-8", "replace").rstrip("\r\n") for line in given)
+    for verdict in Classifier(saved).classify(texts):
         if as_json:
             click.echo(json.dumps(verdict.as_dict(), ensure_ascii=False))
         else:

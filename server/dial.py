@@ -63,11 +63,10 @@ async def _open(address: NodeAddress) -> ClientConnection:
         raise _unreachable(
             address, cause, "Check the address; a firewall may drop what is sent there."
         ) from error
-    except socket.gaierror as error:
+    except (socket.gaierror, UnicodeError) as error:  # UnicodeError: no host can be called so
         raise _unreachable(address, "its host name is not known", "Check the name.") from error
     except OSError as error:
-        hint = f"Is the node running, and is that its port? {_start_hint(address)}"
-        raise _unreachable(address, describe_os_error(error), hint) from error
+        raise _unreachable(address, describe_os_error(error), _hint(address)) from error
     except (InvalidHandshake, InvalidMessage, EOFError) as error:
         raise HandshakeRefused(
             f"what answers for node {address} is no node of fedsms",
@@ -76,8 +75,11 @@ async def _open(address: NodeAddress) -> ClientConnection:
         ) from error
 
 
-def _start_hint(address: NodeAddress) -> str:
-    return f"Start it there with: python -m worker_node serve --id {address.id} --data FILE"
+def _hint(address: NodeAddress) -> str:
+    if address.url.startswith("wss:"):
+        return "Does it speak TLS there? The address of a node that does not begins with ws://."
+    start = f"python -m worker_node serve --id {address.id} --data FILE"
+    return f"Is the node running, and is that its port? Start it there with: {start}"
 
 
 def _unreachable(address: NodeAddress, cause: str, next_step: str) -> NodeUnreachable:

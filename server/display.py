@@ -104,7 +104,9 @@ def make_display(rounds: int, nodes: list[str], as_json: bool) -> Display:
 
 def print_table(table: Table) -> None:
     """A table on standard output; in full width where that is no terminal."""
-    console = Console() if sys.stdout.isatty() else Console(width=200)
+    # No markup: paths, and what nodes say, may hold square brackets.
+    width = None if sys.stdout.isatty() else 200
+    console = Console(width=width, markup=False, emoji=False)
     console.print(table)
 
 

@@ -32,6 +32,9 @@ from shared.wire import (
     unpack_map,
 )
 
+PING_SECONDS = 10.0
+"""How long a ping may take there and back."""
+
 OnEvent = Callable[[dict[str, Any]], None]
 
 
@@ -82,6 +85,8 @@ class Link:
             raise self._lost
         request_id = new_request_id()
         waiting = _Open(asyncio.get_running_loop().create_future(), on_event)
+        # Where sending fails first, nobody looks at the answer any more, and that is no news.
+        waiting.answer.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
         self._open[request_id] = waiting
         data = frame(Kind.REQUEST, request_id, payload)
         try:
@@ -97,9 +102,20 @@ class Link:
             del self._open[request_id]
 
     async def round_trip(self) -> float:
-        """Seconds that a ping takes there and back; the node answers even while it trains."""
+        """Seconds that a ping takes there and back; the node answers even while it trains.
+
+        Raises:
+            NodeUnreachable: the connection is lost, or no answer came in time.
+        """
         started = time.perf_counter()
-        await (await self._connection.ping())
+        try:
+            async with asyncio.timeout(PING_SECONDS):
+                await (await self._connection.ping())
+        except TimeoutError:
+            fact = f"{self.name} gave no answer to a ping within {PING_SECONDS:g} s"
+            raise NodeUnreachable(fact) from None
+        except ConnectionClosed as error:
+            raise self._loss(error) from error
         return time.perf_counter() - started
 
     async def close(self) -> None:
@@ -126,11 +142,13 @@ class Link:
             lost = self._loss(error)
         except MalformedFrame as error:
             lost = HandshakeRefused(f"{self.name} does not keep to the protocol", str(error))
-            await self._connection.close(1002)
+        except FedsmsError as error:  # of an event that is not what it should be
+            lost = error
         self._lost = lost
         for waiting in self._open.values():
             if not waiting.answer.done():
                 waiting.answer.set_exception(lost)
+        await self._connection.close(1002)
 
     def _take(self, received: Frame) -> None:
         waiting = self._open.get(received.request_id)
@@ -142,7 +160,9 @@ class Link:
         elif received.kind is Kind.REPLY:
             waiting.answer.set_result(received.payload)
         elif received.kind is Kind.ERROR:
-            waiting.answer.set_exception(unpack_error(received.payload))
+            error = unpack_error(received.payload)
+            error.fact = f"{self.name} answered: {error.fact}"
+            waiting.answer.set_exception(error)
         else:
             raise MalformedFrame(f"a {received.kind.name} frame from a node")
 
@@ -158,7 +178,8 @@ async def greet(connection: Connection, ours: Greeting) -> Greeting:
     await connection.send(frame(Kind.HELLO, request_id, pack_map(ours.to_map())))
     answer = parse_frame(await connection.recv())
     if answer.kind is Kind.REFUSED:
-        raise unpack_error(unpack_map(answer.payload).get("error", b""))
+        refusal = unpack_map(answer.payload).get("error")
+        raise unpack_error(refusal if isinstance(refusal, bytes) else b"")
     if answer.kind is not Kind.HELLO or answer.request_id != request_id:
         raise MalformedFrame("no answer to the handshake")
     theirs = greeting_from(unpack_map(answer.payload))

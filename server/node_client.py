@@ -8,7 +8,8 @@ well, from any thread but the one that runs the link's event loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -63,8 +64,12 @@ class NodeClient(WebsocketClientWorker):
 
     Args:
         node_id: the node's id, the same as in its greeting.
-        link: the standing connection; the client closes it.
+        link: the standing connection; whoever made it closes it.
     """
+
+    # PySyft would give a second client of the same id the link of the first.
+    joins_registry = False
+    crypto_plans = False
 
     def __init__(self, node_id: str, link: Link) -> None:
         self.link = link
@@ -75,11 +80,6 @@ class NodeClient(WebsocketClientWorker):
 
     def connect(self) -> None:
         """Called by PySyft's constructor; the link stands already."""
-
-    async def close_link(self) -> None:
-        """Closes the connection and takes the client out of PySyft's registry. Idempotent."""
-        self.hook.local_worker._known_workers.pop(self.id, None)
-        await self.link.close()
 
     async def send_state(self, packed: bytes) -> None:
         """Sends what `pack_state` packed. Raises as Link.request does."""
@@ -96,7 +96,8 @@ class NodeClient(WebsocketClientWorker):
         """
         request = serialize(ObjectRequestMessage(object_id, None, ""), self)
         answer = await self.link.request(request, seconds=TRANSFER_SECONDS)
-        state = state_from(self._open(answer), base)
+        with self._blaming():
+            state = state_from(self._open(answer), base)
         if state.shape != base.shape:
             cause = f"{state.size} numbers; the model has {base.size}"
             raise NodeFailed(f"node {self.id} gave back a state of another size", cause)
@@ -108,15 +109,17 @@ class NodeClient(WebsocketClientWorker):
         """Has the node train on its rows; raises NodeFailed with the node's own cause."""
         answer = await self.link.request(
             self._pack_command(TRAIN, command.model_dump()),
-            on_event=lambda event: on_progress(Progress.parse(event)),
+            on_event=lambda event: on_progress(self._progress(event)),
         )
-        return TrainReport.parse(self._open(answer))
+        with self._blaming():
+            return TrainReport.parse(self._open(answer))
 
     async def evaluate(self, command: EvaluateCommand) -> EvaluateReport:
         """Has the node evaluate on its held-out rows; raises NodeFailed with its own cause."""
         request = self._pack_command(EVALUATE, command.model_dump())
         answer = await self.link.request(request, seconds=EVALUATE_SECONDS)
-        return EvaluateReport.parse(self._open(answer))
+        with self._blaming():
+            return EvaluateReport.parse(self._open(answer))
 
     async def cancel(self) -> None:
         """Has the node stop what it does for this coordinator."""
@@ -130,14 +133,30 @@ class NodeClient(WebsocketClientWorker):
     def _pack_command(self, name: str, arguments: dict[str, Any]) -> bytes:
         return serialize(WorkerCommandMessage(name, ((), arguments, [])), self)
 
+    def _progress(self, event: dict[str, Any]) -> Progress:
+        with self._blaming():
+            return Progress.parse(event)
+
     def _open(self, payload: memoryview) -> Any:
         try:
             return deserialize(bytes(payload), self)
         except ValueError as error:
-            raise NodeFailed(f"node {self.id} sent a malformed message", str(error)) from None
+            raise NodeFailed("a malformed message", str(error)) from None
+
+    @contextmanager
+    def _blaming(self) -> Iterator[None]:
+        """What is wrong with what the node sent names the node."""
+        try:
+            yield
+        except NodeFailed as error:
+            raise NodeFailed(f"node {self.id} sent {error.fact}", error.cause) from None
 
     def _send_msg(self, message: bytes, location: object = None) -> bytes:
-        """PySyft's own way to ask, and to wait for the answer."""
+        """PySyft's way for what a client asks itself; its own pointers go by `_recv_msg`."""
+        return self._recv_msg(message)
+
+    def _recv_msg(self, message: bytes) -> bytes:
+        """PySyft's own way to ask the node, and to wait for the answer."""
         if asyncio._get_running_loop() is self._loop:
             raise FedsmsError(
                 "a blocking PySyft call inside the event loop would wait for itself",

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shutil
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -133,13 +134,13 @@ class RunFolder:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         handler.setLevel(logging.DEBUG)
         logging.getLogger("fedsms").addHandler(handler)
+        logging.getLogger("fedsms").setLevel(logging.DEBUG)
         return handler
 
     def _drop_old_checkpoints(self) -> None:
-        for folder in sorted((self.path / "checkpoints").iterdir())[: -self._kept]:
-            for file in folder.iterdir():
-                file.unlink()
-            folder.rmdir()
+        for folder in sorted((self.path / "checkpoints").glob("round-*"))[: -self._kept]:
+            # One that cannot be removed costs space, and is not worth the run.
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass

@@ -92,19 +92,22 @@ def load(path: Path) -> SavedModel:
         )
     try:
         tensors = safetensors.numpy.load(read_bytes(folder / WEIGHTS))
-        names = layout(recipe)
-        state = np.concatenate([tensors[name].ravel() for name in names]).astype(np.float32)
-    except (SafetensorError, KeyError) as error:
+    except (SafetensorError, KeyError) as error:  # KeyError: a dtype that numpy does not know
         raise StorageError(f"{folder / WEIGHTS} is damaged", str(error)) from error
-    if state.shape != (recipe.parameters,) or set(tensors) != set(names):
+    found = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
+    names = layout(recipe)
+    if found != {name: (shape, np.float32) for name, shape in names.items()}:
         raise StorageError(f"{folder / WEIGHTS} does not hold the model that {CONFIG} describes")
+    state = np.concatenate([tensors[name].ravel() for name in names])
+    if not np.isfinite(state).all():
+        raise StorageError(f"{folder / WEIGHTS} is damaged", "it holds numbers that are not finite")
     return SavedModel(recipe, state)
 
 
 def _config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads(read_bytes(folder / CONFIG))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StorageError(f"{folder / CONFIG} is damaged", str(error)) from error
     if not isinstance(config, dict):
         raise StorageError(f"{folder / CONFIG} is damaged", "it holds no table")

@@ -51,12 +51,12 @@ async def ask_all(addresses: Sequence[NodeAddress]) -> list[NodeStatus]:
 async def _ask(address: NodeAddress) -> NodeStatus:
     try:
         link = await dial(address)
+        try:
+            return NodeStatus(address, link.greeting, await link.round_trip())
+        finally:
+            await link.close()
     except FedsmsError as error:
         return NodeStatus(address, error=error)
-    try:
-        return NodeStatus(address, link.greeting, await link.round_trip())
-    finally:
-        await link.close()
 
 
 def status_table(statuses: Sequence[NodeStatus]) -> Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any, NoReturn
 
@@ -36,7 +35,10 @@ def write_examples(formatter: click.HelpFormatter, examples: tuple[str, ...]) ->
 
 
 def run(command: click.Command, name: str) -> NoReturn:
-    """Runs a command line and ends the process with the exit code that shared/errors.py names."""
+    """Runs a command line and ends the process with the exit code that shared/errors.py names.
+
+    Where whoever reads the output has seen enough (`| head`), click ends it with 1 and no word.
+    """
     try:
         sys.exit(command.main(prog_name=name, standalone_mode=False) or 0)
     except FedsmsError as error:
@@ -46,10 +48,6 @@ def run(command: click.Command, name: str) -> NoReturn:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _end(Interrupted("stopped"))
-    except BrokenPipeError:
-        # Whoever read our output (`| head`) has seen enough; the interpreter must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
 
 
 def _end(error: FedsmsError) -> NoReturn:

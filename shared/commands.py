@@ -6,7 +6,7 @@ arguments below. Each side validates what the other sent; an unknown or missing 
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -16,9 +16,11 @@ TRAIN = "train"
 EVALUATE = "evaluate"
 CANCEL = "cancel"
 
+ObjectId = Annotated[int, Field(ge=0, lt=2**63)]
+
 
 class _Message(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     @classmethod
     def parse(cls, values: Any) -> Self:
@@ -30,7 +32,7 @@ class _Message(BaseModel):
                 f"{'.'.join(map(str, item['loc'])) or 'message'}: {item['msg']}"
                 for item in error.errors()
             )
-            raise NodeFailed(f"a malformed {cls.__name__}", wrong) from None
+            raise NodeFailed(f"a malformed {cls.__name__}", f"{wrong:.500}") from None
 
 
 class TrainCommand(_Message):
@@ -44,12 +46,12 @@ class TrainCommand(_Message):
     round: 1-based. rounds: how many there will be.
     """
 
-    state_id: int
-    result_id: int
+    state_id: ObjectId
+    result_id: ObjectId
     recipe: str = Field(max_length=65_536)
     seed: int = Field(ge=0, lt=2**63)
-    round: int = Field(ge=1)
-    rounds: int = Field(ge=1)
+    round: int = Field(ge=1, lt=2**31)
+    rounds: int = Field(ge=1, lt=2**31)
 
 
 class TrainReport(_Message):
@@ -59,7 +61,7 @@ class TrainReport(_Message):
     seconds_waiting: from the command's arrival until the trainer was free.
     """
 
-    rows: int = Field(ge=1)
+    rows: int = Field(ge=1, lt=2**31)
     batches: int = Field(ge=1)
     loss: float
     seconds_training: float = Field(ge=0)
@@ -72,8 +74,8 @@ class EvaluateCommand(_Message):
     base_id: id of the state that a patch was made from; None where the whole state was sent.
     """
 
-    state_id: int
-    base_id: int | None
+    state_id: ObjectId
+    base_id: ObjectId | None
     recipe: str = Field(max_length=65_536)
 
 

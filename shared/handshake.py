@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from shared.errors import HandshakeRefused
 from shared.text import tokeniser_fingerprint
@@ -23,8 +23,16 @@ NODE_ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 NODE_ID_RULE = "an id has 1 to 64 letters, digits, dots, dashes and underscores"
 
 
-Facts = dict[str, Annotated[str, Field(max_length=200)]]
-Counts = dict[str, Annotated[int, Field(ge=0)]]
+def _printable(text: str) -> str:
+    # It ends up in logs and on terminals, where a control character could forge what stands there.
+    if not text.isprintable():
+        raise ValueError("it holds characters that cannot be printed")
+    return text
+
+
+Words = Annotated[str, Field(max_length=200), AfterValidator(_printable)]
+Facts = dict[Words, Words]
+Counts = dict[Words, Annotated[int, Field(ge=0)]]
 
 
 class Greeting(BaseModel):
@@ -41,14 +49,14 @@ class Greeting(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 
     role: Literal["coordinator", "node"]
-    id: str = Field(max_length=200)
-    expects: str = Field(default="", max_length=200)
+    id: Words
+    expects: Words = ""
     protocol: int = PROTOCOL
     versions: Facts = Field(default_factory=versions)
     tokeniser: Facts = Field(default_factory=tokeniser_fingerprint)
     rows: Counts = Field(default_factory=dict)
-    labels: dict[str, Counts] | None = None
-    busy: str = Field(default="", max_length=1000)
+    labels: dict[Words, Counts] | None = None
+    busy: Annotated[str, Field(max_length=1000), AfterValidator(_printable)] = ""
 
     def to_map(self) -> dict[str, Any]:
         return self.model_dump()
@@ -76,7 +84,8 @@ def greeting_from(values: dict[str, Any]) -> Greeting:
 def facts(greeting: Greeting) -> dict[str, str]:
     """The facts of a greeting that are compared or shown, by name, in the order of the table."""
     tokenisers = {f"tokeniser {name}": value for name, value in greeting.tokeniser.items()}
-    return {"protocol": str(greeting.protocol), **greeting.versions, **tokenisers}
+    told = {"protocol": "", **greeting.versions, **tokenisers}
+    return told | {"protocol": str(greeting.protocol)}  # last: no version may take its name
 
 
 def mismatches(coordinator: Greeting, node: Greeting) -> list[str]:

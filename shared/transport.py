@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from typing import TypedDict
 
 from websockets.exceptions import ConnectionClosed
@@ -45,6 +46,8 @@ def describe_os_error(error: OSError) -> str:
     """The system's words for an error, without Python's decoration around them."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    if isinstance(error, ssl.SSLError):  # its errno is none of the system's
+        return f"TLS failed ({error.reason or error})"
     if error.errno is not None and error.errno > 0:
         return os.strerror(error.errno)
     return error.strerror or str(error) or type(error).__name__

@@ -57,6 +57,9 @@ class DataOwnerNode(WebsocketServerWorker):
         tell_labels: False hides how many messages are spam.
     """
 
+    joins_registry = False  # of the process, which would keep the node for ever
+    crypto_plans = False  # six objects in the store that nobody asked for
+
     _objects: dict[Any, Any]
     _tag_to_object_ids: defaultdict[str, set[Any]]
 
@@ -108,9 +111,22 @@ class DataOwnerNode(WebsocketServerWorker):
         Raises:
             NodeFailed: the object is not there, or the store is full.
         """
+        if isinstance(message, ObjectMessage):
+            if not isinstance(message.object, torch.Tensor) or not _are_tags(getattr(message.object, "tags", None)):
+                raise NodeFailed(f"node {self.id} keeps tensors, and nothing else")
+            self.require_room(store)
+        elif type(message.object_id) not in (int, str):
+            raise NodeFailed("an object's id is a number or a word")
+        elif isinstance(message, ObjectRequestMessage) and message.object_id not in store.objects:
+            raise NodeFailed(f"node {self.id} has no such object to give")
         with self.using(store):
-            if isinstance(message, ObjectMessage) and len(store.objects) >= MAX_OBJECTS:
-                raise NodeFailed(f"a session keeps at most {MAX_OBJECTS} objects on node {self.id}")
-            if isinstance(message, ObjectRequestMessage) and message.object_id not in self._objects:
-                raise NodeFailed(f"node {self.id} has no such object to give")
             return serialize(self._message_router[type(message)](message), self)
+
+    def require_room(self, store: ObjectStore, promised: int = 0) -> None:
+        """Raises NodeFailed where the store, with what is promised to it, can take no more."""
+        if len(store.objects) + promised >= MAX_OBJECTS:
+            raise NodeFailed(f"a session keeps at most {MAX_OBJECTS} objects on node {self.id}")
+
+
+def _are_tags(tags: object) -> bool:
+    return tags is None or (isinstance(tags, set) and all(isinstance(tag, str) for tag in tags))

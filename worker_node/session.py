@@ -8,6 +8,7 @@ training and evaluating run beside them, so the session keeps answering meanwhil
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -120,26 +121,29 @@ class Session:
 
     async def _command(self, message: Any, request_id: bytes) -> None:
         """Starts the work that a command asks for; its inputs are taken from the store now."""
-        _, arguments, _ = message.message
-        if message.command_name == CANCEL:
+        name, arguments = _parts(message)
+        if name == CANCEL:
             for task in self._work:
                 task.cancel()
             await self._reply(request_id, None)
             return
         if len(self._work) >= MAX_WORK:
             raise NodeFailed(f"a session has at most {MAX_WORK} trainings and evaluations open")
-        if message.command_name == TRAIN:
+        if name == TRAIN:
             command = TrainCommand.parse(arguments)
+            self._node.require_room(self._store, len(self._work))
             work: Work = self._train(command, self._state(command.state_id, None), request_id)
-        elif message.command_name == EVALUATE:
+        elif name == EVALUATE:
             wanted = EvaluateCommand.parse(arguments)
             state = self._state(wanted.state_id, wanted.base_id)
             work = evaluate(self._node, self.peer, wanted, state)
         else:
-            raise NodeFailed(f"node {self._node.id} knows no command {message.command_name!r:.80}")
+            raise NodeFailed(f"node {self._node.id} knows no command {name!r:.80}")
         task = asyncio.create_task(self._answer(work, request_id))
         self._work.add(task)
         task.add_done_callback(self._work.discard)
+        # A task that is cancelled before it began would never answer.
+        await asyncio.sleep(0)
 
     def _state(self, object_id: int, base_id: int | None) -> Vector:
         """A state that was sent; one that came as a patch is kept whole from now on."""
@@ -159,6 +163,9 @@ class Session:
             await self._send(Kind.ERROR, request_id, pack_error(error))
         except asyncio.CancelledError:
             log.info("%s cancelled its work, or left", self.peer)
+            cancelled = pack_error(NodeFailed("the coordinator cancelled this"))
+            with contextlib.suppress(ConnectionClosed):
+                await self._send(Kind.ERROR, request_id, cancelled)
             raise
         except ConnectionClosed:
             log.info("%s left before its answer was sent", self.peer)
@@ -191,3 +198,11 @@ class Session:
             await self._send(Kind.EVENT, request_id, pack_map(progress.model_dump()))
         except ConnectionClosed:
             log.debug("a progress event had nobody to go to")
+
+
+def _parts(message: Any) -> tuple[str, Any]:
+    """Name and arguments of a command. Raises NodeFailed where they are not what PySyft sends."""
+    name, parts = message.command_name, message.message
+    if not isinstance(name, str) or not isinstance(parts, (tuple, list)) or len(parts) != 3:
+        raise NodeFailed("a malformed command")
+    return name, parts[1]

@@ -27,6 +27,8 @@ from shared.text import encode_all
 from worker_node import pipes
 from worker_node.local_training import TrainingDiverged, TrainingStopped, score, train
 
+DIVERGED = "the loss is no finite number any more; a smaller learning rate may help"
+
 Rows = tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]
 """Ids (rows, recipe.text.width), and labels (rows,) with 1 for spam."""
 
@@ -51,7 +53,9 @@ class Trainer:
                 self._tell({"event": "done", **actions[request["op"]](request)})
             except TrainingStopped:
                 return
-            except (FedsmsError, ValueError, RuntimeError, MemoryError, TrainingDiverged) as error:
+            except TrainingDiverged:
+                self._tell({"event": "failed", "cause": DIVERGED})
+            except (FedsmsError, ValueError, RuntimeError, MemoryError) as error:
                 self._tell({"event": "failed", "cause": str(error) or type(error).__name__})
 
     def _tell(self, message: dict[str, Any]) -> None:

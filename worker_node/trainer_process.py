@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ START_SECONDS = 120.0
 """How long a new trainer may take to import torch and read the rows; then it counts as broken."""
 STOP_SECONDS = 5.0
 """How long a trainer may take to stop between two batches; then it is killed."""
+_THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # of numpy too
 _PIPE_BYTES = 2**22  # read-ahead of asyncio; its default of 64 KiB makes a model crawl
 
 OnProgress = Callable[[dict[str, Any]], None]
@@ -38,6 +40,7 @@ class TrainerProcess:
         self._threads = threads
         self._turn = asyncio.Lock()
         self._process: asyncio.subprocess.Process | None = None
+        self._ending: asyncio.Future[None] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -70,14 +73,14 @@ class TrainerProcess:
             process = await self._running()
             try:
                 answer = await self._exchange(process, request, on_progress)
-            except asyncio.CancelledError:
-                # The cancelled read may have lost part of a message, and with it the boundaries.
-                await asyncio.shield(self._kill(process))
-                raise
             except (asyncio.IncompleteReadError, ConnectionError) as error:
                 raise NodeFailed(
                     "the training process of the node died", await self._cause_of_death(process)
                 ) from error
+            except BaseException:
+                # A read that was cut off may have lost part of a message, and with it the boundaries.
+                await self._end(process)
+                raise
         if answer["event"] == "failed":
             raise NodeFailed("the training process of the node could not do it", answer["cause"])
         return answer
@@ -88,6 +91,8 @@ class TrainerProcess:
             await self._kill(self._process)
 
     async def _running(self) -> asyncio.subprocess.Process:
+        if self._ending is not None:
+            await asyncio.shield(self._ending)
         if self._process is not None and self._process.returncode is None:
             return self._process
         process = await asyncio.create_subprocess_exec(
@@ -99,6 +104,7 @@ class TrainerProcess:
             stdout=asyncio.subprocess.PIPE,
             cwd=Path(__file__).parent.parent,
             limit=_PIPE_BYTES,
+            env={**os.environ, **{name: str(self._threads) for name in _THREAD_LIMITS}},
             # Ctrl-C at the owner's terminal is for the node, which ends its trainer in good order.
             process_group=0,
         )
@@ -110,6 +116,9 @@ class TrainerProcess:
         except (asyncio.IncompleteReadError, ConnectionError, TimeoutError) as error:
             cause = await self._cause_of_death(process)
             raise NodeFailed("the training process of the node did not start", cause) from error
+        except BaseException:
+            await self._end(process)
+            raise
         return process
 
     def _load_request(self) -> dict[str, Any]:
@@ -132,6 +141,11 @@ class TrainerProcess:
         while (answer := await pipes.read_async(_stdout(process)))["event"] == "progress":
             on_progress(answer)
         return answer
+
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
+        """Ends a process that cannot be spoken to any more, also where this is cancelled again."""
+        self._ending = asyncio.ensure_future(self._kill(process))
+        await asyncio.shield(self._ending)
 
     async def _kill(self, process: asyncio.subprocess.Process) -> None:
         if process.stdin is not None:

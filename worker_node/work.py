@@ -76,7 +76,7 @@ async def _ask_trainer(
 ) -> tuple[dict[str, Any], float]:
     """The trainer's answer, and the seconds that the request waited for its turn."""
     asked = time.perf_counter()
-    waited = 0.0
+    waited: float | None = None
 
     def on_turn() -> None:
         nonlocal waited
@@ -88,6 +88,8 @@ async def _ask_trainer(
         on_progress(Progress(done=event["done"], total=event["total"], loss=event["loss"]))
 
     try:
-        return await node.trainer.call(request, on_turn, pass_on), waited
+        answer = await node.trainer.call(request, on_turn, pass_on)
+        return answer, waited or 0.0
     finally:
-        node.work = ""
+        if waited is not None:  # else it is another's work that goes on
+            node.work = ""
