@@ -22,7 +22,7 @@ from scripts.local_nodes import ROOT, LocalNode, local_nodes
 from scripts.partition import Partition
 from scripts.split_data import owner_names, split_data, split_table
 from server.display import print_table
-from shared.cli import ExamplesFirst, run
+from shared.cli import HELP, ExamplesFirst, run
 
 EXAMPLES = (
     "Congratulations! You have won a 1000 pound prize. Call 09061701461 now to claim.",
@@ -38,7 +38,7 @@ EXAMPLES = (
         "./scripts/demo --owners 10 --rounds 5",
         "./scripts/demo --recipe tutorial --partition article",
     ),
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings=HELP,
 )
 @click.option("--owners", type=click.IntRange(1, 64), default=2, show_default=True)
 @click.option("--rounds", type=click.IntRange(min=1), help="[default: the recipe's, 15]")

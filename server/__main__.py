@@ -16,15 +16,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
 from server.addresses import NodeAddress, check_distinct, parse_node
 from server.federation import use_federation
-from shared.cli import ExamplesFirst, run
+from shared.cli import HELP, GroupWithExamples, run, subcommand_of
 from shared.errors import UsageError
 from shared.version import FEDSMS
 
@@ -78,15 +76,21 @@ def addresses(node: tuple[str, ...]) -> list[NodeAddress]:
     return check_distinct(parse_node(text) for text in node)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=GroupWithExamples,
+    examples=(
+        f"python -m server status {TWO_NODES}",
+        f"python -m server train {TWO_NODES}",
+        'python -m server predict "You have won a prize, call now"',
+    ),
+    context_settings=HELP,
+)
 @click.version_option(FEDSMS, prog_name="fedsms")
 def main() -> None:
     """The coordinator: trains a spam classifier on SMS messages that never leave their owners."""
 
 
-def command(*examples: str) -> Callable[[Callable[..., Any]], click.Command]:
-    """A subcommand of `main` whose --help begins with these examples."""
-    return main.command(cls=ExamplesFirst, examples=examples)
+command = subcommand_of(main)
 
 
 @command(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import click
@@ -10,8 +11,8 @@ import click
 from shared.errors import FedsmsError, Interrupted
 
 
-class ExamplesFirst(click.Command):
-    """A command whose `--help` shows examples before anything else.
+class _Examples(click.Command):
+    """Shows its examples before the rest of its `--help`.
 
     Args:
         examples: command lines as a user types them.
@@ -22,16 +23,35 @@ class ExamplesFirst(click.Command):
         self.examples = examples
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        write_examples(formatter, self.examples)
+        if self.examples:
+            with formatter.section("Examples"):
+                for example in self.examples:
+                    formatter.write(f"  {example}\n")
+            formatter.write("\n")
         super().format_help(ctx, formatter)
 
 
-def write_examples(formatter: click.HelpFormatter, examples: tuple[str, ...]) -> None:
-    if examples:
-        with formatter.section("Examples"):
-            for example in examples:
-                formatter.write(f"  {example}\n")
-        formatter.write("\n")
+class ExamplesFirst(_Examples):
+    """A command with examples."""
+
+
+class GroupWithExamples(_Examples, click.Group):
+    """A group of commands with examples."""
+
+
+HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+"""Settings of every command line, for click's `context_settings`."""
+
+Decorator = Callable[[Callable[..., Any]], click.Command]
+
+
+def subcommand_of(group: click.Group) -> Callable[..., Decorator]:
+    """A decorator for the group's subcommands; its arguments are the examples of their --help."""
+
+    def command(*examples: str) -> Decorator:
+        return group.command(cls=ExamplesFirst, examples=examples)
+
+    return command
 
 
 def run(command: click.Command, name: str) -> NoReturn:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import click
 
-from shared.cli import ExamplesFirst, run
+from shared.cli import HELP, GroupWithExamples, run, subcommand_of
 from shared.errors import UsageError
 from shared.handshake import NODE_ID_PATTERN, NODE_ID_RULE
 from shared.version import FEDSMS
@@ -85,15 +85,20 @@ def read_shard(
     )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=GroupWithExamples,
+    examples=(
+        "python -m worker_node check --data messages.tsv",
+        "python -m worker_node serve --id bob --data messages.tsv",
+    ),
+    context_settings=HELP,
+)
 @click.version_option(FEDSMS, prog_name="fedsms")
 def main() -> None:
     """A data owner's node: trains models that coordinators send, on messages that stay here."""
 
 
-def command(*examples: str) -> Callable[[Callable[..., Any]], click.Command]:
-    """A subcommand of `main` whose --help begins with these examples."""
-    return main.command(cls=ExamplesFirst, examples=examples)
+command = subcommand_of(main)
 
 
 @command(
