@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -68,7 +69,8 @@ def local_nodes(commands: Mapping[str, Sequence[str]]) -> Iterator[list[LocalNod
     nodes: list[LocalNode] = []
     try:
         for node_id, flags in commands.items():
-            nodes.append(start_node(node_id, flags))
+            with _signals_wait():
+                nodes.append(start_node(node_id, flags))
         for node in nodes:
             wait_until_ready(node)
         yield nodes
@@ -77,6 +79,24 @@ def local_nodes(commands: Mapping[str, Sequence[str]]) -> Iterator[list[LocalNod
             node.process.terminate()
         for node in nodes:
             node.stop()
+
+
+@contextlib.contextmanager
+def _signals_wait() -> Iterator[None]:
+    """SIGINT and SIGTERM come after the block: none falls between a start and its being known."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda number, _: came.append(number)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def start_node(node_id: str, flags: Sequence[str], port: int = 0) -> LocalNode:

@@ -162,6 +162,8 @@ class NodeClient(WebsocketClientWorker):
                 "a blocking PySyft call inside the event loop would wait for itself",
                 next_step="Call it from another thread, or use the coroutines of NodeClient.",
             )
+        if self._loop.is_closed():
+            raise NodeUnreachable(f"the connection to node {self.id} was closed")
         asked = asyncio.run_coroutine_threadsafe(self.link.request(message), self._loop)
         try:
             return bytes(asked.result(TRANSFER_SECONDS))

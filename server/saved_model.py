@@ -94,9 +94,9 @@ def load(path: Path) -> SavedModel:
         tensors = safetensors.numpy.load(read_bytes(folder / WEIGHTS))
     except (SafetensorError, KeyError) as error:  # KeyError: a dtype that numpy does not know
         raise StorageError(f"{folder / WEIGHTS} is damaged", str(error)) from error
-    found = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
     names = layout(recipe)
-    if found != {name: (shape, np.float32) for name, shape in names.items()}:
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    if shapes != names or any(tensor.dtype != np.float32 for tensor in tensors.values()):
         raise StorageError(f"{folder / WEIGHTS} does not hold the model that {CONFIG} describes")
     state = np.concatenate([tensors[name].ravel() for name in names])
     if not np.isfinite(state).all():

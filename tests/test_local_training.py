@@ -161,10 +161,11 @@ def test_the_same_inputs_give_the_same_bits_and_another_seed_does_not() -> None:
 @pytest.mark.parametrize("name", ["tutorial", "default"])
 def test_a_built_in_recipe_learns_what_can_be_learned(name: str) -> None:
     recipe = load_recipe(name)
-    words = np.random.default_rng(0).integers(10, 300, (300, recipe.text.width))
-    words[:, recipe.text.tokens :] = 0
-    labels = np.arange(300) % 2
-    words[labels == 1, recipe.text.tokens - 2] = 5
+    text = recipe.text
+    words = np.random.default_rng(0).integers(10, 300, (160, text.width))
+    words[:, text.tokens :] = words[:, : text.tokens - 8] = 0
+    labels = np.arange(160) % 2
+    words[labels == 1, text.tokens - 2] = 5
     state = initial_state(recipe, 0)
     for round_index in range(recipe.federation.rounds):
         state = train(state, words, labels, recipe, seed=round_index, round_index=round_index).state

@@ -112,7 +112,7 @@ class DataOwnerNode(WebsocketServerWorker):
             NodeFailed: the object is not there, or the store is full.
         """
         if isinstance(message, ObjectMessage):
-            if not isinstance(message.object, torch.Tensor) or not _are_tags(getattr(message.object, "tags", None)):
+            if not _is_plain_tensor(message.object):
                 raise NodeFailed(f"node {self.id} keeps tensors, and nothing else")
             self.require_room(store)
         elif type(message.object_id) not in (int, str):
@@ -128,5 +128,8 @@ class DataOwnerNode(WebsocketServerWorker):
             raise NodeFailed(f"a session keeps at most {MAX_OBJECTS} objects on node {self.id}")
 
 
-def _are_tags(tags: object) -> bool:
-    return tags is None or (isinstance(tags, set) and all(isinstance(tag, str) for tag in tags))
+def _is_plain_tensor(received: object) -> bool:
+    """True for a tensor whose tags, if it has any, are words."""
+    tags = getattr(received, "tags", None)
+    words = tags is None or (isinstance(tags, set) and all(isinstance(tag, str) for tag in tags))
+    return isinstance(received, torch.Tensor) and words

@@ -78,7 +78,7 @@ class TrainerProcess:
                     "the training process of the node died", await self._cause_of_death(process)
                 ) from error
             except BaseException:
-                # A read that was cut off may have lost part of a message, and with it the boundaries.
+                # A read that was cut off may have lost part of a message: who knows what is next?
                 await self._end(process)
                 raise
         if answer["event"] == "failed":

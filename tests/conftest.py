@@ -1,0 +1,152 @@
+"""What many tests share: owners' shards, two running nodes, a quick recipe and a slow one."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import pytest
+
+from scripts.local_nodes import LocalNode, local_nodes
+from shared.cli import run
+from shared.recipe import Recipe, load_recipe
+from tests.messages import made_up, write_tsv
+from tests.running import Finished, environment
+from worker_node.dataset import Message
+
+QUICK = """
+[text]
+tokens = 12
+buckets = 512
+[model]
+embedding = 8
+hidden = 6
+[training]
+optimizer = "adam"
+learning_rate = 0.02
+batch_size = 16
+[federation]
+rounds = 2
+"""
+# some minutes of training a round; whoever starts one stops it
+SLOW = """
+[text]
+tokens = 300
+buckets = 512
+[model]
+embedding = 8
+hidden = 16
+[training]
+batch_size = 1
+local_epochs = 100
+"""
+
+
+@dataclass(frozen=True)
+class OwnerFiles:
+    """One owner's rows, and the files that hold them."""
+
+    id: str
+    train: list[Message]
+    held_out: list[Message]
+    train_path: Path
+    held_out_path: Path
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """As `python -m worker_node serve` takes them."""
+        return ("--data", str(self.train_path), "--held-out-data", str(self.held_out_path))
+
+
+def write_owner(folder: Path, owner: str, rows: int, held_out: int, seed: int) -> OwnerFiles:
+    """Writes made-up messages as one owner's two files."""
+    messages = made_up(rows + held_out, seed=seed)
+    paths = folder / f"{owner}.train.tsv", folder / f"{owner}.held-out.tsv"
+    parts = messages[:rows], messages[rows:]
+    for path, part in zip(paths, parts, strict=True):
+        write_tsv(path, part)
+    return OwnerFiles(owner, *parts, *paths)
+
+
+@pytest.fixture(scope="session")
+def owners(tmp_path_factory: pytest.TempPathFactory) -> list[OwnerFiles]:
+    """Two owners, one with more than twice the rows of the other."""
+    folder = tmp_path_factory.mktemp("shards")
+    return [
+        write_owner(folder, "anne", 60, 40, seed=1),
+        write_owner(folder, "bob", 140, 50, seed=2),
+    ]
+
+
+@pytest.fixture(scope="session")
+def nodes(owners: list[OwnerFiles]) -> Iterator[list[LocalNode]]:
+    """Their nodes, which serve while the tests run. A test leaves them running and idle."""
+    with local_nodes({owner.id: owner.flags for owner in owners}) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def bob(nodes: list[LocalNode]) -> LocalNode:
+    return nodes[1]
+
+
+@pytest.fixture(scope="session")
+def node_flags(nodes: list[LocalNode]) -> list[str]:
+    """Both nodes, as `python -m server` takes them."""
+    return [part for node in nodes for part in ("--node", node.flag)]
+
+
+@pytest.fixture(scope="session")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe with which a round takes a moment."""
+    path = tmp_path_factory.mktemp("recipes") / "quick.toml"
+    path.write_text(QUICK, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe with which a round takes minutes, for tests that need a training in progress."""
+    path = tmp_path_factory.mktemp("recipes") / "slow.toml"
+    path.write_text(SLOW, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def recipe(quick: Path) -> Recipe:
+    return load_recipe(str(quick))
+
+
+@pytest.fixture(scope="session")
+def slow_recipe(slow: Path) -> Recipe:
+    return load_recipe(str(slow))
+
+
+@pytest.fixture
+def cli(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Finished]:
+    """Runs a command line as `python -m server` or `python -m worker_node` would, in this process.
+
+    In an empty folder, and without what this process's environment says.
+    """
+    monkeypatch.chdir(tmp_path)
+    for name in set(os.environ) - set(environment()):
+        monkeypatch.delenv(name)
+
+    def run_here(module: str, *arguments: object) -> Finished:
+        command: click.Command = importlib.import_module(f"{module}.__main__").main
+        name = f"python -m {module}"
+        monkeypatch.setattr("sys.argv", [name, *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            run(command, name)
+        written = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Finished(ended.value.code, written.out, written.err)
+
+    return run_here

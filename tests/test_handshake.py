@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.errors import HandshakeRefused
+from shared.handshake import Greeting, check, greeting_from
+from shared.wire import MalformedFrame, pack_map, unpack_map
+
+COORDINATOR = Greeting(role="coordinator", id="office", expects="bob")
+NODE = Greeting(role="node", id="bob", rows={"train": 8, "held_out": 2})
+
+
+def replace(greeting: Greeting, **facts: Any) -> Greeting:
+    return greeting.model_copy(update=facts)
+
+
+def refusal(coordinator: Greeting, node: Greeting) -> HandshakeRefused:
+    with pytest.raises(HandshakeRefused) as caught:
+        check(coordinator, node)
+    return caught.value
+
+
+def marked(refused: HandshakeRefused) -> dict[str, list[str]]:
+    """Name -> both sides' values, of the lines of the table that say they differ."""
+    lines = [line for line in refused.cause.splitlines() if line.endswith("<- differs")]
+    cells = [re.split(r"\s{2,}", line.strip()) for line in lines]
+    return {name: values[:-1] for name, *values in cells}
+
+
+def test_two_sides_of_one_installation_fit_together() -> None:
+    check(COORDINATOR, NODE)
+    check(replace(COORDINATOR, expects=""), NODE)
+
+
+def test_a_greeting_comes_back_as_it_was_sent() -> None:
+    sent = replace(NODE, labels={"train": {"ham": 7, "spam": 1}}, busy="training")
+    assert greeting_from(unpack_map(pack_map(sent.to_map()))) == sent
+
+
+@pytest.mark.parametrize("fact", ["fedsms", "syft"])
+def test_another_version_is_refused_with_both_in_the_table(fact: str) -> None:
+    other = replace(NODE, versions={**NODE.versions, fact: "9.9.9"})
+    refused = refusal(COORDINATOR, other)
+    assert marked(refused) == {fact: [COORDINATOR.versions[fact], "9.9.9"]}
+    assert "same version" in refused.next_step
+
+
+def test_another_protocol_is_refused_even_by_a_peer_that_names_a_package_so() -> None:
+    other = replace(NODE, protocol=2, versions={**NODE.versions, "protocol": "1"})
+    assert marked(refusal(COORDINATOR, other)) == {"protocol": ["1", "2"]}
+
+
+def test_a_version_that_one_side_does_not_tell_is_refused() -> None:
+    versions = {name: value for name, value in NODE.versions.items() if name != "syft"}
+    assert marked(refusal(COORDINATOR, replace(NODE, versions=versions)))["syft"][1] == "-"
+
+
+def test_versions_that_need_not_be_equal_may_differ() -> None:
+    check(COORDINATOR, replace(NODE, versions={**NODE.versions, "torch": "3.0", "python": "3.12"}))
+
+
+@pytest.mark.parametrize("kind", sorted(NODE.tokeniser))
+def test_a_side_that_tokenises_otherwise_is_refused(kind: str) -> None:
+    other = replace(NODE, tokeniser={**NODE.tokeniser, kind: "0000"})
+    expected = {f"tokeniser {kind}": [COORDINATOR.tokeniser[kind], "0000"]}
+    assert marked(refusal(COORDINATOR, other)) == expected
+    assert marked(refusal(replace(other, expects="bob"), NODE))
+
+
+def test_the_address_of_another_node_is_refused_and_both_ids_are_named() -> None:
+    refused = refusal(COORDINATOR, replace(NODE, id="anne"))
+    assert marked(refused) == {"node id": ["bob", "anne"]}
+    assert refused.next_step == "Check the address given for bob; anne answers there."
+
+
+def test_every_difference_is_marked_at_once() -> None:
+    other = replace(NODE, id="anne", protocol=7, versions={**NODE.versions, "fedsms": "0.0"})
+    assert set(marked(refusal(COORDINATOR, other))) == {"node id", "protocol", "fedsms"}
+
+
+def test_unknown_facts_of_a_newer_peer_are_passed_over() -> None:
+    newer = {**NODE.to_map(), "compression": "zstd", "uptime": 12.5}
+    assert greeting_from(newer) == NODE
+    check(COORDINATOR, greeting_from({**newer, "versions": {**NODE.versions, "jax": "1"}}))
+
+
+@pytest.mark.parametrize("name", ["role", "id", "protocol", "versions", "tokeniser"])
+def test_a_greeting_without_a_fact_that_is_always_told_is_malformed(name: str) -> None:
+    values = NODE.to_map()
+    del values[name]
+    with pytest.raises(MalformedFrame, match=name):
+        greeting_from(values)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("protocol", "1"),
+        ("protocol", True),
+        ("versions", ["fedsms"]),
+        ("rows", {"train": "many"}),
+        ("rows", {"train": -1}),
+        ("rows", {"train": 1.5}),
+        ("labels", {"train": 3}),
+        ("labels", {"train": {"spam": "some"}}),
+        ("labels", []),
+        ("busy", 1),
+        ("id", None),
+        ("id", ["bob"]),
+    ],
+)
+def test_a_fact_of_the_wrong_type_is_malformed(name: str, value: Any) -> None:
+    with pytest.raises(MalformedFrame, match=name):
+        greeting_from({**NODE.to_map(), name: value})
+
+
+@pytest.mark.parametrize("name", ["id", "busy", "expects"])
+@pytest.mark.parametrize("hostile", ["bob\n2026-01-01 INFO all is well", "\x1b[2J", "x" * 100_000])
+def test_a_peer_cannot_write_lines_or_colours_into_a_log(name: str, hostile: str) -> None:
+    with pytest.raises(MalformedFrame, match=name):
+        greeting_from({**NODE.to_map(), name: hostile})
+
+
+@pytest.mark.parametrize("name", ["versions", "tokeniser", "labels"])
+def test_a_peer_cannot_forge_the_table(name: str) -> None:
+    line = "9\n  syft  1  2  <- differs"
+    forged = {line: {"ham": 1}} if name == "labels" else {"fedsms": line}
+    for values in (forged, {line: "1"}, {"x" * 9999: "1"}):
+        with pytest.raises(MalformedFrame, match=name):
+            greeting_from({**NODE.to_map(), name: values})
+
+
+values = st.none() | st.booleans() | st.integers() | st.text() | st.binary() | st.floats()
+tables = st.dictionaries(st.text(), values | st.dictionaries(st.text(), values), max_size=3)
+
+
+@given(st.sampled_from(sorted(NODE.to_map())), values | tables)
+def test_no_greeting_raises_anything_but_malformed_or_refused(name: str, value: Any) -> None:
+    with suppress(MalformedFrame, HandshakeRefused):
+        check(COORDINATOR, greeting_from({**NODE.to_map(), name: value}))
