@@ -56,7 +56,7 @@ EXAMPLES = (
     show_envvar=True,
     help="Your own file of messages, instead of the SMS Spam Collection.",
 )
-@click.option("--run-dir", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
+@click.option("--run-dir", type=click.Path(), default="runs", show_default=True)
 def demo(
     owners: int,
     rounds: int | None,
@@ -64,25 +64,34 @@ def demo(
     partition: Partition,
     seed: int,
     data: Path | None,
-    run_dir: Path,
+    run_dir: str,
 ) -> int:
     """Train a spam classifier on messages that stay with their owners, all on this machine."""
     # A container that is stopped, or `kill`, ends the demo as Ctrl-C does: nothing stays behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     source = find_data(data)
+    recipe, run_dir = (
+        _from_root(recipe) if recipe.endswith(".toml") else recipe,
+        _from_root(run_dir),
+    )
     with tempfile.TemporaryDirectory(prefix="fedsms-") as scratch:
         shards = Path(scratch) / "shards"
         names = owner_names(owners)
         print_table(split_table(split_data(source, shards, names, partition=partition, seed=seed)))
         click.echo(f"Starting {owners} node{'s' if owners > 1 else ''} ...", err=True)
         with local_nodes({name: _flags(shards, name) for name in names}) as nodes:
-            flags = ["--recipe", recipe, "--seed", str(seed), "--run-dir", str(run_dir)]
+            flags = ["--recipe", recipe, "--seed", str(seed), "--run-dir", run_dir]
             flags += ["--rounds", str(rounds)] if rounds else []
             code = _coordinator("train", *flags, *_node_flags(nodes))
     if code:
         return code
     click.echo("Three messages, classified with the trained model:")
-    return _coordinator("predict", "--run-dir", str(run_dir), *EXAMPLES)
+    return _coordinator("predict", "--run-dir", run_dir, *EXAMPLES)
+
+
+def _from_root(path: str) -> str:
+    """A path of the caller's as the coordinator sees it, which runs in the checkout's root."""
+    return path if Path.cwd() == ROOT else str(Path(path).resolve())
 
 
 def _flags(shards: Path, name: str) -> tuple[str, ...]:

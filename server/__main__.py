@@ -226,20 +226,20 @@ def evaluate(node: tuple[str, ...], model: Path | None, run_dir: Path, as_json: 
 @json_option
 def predict(message: tuple[str, ...], model: Path | None, run_dir: Path, as_json: bool) -> None:
     """Classify a MESSAGE, or each line of standard input. Nothing leaves this machine."""
-    from server.prediction import Classifier
+    from server.prediction import Classifier, lines_as_they_come
     from server.saved_model import open_model
 
     _, saved = open_model(model, run_dir)
     if not message and sys.stdin.isatty():
         click.echo("Type messages, one a line; Ctrl-D ends.", err=True)
-    # Bytes that are no UTF-8 may come from anywhere; one bad line must not end the others.
-    given = map(os.fsencode, message) if message else sys.stdin.buffer
-    texts = (line.decode("utf-8", "replace").rstrip("\r\n") for line in given)
-    for verdict in Classifier(saved).classify(texts):
-        if as_json:
-            click.echo(json.dumps(verdict.as_dict(), ensure_ascii=False))
-        else:
-            click.echo(f"{verdict.label:<4}  {verdict.spam:.4f}  {verdict.text}")
+    classifier = Classifier(saved)
+    given = [os.fsencode(text).decode("utf-8", "replace") for text in message]
+    for texts in [given] if given else lines_as_they_come(sys.stdin.buffer):
+        for verdict in classifier.classify(texts):
+            if as_json:
+                click.echo(json.dumps(verdict.as_dict(), ensure_ascii=False))
+            else:
+                click.echo(f"{verdict.label:<4}  {verdict.spam:.4f}  {verdict.text}")
 
 
 if __name__ == "__main__":

@@ -112,7 +112,12 @@ class NodeClient(WebsocketClientWorker):
             on_event=lambda event: on_progress(self._progress(event)),
         )
         with self._blaming():
-            return TrainReport.parse(self._open(answer))
+            report = TrainReport.parse(self._open(answer))
+        told = self.link.greeting.rows.get("train")
+        if report.rows != told:
+            cause = f"it trained on {report.rows} rows, and greeted with {told}"
+            raise NodeFailed(f"node {self.id} claims another weight in the average", cause)
+        return report
 
     async def evaluate(self, command: EvaluateCommand) -> EvaluateReport:
         """Has the node evaluate on its held-out rows; raises NodeFailed with its own cause."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from itertools import islice
+from typing import BinaryIO
 
 import torch
 
@@ -12,7 +13,7 @@ from server.saved_model import SavedModel
 from shared.model import SpamGRU, build_model, vector_to_state
 from shared.text import encode_all
 
-AT_ONCE = 256
+CHUNK_BYTES = 2**14
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,28 @@ class Classifier:
         self._model: SpamGRU = build_model(saved.recipe).eval()
         vector_to_state(self._model, saved.state)
 
-    def classify(self, texts: Iterable[str]) -> Iterator[Verdict]:
-        """A verdict for each text, in order; reads ahead no more than AT_ONCE of them."""
-        source = iter(texts)
-        while batch := list(islice(source, AT_ONCE)):
-            yield from self._classify(batch)
-
-    def _classify(self, texts: list[str]) -> Iterator[Verdict]:
+    def classify(self, texts: list[str]) -> list[Verdict]:
+        """A verdict for each text, in order."""
+        if not texts:
+            return []
         ids = torch.from_numpy(encode_all(texts, self._recipe.text)).long()  # (batch, width)
         with torch.inference_mode():
             probabilities = torch.sigmoid(self._model(ids)).tolist()  # (batch,)
-        for text, spam in zip(texts, probabilities, strict=True):
-            yield Verdict(text, "spam" if spam >= 0.5 else "ham", spam)
+        return [
+            Verdict(text, "spam" if spam >= 0.5 else "ham", spam)
+            for text, spam in zip(texts, probabilities, strict=True)
+        ]
+
+
+def lines_as_they_come(stream: BinaryIO) -> Iterator[list[str]]:
+    """Lists of whole lines, as many as are there: few from a terminal, hundreds from a file.
+
+    Bytes that are no UTF-8 may come from anywhere, and one bad line must not end the others: they
+    become replacement characters.
+    """
+    rest = b""
+    while chunk := os.read(stream.fileno(), CHUNK_BYTES):
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield [line.decode("utf-8", "replace").rstrip("\r") for line in lines]
+    if rest:
+        yield [rest.decode("utf-8", "replace")]

@@ -17,7 +17,7 @@ from shared.version import PROTOCOL, versions
 from shared.wire import MalformedFrame
 
 REQUIRED = ("protocol", "fedsms", "syft")
-"""Facts that must be equal on both sides, besides every tokeniser that both know."""
+"""Facts that must be equal on both sides, besides every tokeniser of the coordinator's."""
 
 NODE_ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 NODE_ID_RULE = "an id has 1 to 64 letters, digits, dots, dashes and underscores"
@@ -118,6 +118,12 @@ def check(coordinator: Greeting, node: Greeting) -> None:
 
     Both sides call it, so that each refuses by its own judgement.
     """
+    if (coordinator.role, node.role) != ("coordinator", "node"):
+        raise HandshakeRefused(
+            f"{coordinator.id} and {node.id} do not fit together",
+            f"a {coordinator.role} dialled a {node.role}; only a coordinator dials a node",
+            "Check the address and the port.",
+        )
     wrong = mismatches(coordinator, node)
     if not wrong:
         return

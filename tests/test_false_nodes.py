@@ -269,3 +269,9 @@ def test_no_state_is_changed_by_what_a_node_sends_back(recipe: Recipe) -> None:
     ended: Coroutine[Any, Any, Any] = session()
     assert np.array_equal(asyncio.run(ended), before)
     assert np.array_equal(start, before)
+
+
+def test_a_node_that_claims_more_rows_than_it_greeted_with_is_named(recipe: Recipe) -> None:
+    error = train_with(Answers(recipe, train=pack({**TRAINED, "rows": 1_000_000})), recipe)
+    assert isinstance(error, NodeFailed)
+    assert "mallory claims another weight" in str(error)

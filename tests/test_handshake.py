@@ -70,7 +70,7 @@ def test_a_side_that_tokenises_otherwise_is_refused(kind: str) -> None:
     other = replace(NODE, tokeniser={**NODE.tokeniser, kind: "0000"})
     expected = {f"tokeniser {kind}": [COORDINATOR.tokeniser[kind], "0000"]}
     assert marked(refusal(COORDINATOR, other)) == expected
-    assert marked(refusal(replace(other, expects="bob"), NODE))
+    assert marked(refusal(replace(other, role="coordinator", expects="bob"), NODE))
 
 
 def test_the_address_of_another_node_is_refused_and_both_ids_are_named() -> None:
@@ -144,3 +144,8 @@ tables = st.dictionaries(st.text(), values | st.dictionaries(st.text(), values),
 def test_no_greeting_raises_anything_but_malformed_or_refused(name: str, value: Any) -> None:
     with suppress(MalformedFrame, HandshakeRefused):
         check(COORDINATOR, greeting_from({**NODE.to_map(), name: value}))
+
+
+def test_only_a_coordinator_dials_a_node() -> None:
+    assert "a node dialled a node" in refusal(replace(NODE, id="anne", expects="bob"), NODE).cause
+    assert "dialled a coordinator" in refusal(COORDINATOR, replace(COORDINATOR, id="bob")).cause

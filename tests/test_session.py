@@ -5,6 +5,7 @@ The node is a real one, in a process of its own.
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -44,6 +45,7 @@ from tests.node_requests import (
 from tests.peers import Peer, coordinator, stranger
 
 MAX_OBJECTS = 8
+MAX_SESSIONS = 32
 pytestmark = pytest.mark.timeout(120)
 
 
@@ -345,3 +347,14 @@ def test_every_mangled_request_is_answered(bob: LocalNode, recipe: Recipe) -> No
                 assert answer.kind in (Kind.REPLY, Kind.ERROR)
 
     run(session())
+
+
+def test_a_node_takes_a_bounded_number_of_sessions_and_then_more_again(bob: LocalNode) -> None:
+    async def crowd() -> None:
+        async with contextlib.AsyncExitStack() as open_sessions:
+            for _ in range(MAX_SESSIONS):
+                await open_sessions.enter_async_context(coordinator(bob.url))
+            async with stranger(bob.url) as late:
+                assert await closing_code(late) == 1013
+
+    run(crowd())

@@ -14,6 +14,9 @@ from shared.transport import describe_os_error, transport_options
 from worker_node.node import DataOwnerNode
 from worker_node.session import Session
 
+MAX_SESSIONS = 32
+"""Connections that a node serves at a time; each may keep objects in its memory."""
+
 log = logging.getLogger("fedsms.node")
 # A port scan or a health check is no news, and certainly no stack trace in the owner's log.
 logging.getLogger("websockets").setLevel(logging.CRITICAL)
@@ -31,10 +34,20 @@ async def listening(node: DataOwnerNode, host: str, port: int) -> AsyncIterator[
         UsageError: the address is not this machine's, or the port is taken.
     """
 
+    sessions = 0
+
     async def handler(connection: ServerConnection) -> None:
-        session = Session(node, connection)
-        await session.run()
-        log.info("%s left", session.peer)
+        nonlocal sessions
+        if sessions >= MAX_SESSIONS:
+            await connection.close(1013, f"{MAX_SESSIONS} sessions are open, try again later")
+            return
+        sessions += 1
+        try:
+            session = Session(node, connection)
+            await session.run()
+            log.info("%s left", session.peer)
+        finally:
+            sessions -= 1
 
     try:
         server = await serve(handler, host, port, **transport_options())

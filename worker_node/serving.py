@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import click
 
-from shared.errors import NodeFailed
+from shared.errors import Interrupted
 from worker_node.dataset import Shard
 from worker_node.listener import is_loopback, listening
 from worker_node.node import DataOwnerNode
@@ -40,6 +40,7 @@ async def serve(settings: ServeSettings, shard: Shard) -> None:
 
     Raises:
         UsageError: it cannot listen there. NodeFailed: the training process does not start.
+        Interrupted: it was stopped before it was ready.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -65,7 +66,7 @@ async def _start(trainer: TrainerProcess, stop: asyncio.Event) -> None:
     stopping.cancel()
     if not starting.done():
         starting.cancel()
-        raise NodeFailed("stopped before the node was ready")
+        raise Interrupted("stopped before the node was ready")
     starting.result()
 
 

@@ -169,6 +169,11 @@ class Session:
             raise
         except ConnectionClosed:
             log.info("%s left before its answer was sent", self.peer)
+        except Exception as error:
+            # The owner reads all of it in the log, and the coordinator need not wait for ever.
+            log.exception("%s could not be served", self.peer)
+            unexpected = NodeFailed("an unexpected error on the node", type(error).__name__)
+            await self._send(Kind.ERROR, request_id, pack_error(unexpected))
 
     async def _reply(self, request_id: bytes, report: TrainReport | EvaluateReport | None) -> None:
         values = report.model_dump() if report is not None else None
