@@ -81,6 +81,7 @@ class TrainingRecipe(_Table):
     learning_rate: of the first round.
     schedule: "cosine" lets the learning rate fall to 0 over all rounds; "constant" does not.
     clip_norm: largest L2 norm of a gradient over all parameters; 0 turns clipping off.
+    max_batches: steps after which a round's training ends, also amid an epoch; 0 sets no limit.
     """
 
     optimizer: Literal["sgd", "adam"] = "sgd"
@@ -89,6 +90,7 @@ class TrainingRecipe(_Table):
     clip_norm: float = Field(default=5.0, ge=0, le=1e6)
     batch_size: int = Field(default=32, ge=1, le=4096)
     local_epochs: int = Field(default=1, ge=1, le=100)
+    max_batches: int = Field(default=0, ge=0, le=10_000_000)
 
 
 class FederationRecipe(_Table):

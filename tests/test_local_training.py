@@ -158,6 +158,22 @@ def test_the_same_inputs_give_the_same_bits_and_another_seed_does_not() -> None:
     assert np.array_equal(state, kept)
 
 
+def test_a_round_ends_at_its_largest_number_of_batches_also_amid_an_epoch() -> None:
+    recipe = _recipe({}, 0, batch_size=4, local_epochs=3, max_batches=7)
+    tokens, labels = _rows(recipe, 20)
+    told: list[tuple[int, int]] = []
+    state = initial_state(recipe, 1)
+    result = train(
+        state, tokens, labels, recipe, 2, lambda done, total, _: told.append((done, total))
+    )
+    assert (result.batches, told[-1], result.rows) == (7, (7, 7), 20)
+
+    one_epoch = _recipe({}, 0, batch_size=4, local_epochs=1, max_batches=0)
+    bounded = _recipe({}, 0, batch_size=4, local_epochs=3, max_batches=5)
+    first, second = (train(state, tokens, labels, one, seed=2) for one in (one_epoch, bounded))
+    assert np.array_equal(first.state, second.state)
+
+
 @pytest.mark.parametrize("name", ["tutorial", "default"])
 def test_a_built_in_recipe_learns_what_can_be_learned(name: str) -> None:
     recipe = load_recipe(name)

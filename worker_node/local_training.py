@@ -52,7 +52,7 @@ class TrainResult:
     """What a round gave.
 
     state: the trained state (P,), float32.
-    rows: rows trained on, once however many epochs; the weight in FedAvg.
+    rows: rows there were to train on, once however many epochs; the weight in FedAvg.
     batches: steps taken.
     first_loss, loss: mean loss in nats over the rows of the first and the last epoch, measured
         while training, so with dropout and a model in motion.
@@ -169,13 +169,15 @@ class _Trainer:
         """Mean losses by epoch."""
         training = self.recipe.training
         rows = len(self.labels)
-        total = training.local_epochs * math.ceil(rows / training.batch_size)
+        total = _batches_a_round(training, rows)
         rounds = self.recipe.federation.rounds
         losses: list[float] = []
         told = time.monotonic()
         for epoch in range(training.local_epochs):
             summed, seen = 0.0, 0
             for batch in _batches(rows, training.batch_size, seed, epoch):
+                if self.optimizer.steps == total:
+                    break
                 if should_stop():
                     raise TrainingStopped
                 progress = (round_index + self.optimizer.steps / total) / rounds
@@ -184,7 +186,8 @@ class _Trainer:
                 if time.monotonic() - told > PROGRESS_SECONDS:
                     on_progress(self.optimizer.steps, total, summed / seen)
                     told = time.monotonic()
-            losses.append(summed / rows)
+            if seen:
+                losses.append(summed / seen)
         on_progress(total, total, losses[-1])
         return losses
 
@@ -209,6 +212,11 @@ class _Trainer:
         torch.autograd.backward(loss)
         self.optimizer.step(touched, learning_rate)
         return found
+
+
+def _batches_a_round(training: TrainingRecipe, rows: int) -> int:
+    batches = training.local_epochs * math.ceil(rows / training.batch_size)
+    return min(batches, training.max_batches) if training.max_batches else batches
 
 
 def _batches(rows: int, size: int, seed: int, epoch: int) -> Iterator[Tensor]:
