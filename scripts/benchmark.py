@@ -31,6 +31,10 @@ from shared.cli import run
 from shared.errors import NodeFailed
 
 
+PLAIN = "scripts/centralised.py"
+SVM = "scripts/centralised_svm.py"
+
+
 @dataclass(frozen=True)
 class Shards:
     """Owners' files in a folder, as scripts/split_data.py writes them."""
@@ -90,12 +94,12 @@ def train(nodes: list[LocalNode], recipe: str, seed: int, scratch: Path) -> Trai
     return TrainedRun(rows, summary, usage.ru_maxrss * 1024)
 
 
-def centralised(shards: Shards, recipe: str, seed: int) -> dict[str, Any]:
-    """What scripts/centralised.py prints for the same rows."""
+def centralised(shards: Shards, *script: str) -> dict[str, Any]:
+    """What a script prints that trains on the same rows in one place."""
     flags = [part for path in shards.files("train") for part in ("--data", str(path))]
     flags += [part for path in shards.files("held-out") for part in ("--held-out-data", str(path))]
-    command = [sys.executable, "scripts/centralised.py", "--recipe", recipe, "--seed", str(seed)]
-    done = subprocess.run([*command, *flags], cwd=ROOT, check=True, capture_output=True, text=True)
+    command = [sys.executable, *script, *flags]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     result: dict[str, Any] = json.loads(done.stdout)
     return result
 
@@ -134,7 +138,7 @@ def rounds(repeat: int, owners: int) -> None:
         with local_nodes(shards.node_commands()) as nodes:
             runs, references = [], []
             for number in range(1, repeat + 1):
-                references.append(centralised(shards, "tutorial", number))
+                references.append(centralised(shards, PLAIN, "--seed", str(number)))
                 runs.append(train(nodes, "tutorial", number, Path(scratch)))
                 click.echo(f"{number} of {repeat} measured", err=True)
             _say_speed(runs, references)
@@ -182,9 +186,14 @@ def _say_memory(runs: list[TrainedRun], nodes: list[LocalNode]) -> None:
 @click.option("--seeds", type=click.IntRange(1, 100), default=5, show_default=True)
 @click.option("--recipe", default="default", show_default=True)
 @click.option("--partition", type=click.Choice(get_args(Partition)), default="iid")
-@click.option("--compare/--no-compare", default=False, help="Also train centrally (tutorial only).")
+@click.option(
+    "--compare",
+    type=click.Choice(["plain", "svm"]),
+    help="Also train on all rows in one place: the same recipe in plain PyTorch (the tutorial "
+    "alone), or TF-IDF and a linear SVM.",
+)
 def accuracy(
-    counts: tuple[int, ...], seeds: int, recipe: str, partition: Partition, compare: bool
+    counts: tuple[int, ...], seeds: int, recipe: str, partition: Partition, compare: str | None
 ) -> None:
     """Metrics after the last round: mean and standard deviation over seeds."""
     with tempfile.TemporaryDirectory(prefix="fedsms-") as scratch:
@@ -196,13 +205,16 @@ def accuracy(
                     trained = train(nodes, recipe, seed, Path(scratch))
                 results.append(trained.summary["metrics"])
                 click.echo(f"{owners} owners, seed {seed}: {_figures([results[-1]])}", err=True)
-                if compare:
-                    central.append(centralised(shards, recipe, seed))
+                if compare == "svm":
+                    central.append(centralised(shards, SVM))
+                elif compare == "plain":
+                    script = (PLAIN, "--recipe", recipe, "--seed", str(seed))
+                    central.append(centralised(shards, *script))
             click.echo(
                 f"{recipe}, {partition}, {owners} owners, {seeds} seeds: {_figures(results)}"
             )
             if compare:
-                click.echo(f"  the same recipe, centralised: {_figures(central)}")
+                click.echo(f"  {compare}, on the same rows in one place: {_figures(central)}")
 
 
 def _figures(results: list[dict[str, Any]]) -> str:
