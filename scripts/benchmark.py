@@ -30,7 +30,6 @@ from scripts.split_data import owner_names, split_data
 from shared.cli import run
 from shared.errors import NodeFailed
 
-
 PLAIN = "scripts/centralised.py"
 SVM = "scripts/centralised_svm.py"
 
