@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from server.aggregation import ServerState, aggregate
@@ -28,12 +28,10 @@ class _Turn:
     """What one node does in one round, as it is found out."""
 
     client: NodeClient
-    started: float = field(default_factory=time.perf_counter)
     bytes_sent: int = 0
     bytes_received: int = 0
     transfer: float = 0.0
     report: TrainReport | None = None
-    trained: Vector | None = None
     evaluation: EvaluateReport | None = None
 
 
@@ -97,12 +95,9 @@ class Coordinator:
 
     async def _round(self, number: int, state: Vector, turns: list[_Turn]) -> Vector:
         base, base_id = state, self._state_id
-        await _together(self._train(number, turn, base) for turn in turns)
-        results = [(turn.trained, turn.report.rows) for turn in turns if turn.report is not None]
-        known = [(vector, rows) for vector, rows in results if vector is not None]
-        state = aggregate(state, known, self._recipe.federation, self._server_state)
-        for turn in turns:
-            turn.trained = None
+        results = await _together(self._train(number, turn, base) for turn in turns)
+        state = aggregate(state, results, self._recipe.federation, self._server_state)
+        del results  # as large as the model for each node
         packed = self._pack(state, base)
         await _together(self._evaluate(number, turn, packed, base_id) for turn in turns)
         started, self._mark = self._mark, time.perf_counter()
@@ -120,8 +115,12 @@ class Coordinator:
         with _Measured(turn):
             await turn.client.send_state(packed)
 
-    async def _train(self, number: int, turn: _Turn, base: Vector) -> None:
-        """Trains on one node, from the state `base` that it has, and fetches the result."""
+    async def _train(self, number: int, turn: _Turn, base: Vector) -> tuple[Vector, int]:
+        """Trains on one node, from the state `base` that it has.
+
+        Returns:
+            The trained state (P,), and the rows that it was trained on.
+        """
         client, result_id = turn.client, new_object_id()
         command = TrainCommand(
             state_id=self._state_id,
@@ -137,10 +136,11 @@ class Coordinator:
                 command, lambda progress: self._tell(number, turn, "training", progress)
             )
             self._tell(number, turn, "fetching")
-            turn.trained = await client.fetch_state(result_id, base)
+            trained = await client.fetch_state(result_id, base)
         turn.transfer -= report.seconds_training + report.seconds_waiting
         turn.report = report
         self._tell(number, turn, "waiting")
+        return trained, report.rows
 
     async def _evaluate(
         self, number: int, turn: _Turn, packed: bytes, base_id: int | None = None

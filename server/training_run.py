@@ -97,11 +97,12 @@ async def _train(settings: RunSettings) -> FinishedRun:
                 f"stopped after {len(memory.rounds)} of {settings.recipe.federation.rounds} rounds",
                 next_step=f"What was done is in {folder.path}.",
             ) from None
-        except FedsmsError as error:
+        except Exception as error:
             with suppress(StorageError):  # of a full disk, the first word is enough
-                folder.finish("failed", str(error))
-            kept = f"{len(memory.rounds)} completed rounds are in {folder.path}."
-            error.next_step = f"{error.next_step}\n  {kept}".strip()
+                folder.finish("failed", str(error) or type(error).__name__)
+            if isinstance(error, FedsmsError):
+                kept = f"{len(memory.rounds)} completed rounds are in {folder.path}."
+                error.next_step = f"{error.next_step}\n  {kept}".strip()
             raise
         folder.finish("completed")
     return FinishedRun(folder.path, memory.rounds)
@@ -144,8 +145,13 @@ def _resolved(settings: RunSettings, links: dict[str, Link]) -> dict[str, Any]:
 
 
 def with_rounds(recipe: Recipe, rounds: int | None) -> Recipe:
-    """The recipe, with another number of rounds unless that is None."""
+    """The recipe, with another number of rounds unless that is None.
+
+    Raises:
+        UsageError: more rounds than a recipe may have.
+    """
     if rounds is None:
         return recipe
-    federation = recipe.federation.model_copy(update={"rounds": rounds})
-    return recipe.model_copy(update={"federation": federation})
+    tables = recipe.model_dump()
+    tables["federation"]["rounds"] = rounds
+    return Recipe.parse(tables, source="the recipe with --rounds")

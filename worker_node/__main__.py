@@ -147,6 +147,7 @@ def serve(
     if not re.fullmatch(NODE_ID_PATTERN, node_id):
         raise UsageError(f"{node_id!r} cannot be a node id", NODE_ID_RULE)
     logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", level=logging.INFO)
+    logging.getLogger("syft").setLevel(logging.WARNING)  # says at import what it does without
     shard = read_shard(**source)
     from worker_node.serving import ServeSettings
     from worker_node.serving import serve as run_server

@@ -128,5 +128,5 @@ def _check_classes(data: Path, train: Sequence[Message]) -> None:
             raise DataError(
                 f"{data} has no {name} to train on",
                 f"all of its {len(train)} training rows are of one class",
-                "A shard needs both; allow one class only if other owners hold the other.",
+                "A shard needs both; --allow-one-class serves it all the same.",
             )

@@ -136,7 +136,7 @@ def _bad_line(path: Path, row: _Row, problem: str, file_format: Format) -> DataE
     # A mistyped label helps its reader; where columns are swapped, the "label" is the message.
     if not row.problem and row.label not in LABELS and row.label.isalnum() and len(row.label) < 10:
         problem = f"{problem}: {row.label!r}"
-    hint = f"{_EXPECTED[file_format]} Mend the line, or have bad lines skipped."
+    hint = f"{_EXPECTED[file_format]} Mend it, or skip such lines with --skip-bad-lines."
     return DataError(f"{path}, line {row.line}", problem, hint)
 
 
