@@ -183,6 +183,7 @@ def _say_memory(runs: list[TrainedRun], nodes: list[LocalNode]) -> None:
 @main.command()
 @click.option("--owners", "counts", multiple=True, type=click.IntRange(1, 64), default=(2, 10))
 @click.option("--seeds", type=click.IntRange(1, 100), default=5, show_default=True)
+@click.option("--first-seed", type=click.IntRange(0, 10**6), default=1, show_default=True)
 @click.option("--recipe", default="default", show_default=True)
 @click.option("--partition", type=click.Choice(get_args(Partition)), default="iid")
 @click.option(
@@ -192,13 +193,18 @@ def _say_memory(runs: list[TrainedRun], nodes: list[LocalNode]) -> None:
     "alone), or TF-IDF and a linear SVM.",
 )
 def accuracy(
-    counts: tuple[int, ...], seeds: int, recipe: str, partition: Partition, compare: str | None
+    counts: tuple[int, ...],
+    seeds: int,
+    first_seed: int,
+    recipe: str,
+    partition: Partition,
+    compare: str | None,
 ) -> None:
     """Metrics after the last round: mean and standard deviation over seeds."""
     with tempfile.TemporaryDirectory(prefix="fedsms-") as scratch:
         for owners in counts:
             results, central = [], []
-            for seed in range(1, seeds + 1):
+            for seed in range(first_seed, first_seed + seeds):
                 shards = make_shards(Path(scratch), owners, partition, seed)
                 with local_nodes(shards.node_commands()) as nodes:
                     trained = train(nodes, recipe, seed, Path(scratch))
@@ -209,9 +215,9 @@ def accuracy(
                 elif compare == "plain":
                     script = (PLAIN, "--recipe", recipe, "--seed", str(seed))
                     central.append(centralised(shards, *script))
-            click.echo(
-                f"{recipe}, {partition}, {owners} owners, {seeds} seeds: {_figures(results)}"
-            )
+            last = first_seed + seeds - 1
+            what = f"{recipe}, {partition}, {owners} owners, seeds {first_seed} to {last}"
+            click.echo(f"{what}: {_figures(results)}")
             if compare:
                 click.echo(f"  {compare}, on the same rows in one place: {_figures(central)}")
 
