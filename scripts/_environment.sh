@@ -1,4 +1,4 @@
-# Sourced by scripts/demo and scripts/test, never run by itself. Gives the checkout its own Python
+# Sourced by scripts/setup, demo and test, never run by itself. Gives the checkout its own Python
 # in .venv, with the packages of the requirement files:
 #
 #   fedsms_environment requirements.txt [requirements-dev.txt]   # sets $python, or ends the script

@@ -24,7 +24,13 @@ import click
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, not as a module
 
 from scripts.fetch_data import find_data
-from scripts.local_nodes import ROOT, LocalNode, local_nodes
+from scripts.local_nodes import (
+    NO_SETTINGS,
+    ROOT,
+    LocalNode,
+    clean_environment,
+    local_nodes,
+)
 from scripts.partition import Partition
 from scripts.split_data import owner_names, split_data
 from shared.cli import run
@@ -80,8 +86,11 @@ def train(nodes: list[LocalNode], recipe: str, seed: int, scratch: Path) -> Trai
     """Trains as a user would. Raises NodeFailed where that ends with an error."""
     flags = [part for node in nodes for part in ("--node", node.flag)]
     flags += ["--recipe", recipe, "--seed", str(seed), "--run-dir", str(scratch), "--json"]
+    flags += NO_SETTINGS
     command = [sys.executable, "-m", "server", "train", *flags]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=clean_environment(), stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     lines = process.stdout.read().splitlines()
     _, status, usage = os.wait4(process.pid, 0)

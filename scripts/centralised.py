@@ -90,7 +90,8 @@ def check_plain(recipe: Recipe) -> None:
     """Raises UsageError for a recipe with parts that this comparison does not have."""
     model, training = recipe.model, recipe.training
     plain = (model.directions, model.pooling, model.skip_padding, model.embedding_dropout)
-    if plain != (1, "last", False, 0.0) or recipe.text.ngrams or training.optimizer != "sgd":
+    steps = (training.optimizer, training.schedule, training.max_batches)
+    if (*plain, *steps) != (1, "last", False, 0.0, "sgd", "constant", 0) or recipe.text.ngrams:
         raise UsageError("the centralised comparison only knows recipes like the tutorial's")
 
 

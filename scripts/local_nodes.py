@@ -21,6 +21,8 @@ from pathlib import Path
 from shared.errors import NodeFailed
 
 ROOT = Path(__file__).resolve().parents[1]
+NO_SETTINGS = ("--federation", os.devnull)
+"""Flags of the coordinator that keep a user's own ./federation.toml out."""
 START_SECONDS = 120.0
 STOP_SECONDS = 15.0
 
@@ -67,6 +69,13 @@ def local_nodes(commands: Mapping[str, Sequence[str]]) -> Iterator[list[LocalNod
         NodeFailed: a node did not start; with what it said.
     """
     nodes: list[LocalNode] = []
+    with _kills_interrupt():
+        yield from _started(commands, nodes)
+
+
+def _started(
+    commands: Mapping[str, Sequence[str]], nodes: list[LocalNode]
+) -> Iterator[list[LocalNode]]:
     try:
         for node_id, flags in commands.items():
             with _signals_wait():
@@ -82,13 +91,28 @@ def local_nodes(commands: Mapping[str, Sequence[str]]) -> Iterator[list[LocalNod
 
 
 @contextlib.contextmanager
+def _kills_interrupt() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the block as Ctrl-C does: by an exception that stops the nodes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, signal.default_int_handler) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
 def _signals_wait() -> Iterator[None]:
-    """SIGINT and SIGTERM come after the block: none falls between a start and its being known."""
+    """Signals wait for the end of the block: none falls between a start and its being known."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     came: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, lambda number, _: came.append(number)) for number in numbers]
     try:
         yield
@@ -111,12 +135,16 @@ def start_node(node_id: str, flags: Sequence[str], port: int = 0) -> LocalNode:
         cwd=ROOT,
         # Ctrl-C is for whoever started the nodes, who stops them in order.
         process_group=0,
-        # What the caller's environment says of nodes is not meant for these.
-        env={name: value for name, value in os.environ.items() if not name.startswith("FEDSMS_")},
+        env=clean_environment(),
     )
     node = LocalNode(node_id, process)
     threading.Thread(target=_keep_log, args=(node,), daemon=True).start()
     return node
+
+
+def clean_environment() -> dict[str, str]:
+    """Ours, without what the user set for federations of their own."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("FEDSMS_")}
 
 
 def _keep_log(node: LocalNode) -> None:

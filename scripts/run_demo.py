@@ -6,7 +6,6 @@ and all they share is a socket on the loopback interface.
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,13 @@ import click
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, not as a module
 
 from scripts.fetch_data import find_data
-from scripts.local_nodes import ROOT, LocalNode, local_nodes
+from scripts.local_nodes import (
+    NO_SETTINGS,
+    ROOT,
+    LocalNode,
+    clean_environment,
+    local_nodes,
+)
 from scripts.partition import Partition
 from scripts.split_data import owner_names, split_data, split_table
 from server.display import print_table
@@ -67,20 +72,16 @@ def demo(
     run_dir: str,
 ) -> int:
     """Train a spam classifier on messages that stay with their owners, all on this machine."""
-    # A container that is stopped, or `kill`, ends the demo as Ctrl-C does: nothing stays behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     source = find_data(data)
-    recipe, run_dir = (
-        _from_root(recipe) if recipe.endswith(".toml") else recipe,
-        _from_root(run_dir),
-    )
+    recipe = _from_root(recipe) if recipe.endswith(".toml") else recipe
+    run_dir = _from_root(run_dir)
     with tempfile.TemporaryDirectory(prefix="fedsms-") as scratch:
         shards = Path(scratch) / "shards"
         names = owner_names(owners)
         print_table(split_table(split_data(source, shards, names, partition=partition, seed=seed)))
         click.echo(f"Starting {owners} node{'s' if owners > 1 else ''} ...", err=True)
         with local_nodes({name: _flags(shards, name) for name in names}) as nodes:
-            flags = ["--recipe", recipe, "--seed", str(seed), "--run-dir", run_dir]
+            flags = ["--recipe", recipe, "--seed", str(seed), "--run-dir", run_dir, *NO_SETTINGS]
             flags += ["--rounds", str(rounds)] if rounds else []
             code = _coordinator("train", *flags, *_node_flags(nodes))
     if code:
@@ -106,7 +107,8 @@ def _node_flags(nodes: list[LocalNode]) -> list[str]:
 def _coordinator(*arguments: str) -> int:
     """Runs the coordinator as a user would; gives its exit code."""
     sys.stdout.flush()
-    process = subprocess.Popen([sys.executable, "-m", "server", *arguments], cwd=ROOT)
+    command = [sys.executable, "-m", "server", *arguments]
+    process = subprocess.Popen(command, cwd=ROOT, env=clean_environment())
     try:
         return process.wait()
     except BaseException:

@@ -174,7 +174,7 @@ def train(
 @node_option
 @json_option
 def status(node: tuple[str, ...], as_json: bool) -> int:
-    """Say which nodes answer, with which rows and versions. Exits with 4 where one does not."""
+    """Say which nodes answer, and with what. Exits with 4 or 5 where one does not."""
     from server.display import print_table
     from server.interrupts import run_until_signal
     from server.status import ask_all, status_table

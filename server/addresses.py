@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from websockets.exceptions import InvalidURI
+from websockets.uri import parse_uri
+
 from shared.errors import UsageError
 from shared.handshake import NODE_ID_PATTERN, NODE_ID_RULE
 
@@ -27,9 +30,10 @@ def parse_address(node_id: str, url: str) -> NodeAddress:
     if not re.fullmatch(NODE_ID_PATTERN, node_id):
         raise UsageError(f"{node_id!r} cannot be a node id", NODE_ID_RULE)
     try:
+        parse_uri(url)
         parts = urlsplit(url)
-        valid = parts.scheme in ("ws", "wss") and parts.hostname and parts.port is not None
-    except ValueError:
+        valid = parts.hostname and parts.port is not None
+    except (ValueError, InvalidURI):
         valid = False
     if not valid:
         raise UsageError(

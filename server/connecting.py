@@ -18,13 +18,16 @@ async def connected(addresses: Sequence[NodeAddress]) -> AsyncIterator[dict[str,
     Raises:
         NodeUnreachable, HandshakeRefused: for the first of the nodes, by id, that fails.
     """
-    answers = await asyncio.gather(*(dial(one) for one in addresses), return_exceptions=True)
-    links = [answer for answer in answers if isinstance(answer, Link)]
+    links: dict[str, Link] = {}
+
+    async def keep(address: NodeAddress) -> None:
+        links[address.id] = await dial(address)
+
     try:
+        answers = await asyncio.gather(*map(keep, addresses), return_exceptions=True)
         for answer in answers:
-            if isinstance(answer, BaseException):
+            if answer is not None:
                 raise answer
-        named = zip(addresses, links, strict=True)
-        yield {address.id: link for address, link in named}
+        yield {address.id: links[address.id] for address in addresses}
     finally:
-        await asyncio.gather(*(link.close() for link in links))
+        await asyncio.gather(*(link.close() for link in links.values()))

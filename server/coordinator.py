@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from server.aggregation import ServerState, aggregate
+from server.aggregation import weighted_mean
 from server.evaluation import merged_metrics
 from server.node_client import NodeClient, pack_state
 from server.records import NodeRound, Observer, Round
@@ -64,7 +64,6 @@ class Coordinator:
         self._recipe_json = recipe.to_json()
         self._seed = seed
         self._observers = observers
-        self._server_state: ServerState = {}
         self._state_id = 0
         self._mark = 0.0  # when the last round's record was made: no time falls between rounds
 
@@ -96,7 +95,7 @@ class Coordinator:
     async def _round(self, number: int, state: Vector, turns: list[_Turn]) -> Vector:
         base, base_id = state, self._state_id
         results = await _together(self._train(number, turn, base) for turn in turns)
-        state = aggregate(state, results, self._recipe.federation, self._server_state)
+        state = weighted_mean(results, base.shape)
         del results  # as large as the model for each node
         packed = self._pack(state, base)
         await _together(self._evaluate(number, turn, packed, base_id) for turn in turns)
@@ -157,7 +156,7 @@ class Coordinator:
             steps.append(client.evaluate(command))
             steps += [client.forget(base_id)] if base_id is not None else []
             turn.evaluation = (await _together(steps))[1]
-        turn.transfer -= turn.evaluation.seconds_evaluating
+        turn.transfer -= turn.evaluation.seconds_evaluating + turn.evaluation.seconds_waiting
         self._tell(number, turn, "waiting")
 
     def _tell(self, number: int, turn: _Turn, stage: str, progress: Any = None) -> None:

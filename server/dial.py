@@ -7,7 +7,7 @@ import platform
 import socket
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidURI
 
 from server.addresses import NodeAddress
 from server.link import Link, greet
@@ -67,7 +67,7 @@ async def _open(address: NodeAddress) -> ClientConnection:
         raise _unreachable(address, "its host name is not known", "Check the name.") from error
     except OSError as error:
         raise _unreachable(address, describe_os_error(error), _hint(address)) from error
-    except (InvalidHandshake, InvalidMessage, EOFError) as error:
+    except (InvalidHandshake, InvalidMessage, InvalidURI, EOFError) as error:
         raise HandshakeRefused(
             f"what answers for node {address} is no node of fedsms",
             f"it speaks no WebSocket: {error}",

@@ -44,9 +44,8 @@ from shared.vectors import Vector
 OnProgress = Callable[[Progress], None]
 
 TRANSFER_SECONDS = 120.0
-"""How long a state may take one way before the node counts as lost."""
-EVALUATE_SECONDS = 600.0
-"""How long a node may evaluate. Training has no limit: a lost node is noticed by its heartbeat."""
+"""How long a state may take one way before the node counts as lost. Training and evaluating have
+no limit, since others may be served first: a lost node is noticed by its heartbeat."""
 
 
 def pack_state(state: Vector, base: Vector | None, object_id: int) -> bytes:
@@ -122,9 +121,15 @@ class NodeClient(WebsocketClientWorker):
     async def evaluate(self, command: EvaluateCommand) -> EvaluateReport:
         """Has the node evaluate on its held-out rows; raises NodeFailed with its own cause."""
         request = self._pack_command(EVALUATE, command.model_dump())
-        answer = await self.link.request(request, seconds=EVALUATE_SECONDS)
+        answer = await self.link.request(request)
         with self._blaming():
-            return EvaluateReport.parse(self._open(answer))
+            report = EvaluateReport.parse(self._open(answer))
+        counted = sum(report.ham.values()) + sum(report.spam.values())
+        told = self.link.greeting.rows.get("held_out")
+        if counted != told:
+            cause = f"it counted {counted} held-out rows, and greeted with {told}"
+            raise NodeFailed(f"node {self.id} sent impossible counts", cause)
+        return report
 
     async def cancel(self) -> None:
         """Has the node stop what it does for this coordinator."""

@@ -63,7 +63,7 @@ class TrainReport(_Message):
 
     rows: int = Field(ge=1, lt=2**31)
     batches: int = Field(ge=1)
-    loss: float
+    loss: float = Field(ge=0, le=1e12)
     seconds_training: float = Field(ge=0)
     seconds_waiting: float = Field(ge=0)
 
@@ -84,12 +84,14 @@ class EvaluateReport(_Message):
 
     ham, spam: bin number -> count, only bins that hold rows; bins as in shared/metrics.py.
     loss_sum: sum of the rows' losses, in nats.
+    seconds_waiting: from the command's arrival until the trainer was free.
     """
 
     ham: dict[int, int]
     spam: dict[int, int]
-    loss_sum: float
+    loss_sum: float = Field(ge=0, le=1e12)
     seconds_evaluating: float = Field(ge=0)
+    seconds_waiting: float = Field(ge=0)
 
 
 class Progress(_Message):

@@ -31,8 +31,8 @@ def _printable(text: str) -> str:
 
 
 Words = Annotated[str, Field(max_length=200), AfterValidator(_printable)]
-Facts = dict[Words, Words]
-Counts = dict[Words, Annotated[int, Field(ge=0)]]
+Facts = Annotated[dict[Words, Words], Field(max_length=32)]
+Counts = Annotated[dict[Words, Annotated[int, Field(ge=0, lt=2**31)]], Field(max_length=8)]
 
 
 class Greeting(BaseModel):
@@ -55,7 +55,7 @@ class Greeting(BaseModel):
     versions: Facts = Field(default_factory=versions)
     tokeniser: Facts = Field(default_factory=tokeniser_fingerprint)
     rows: Counts = Field(default_factory=dict)
-    labels: dict[Words, Counts] | None = None
+    labels: Annotated[dict[Words, Counts], Field(max_length=8)] | None = None
     busy: Annotated[str, Field(max_length=1000), AfterValidator(_printable)] = ""
 
     def to_map(self) -> dict[str, Any]:

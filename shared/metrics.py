@@ -72,7 +72,7 @@ def bin_of(logits: npt.NDArray[np.floating]) -> Counts:
     Raises:
         ValueError: a logit is NaN.
     """
-    if np.isnan(logits).any():
+    if not np.isfinite(logits).all():
         raise ValueError("a logit is not a number")
     clamped = np.clip(logits.astype(np.float64), LOWEST, HIGHEST)
     # scaled before it is shifted: a power of two keeps a tiny negative logit below the threshold

@@ -20,7 +20,7 @@ from shared.errors import UsageError
 BUILT_IN = Path(__file__).parent / "recipes"
 
 # 200 MB of float32 for the state, 1 GB for a batch
-MOST_PARAMETERS = 50_000_000
+MOST_PARAMETERS = 16_000_000
 MOST_NUMBERS_A_BATCH = 250_000_000
 
 

@@ -107,5 +107,10 @@ def unpack_error(payload: bytes | memoryview) -> FedsmsError:
     """The error that `pack_error` packed; raises MalformedFrame where there is none."""
     values = unpack_map(payload)
     kind = _CARRIED.get(str(values.get("kind")), NodeFailed)
-    words = [str(values.get(name, ""))[:10_000] for name in ("fact", "cause", "next_step")]
+    words = [_printable(str(values.get(name, ""))) for name in ("fact", "cause", "next_step")]
     return kind(*words)
+
+
+def _printable(text: str) -> str:
+    """A peer's words, fit for logs and terminals, where a control character could forge others."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text[:10_000])

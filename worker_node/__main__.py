@@ -56,7 +56,9 @@ DATA_OPTIONS = (
         "--allow-one-class", is_flag=True, help="Serve even where all rows are ham, or all spam."
     ),
     click.option(
-        "--hide-label-counts", is_flag=True, help="Do not tell how many messages are spam."
+        "--hide-label-counts",
+        is_flag=True,
+        help="Tell numbers of spam only as evaluation does, of held-out messages.",
     ),
 )
 

@@ -33,12 +33,12 @@ def describe(shard: Shard, tell_labels: bool, as_json: bool) -> str:
     lines += [f"  skipped   {count:>7,} lines: {why}" for why, count in shard.skipped.items()]
     if repeated:
         lines.append(f"  {repeated:,} held-out messages are also trained on: metrics will flatter")
-    told = "the numbers of ham and spam" if tell_labels else "no numbers of ham and spam (hidden)"
+    told = "of them, ham and spam" if tell_labels else "ham and spam of the held-out ones alone"
     lines += [
         "A coordinator would be told:",
-        f"  the numbers of messages, {told}",
+        f"  the numbers of messages, and {told}",
         "  versions: " + ", ".join(f"{name} {value}" for name, value in versions().items()),
         "It would get: models trained here, their training loss, and counts of scores by class.",
-        "It would never get: a message, a label, or the score of a message.",
+        "It would never get: a message, or which message has which label or score.",
     ]
     return "\n".join(lines)

@@ -105,16 +105,19 @@ class DataOwnerNode(WebsocketServerWorker):
             )
         return message
 
-    def answer(self, message: Any, store: ObjectStore) -> bytes:
+    def answer(self, message: Any, store: ObjectStore, promised: int) -> bytes:
         """Handles a message about objects and gives the serialised reply.
+
+        Args:
+            promised: objects that work under way will add to the store.
 
         Raises:
             NodeFailed: the object is not there, or the store is full.
         """
         if isinstance(message, ObjectMessage):
             if not _is_plain_tensor(message.object):
-                raise NodeFailed(f"node {self.id} keeps tensors, and nothing else")
-            self.require_room(store)
+                raise NodeFailed(f"node {self.id} keeps tensors without tags, and nothing else")
+            self.require_room(store, promised)
         elif type(message.object_id) not in (int, str):
             raise NodeFailed("an object's id is a number or a word")
         elif isinstance(message, ObjectRequestMessage) and message.object_id not in store.objects:
@@ -122,14 +125,12 @@ class DataOwnerNode(WebsocketServerWorker):
         with self.using(store):
             return serialize(self._message_router[type(message)](message), self)
 
-    def require_room(self, store: ObjectStore, promised: int = 0) -> None:
+    def require_room(self, store: ObjectStore, promised: int) -> None:
         """Raises NodeFailed where the store, with what is promised to it, can take no more."""
         if len(store.objects) + promised >= MAX_OBJECTS:
             raise NodeFailed(f"a session keeps at most {MAX_OBJECTS} objects on node {self.id}")
 
 
 def _is_plain_tensor(received: object) -> bool:
-    """True for a tensor whose tags, if it has any, are words."""
-    tags = getattr(received, "tags", None)
-    words = tags is None or (isinstance(tags, set) and all(isinstance(tag, str) for tag in tags))
-    return isinstance(received, torch.Tensor) and words
+    """True for a tensor without tags, which PySyft's store never lets go of."""
+    return isinstance(received, torch.Tensor) and not getattr(received, "tags", None)

@@ -72,9 +72,12 @@ class Session:
                     await self._handle(parse_frame(data))
         except MalformedFrame as error:
             log.warning("%s sent a malformed frame, goodbye: %s", self.peer, error)
-            await self._connection.close(1002, str(error)[:100])
+            await self._connection.close(1002, str(error)[:100].encode("ascii", "replace").decode())
         except ConnectionClosed:
             pass
+        except Exception:
+            log.exception("the session of %s ends with an unexpected error", self.peer)
+            await self._connection.close(1011, "an unexpected error on the node")
         finally:
             for task in self._work:
                 task.cancel()
@@ -114,10 +117,10 @@ class Session:
             if isinstance(message, WorkerCommandMessage):
                 await self._command(message, request.request_id)
             else:
-                reply = self._node.answer(message, self._store)
+                reply = self._node.answer(message, self._store, len(self._work))
                 await self._send(Kind.REPLY, request.request_id, reply)
         except FedsmsError as error:
-            await self._send(Kind.ERROR, request.request_id, pack_error(error))
+            await self._send_error(request.request_id, error)
 
     async def _command(self, message: Any, request_id: bytes) -> None:
         """Starts the work that a command asks for; its inputs are taken from the store now."""
@@ -160,20 +163,22 @@ class Session:
             await self._reply(request_id, await work)
         except FedsmsError as error:
             log.warning("%s could not be served: %s", self.peer, error)
-            await self._send(Kind.ERROR, request_id, pack_error(error))
+            await self._send_error(request_id, error)
         except asyncio.CancelledError:
             log.info("%s cancelled its work, or left", self.peer)
-            cancelled = pack_error(NodeFailed("the coordinator cancelled this"))
-            with contextlib.suppress(ConnectionClosed):
-                await self._send(Kind.ERROR, request_id, cancelled)
+            await self._send_error(request_id, NodeFailed("the coordinator cancelled this"))
             raise
         except ConnectionClosed:
             log.info("%s left before its answer was sent", self.peer)
         except Exception as error:
             # The owner reads all of it in the log, and the coordinator need not wait for ever.
             log.exception("%s could not be served", self.peer)
-            unexpected = NodeFailed("an unexpected error on the node", type(error).__name__)
-            await self._send(Kind.ERROR, request_id, pack_error(unexpected))
+            cause = type(error).__name__
+            await self._send_error(request_id, NodeFailed("an unexpected error on the node", cause))
+
+    async def _send_error(self, request_id: bytes, error: FedsmsError) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            await self._send(Kind.ERROR, request_id, pack_error(error))
 
     async def _reply(self, request_id: bytes, report: TrainReport | EvaluateReport | None) -> None:
         values = report.model_dump() if report is not None else None

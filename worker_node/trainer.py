@@ -72,6 +72,8 @@ class Trainer:
     def _rows(self, part: str, text: TextRecipe) -> Rows:
         key = (part, text.model_dump_json())
         if key not in self._encoded:
+            if all(text_key != key[1] for _, text_key in self._encoded):
+                self._encoded.clear()  # of another recipe: kept, they would add up
             self._encoded[key] = (encode_all(self._texts[part], text), self._labels[part])
         return self._encoded[key]
 

@@ -41,7 +41,6 @@ async def train(
         "recipe": Recipe.from_json(command.recipe).to_json(),
         "seed": command.seed,
         "round": command.round,
-        "rounds": command.rounds,
     }
     answer, waited = await _ask_trainer(node, request, what, on_progress)
     log.info("%s: loss %.4f in %.2f s", what, answer["loss"], answer["seconds"])
@@ -62,12 +61,13 @@ async def evaluate(
     """Measures a state (P,) on the owner's held-out rows; raises as `train` does."""
     recipe = Recipe.from_json(command.recipe).to_json()
     request = {"op": "score", "state": state.tobytes(), "recipe": recipe}
-    answer, _ = await _ask_trainer(node, request, f"evaluating for {peer}", lambda _: None)
+    answer, waited = await _ask_trainer(node, request, f"evaluating for {peer}", lambda _: None)
     return EvaluateReport(
         ham=answer["ham"],
         spam=answer["spam"],
         loss_sum=answer["loss_sum"],
         seconds_evaluating=answer["seconds"],
+        seconds_waiting=waited,
     )
 
 
