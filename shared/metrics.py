@@ -70,10 +70,10 @@ def bin_of(logits: npt.NDArray[np.floating]) -> Counts:
     """The bin of each logit (rows,); what lies outside is counted in the first or last bin.
 
     Raises:
-        ValueError: a logit is NaN.
+        ValueError: a logit is no finite number.
     """
     if not np.isfinite(logits).all():
-        raise ValueError("a logit is not a number")
+        raise ValueError("a logit is no finite number")
     clamped = np.clip(logits.astype(np.float64), LOWEST, HIGHEST)
     # scaled before it is shifted: a power of two keeps a tiny negative logit below the threshold
     bins = np.floor(clamped * BINS_PER_LOGIT).astype(np.int64) + _THRESHOLD

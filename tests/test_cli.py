@@ -124,7 +124,7 @@ def test_check_says_what_a_node_would_hold_and_never_a_message(
     as_json = json.loads(cli("worker_node", "check", "--json", *anne.flags).out)
     assert as_json["rows"] == {"train": 60, "held_out": 40}
     hidden = cli("worker_node", "check", "--hide-label-counts", *anne.flags)
-    assert "hidden" in hidden.out
+    assert "ham and spam of the held-out ones alone" in hidden.out
 
 
 # Training, predicting: processes of their own, for their streams

@@ -185,15 +185,18 @@ class Session:
         await self._send(Kind.REPLY, request_id, serialize(values, self._node))
 
     async def _train(self, command: TrainCommand, state: Vector, request_id: bytes) -> TrainReport:
-        on_progress = self._progress_to(request_id)
+        sending: set[asyncio.Task[None]] = set()
+        on_progress = self._progress_to(request_id, sending)
         report, trained = await train(self._node, self.peer, command, state, on_progress)
+        await asyncio.gather(*sending)  # the last event goes before the answer
         result = state_object(trained, state, command.result_id)
         self._store.objects[command.result_id] = result
         return report
 
-    def _progress_to(self, request_id: bytes) -> Callable[[Progress], None]:
+    def _progress_to(
+        self, request_id: bytes, sending: set[asyncio.Task[None]]
+    ) -> Callable[[Progress], None]:
         """Passes progress on as events; one that finds the line busy is left out."""
-        sending: set[asyncio.Task[None]] = set()
 
         def on_progress(progress: Progress) -> None:
             if not sending:
