@@ -17,9 +17,9 @@ def weighted_mean(results: Sequence[tuple[Vector, int]], shape: tuple[int, ...])
     rows = sum(count for _, count in results)
     if rows <= 0:
         raise ValueError("there are no results to aggregate, or none was trained on a row")
-    total = np.zeros(shape, np.float64)
+    total, weighted = np.zeros(shape, np.float64), np.empty(shape, np.float64)
     for vector, count in results:
         if vector.shape != shape:
             raise ValueError(f"a result has shape {vector.shape}, the model's state has {shape}")
-        total += vector.astype(np.float64) * (count / rows)
+        total += np.multiply(vector, count / rows, out=weighted, dtype=np.float64)
     return total.astype(np.float32)

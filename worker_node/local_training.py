@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -123,7 +124,7 @@ def score(state: State, tokens: Ids, labels: Labels, recipe: Recipe) -> ScoreSum
 
 def logits(state: State, tokens: Ids, recipe: Recipe) -> npt.NDArray[np.float32]:
     """The model's logit of each row (rows,)."""
-    model = build_model(recipe).eval()
+    model = _scoring_model(recipe)
     vector_to_state(model, state)
     found = np.empty(len(tokens), np.float32)
     # rows of one length side by side, so that skipping the padding skips much
@@ -133,6 +134,12 @@ def logits(state: State, tokens: Ids, recipe: Recipe) -> npt.NDArray[np.float32]
             index = order[start : start + _SCORED_AT_ONCE]
             found[index] = model(torch.from_numpy(tokens[index].astype(np.int64))).numpy()
     return found
+
+
+@lru_cache(maxsize=1)
+def _scoring_model(recipe: Recipe) -> SpamGRU:
+    """A model whose weights are about to be replaced: drawing them takes longer than scoring."""
+    return build_model(recipe).eval()
 
 
 def learning_rate_at(recipe: TrainingRecipe, progress: float) -> float:
