@@ -2,7 +2,6 @@
 
 One set of weights, three ways through the recurrence, equal to rounding:
 - `forward_cell`: a cell made of Linear layers, a step at a time, as the 2019 article built it.
-  PySyft's pointers can run it on a far-away node.
 - `forward`: torch's fused GRU, for whoever has the model and some text.
 - `scanned`: the recurrence of shared/gru_scan.py, for training on a CPU.
 
@@ -227,8 +226,3 @@ def vector_to_state(model: nn.Module, vector: npt.NDArray[np.floating]) -> None:
         for tensor in tensors:
             tensor.copy_(source[start : start + tensor.numel()].view_as(tensor))
             start += tensor.numel()
-
-
-def parameter_count(recipe: Recipe) -> int:
-    """Numbers in the state of the recipe's model."""
-    return recipe.parameters

@@ -150,3 +150,12 @@ def cli(
         return Finished(ended.value.code, written.out, written.err)
 
     return run_here
+
+
+@pytest.fixture
+def still_serves(bob: LocalNode, recipe: Recipe) -> Iterator[None]:
+    """After each test, whatever it did, the node does a whole session's work for somebody else."""
+    from tests.node_requests import run, works  # imports PySyft, which most tests do without
+
+    yield
+    run(works(bob.url, recipe))

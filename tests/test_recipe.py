@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from shared.errors import UsageError
-from shared.model import SpamGRU, parameter_count, state_to_vector
+from shared.model import SpamGRU, state_to_vector
 from shared.recipe import MOST_PARAMETERS, Recipe, load_recipe
 
 EVERYTHING_ON = {
@@ -45,14 +45,14 @@ def test_the_tutorial_is_the_articles_model_and_training() -> None:
 def test_the_default_recipe_stays_within_600000_parameters_and_15_rounds() -> None:
     recipe = load_recipe("default")
 
-    assert parameter_count(recipe) <= 600_000
+    assert recipe.parameters <= 600_000
     assert recipe.federation.rounds <= 15
 
 
 @pytest.mark.parametrize("tables", [{}, EVERYTHING_ON])
 def test_parameters_are_counted_without_building_the_model(tables: dict[str, Any]) -> None:
     recipe = Recipe.parse(tables, "here")
-    assert parameter_count(recipe) == len(state_to_vector(SpamGRU(recipe)))
+    assert recipe.parameters == len(state_to_vector(SpamGRU(recipe)))
 
 
 @pytest.mark.parametrize(

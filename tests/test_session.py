@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -40,20 +40,12 @@ from tests.node_requests import (
     send_state,
     tensor,
     training,
-    works,
 )
 from tests.peers import Peer, coordinator, stranger
 
 MAX_OBJECTS = 8
 MAX_SESSIONS = 32
-pytestmark = pytest.mark.timeout(120)
-
-
-@pytest.fixture(autouse=True)
-def still_serves(bob: LocalNode, recipe: Recipe) -> Iterator[None]:
-    """After each test, whatever it did, the node does a whole session's work for somebody else."""
-    yield
-    run(works(bob.url, recipe))
+pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("still_serves")]
 
 
 async def closing_code(peer: Peer) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -35,19 +34,11 @@ from tests.node_requests import (
     send_state,
     tensor,
     training,
-    works,
 )
 from tests.peers import Peer, coordinator
 from tests.running import children_of, greeting_of, is_alive, until
 
-pytestmark = pytest.mark.timeout(120)
-
-
-@pytest.fixture(autouse=True)
-def still_serves(bob: LocalNode, recipe: Recipe) -> Iterator[None]:
-    """After each test, whatever it did, the node does a whole session's work for somebody else."""
-    yield
-    run(works(bob.url, recipe))
+pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("still_serves")]
 
 
 async def busy(node: LocalNode) -> str:
