@@ -30,9 +30,9 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, not as a module
 
-from server.files import write_whole
 from shared.cli import ExamplesFirst, run
 from shared.errors import DataError, StorageError
+from shared.files import write_whole
 
 CONNECT_SECONDS = 10.0
 DOWNLOAD_SECONDS = 60.0

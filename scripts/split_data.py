@@ -26,9 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, n
 from scripts.fetch_data import find_data
 from scripts.partition import Partition, deal, deduplicate
 from server.display import print_table
-from server.files import storage_error, write_whole
 from shared.cli import ExamplesFirst, run
 from shared.errors import DataError, UsageError
+from shared.files import storage_error, write_whole
 from worker_node.dataset import Message, Shard, read_messages
 from worker_node.messages import LABELS
 

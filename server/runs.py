@@ -23,11 +23,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from server.files import append_lines, make_folder, storage_error, write_whole
 from server.records import Round, round_line
 from server.saved_model import SavedModel, save
 from shared.commands import Progress
 from shared.errors import StorageError
+from shared.files import append_lines, make_folder, storage_error, write_whole
 from shared.metrics import Metrics
 from shared.recipe import Recipe
 from shared.vectors import Vector

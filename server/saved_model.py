@@ -17,8 +17,8 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from server.files import read_bytes, write_whole
 from shared.errors import FedsmsError, StorageError
+from shared.files import read_bytes, write_whole
 from shared.model import build_model
 from shared.recipe import Recipe
 from shared.text import tokeniser_fingerprint

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from server.files import append_lines, write_whole
 from server.records import NodeRound, Round
 from server.runs import RunFolder
 from server.saved_model import SavedModel, load, newest, open_model, save
 from shared.errors import StorageError
+from shared.files import append_lines, write_whole
 from shared.metrics import BINS, Metrics, ScoreSummary, metrics_from
 from shared.model import build_model, initial_state
 from shared.recipe import Recipe
@@ -180,7 +180,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
     def no_sync(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("server.files.os.fsync", no_sync)
+    monkeypatch.setattr("shared.files.os.fsync", no_sync)
     with pytest.raises(StorageError, match=r"cannot write .*file: No space left on device"):
         write_whole(path, b"new")
     assert path.read_bytes() == b"old"

@@ -27,8 +27,11 @@ def make_folder(path: Path) -> None:
         raise storage_error("make the folder", path, error) from error
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Replaces a file so that a reader, or a crash, sees the old content or the new one.
+
+    Args:
+        mode: the file's permissions; nobody ever sees it with wider ones.
 
     Raises:
         StorageError: it cannot be written; what was there before is still there.
@@ -40,7 +43,7 @@ def write_whole(path: Path, data: bytes) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(temporary).chmod(0o644)
+            Path(temporary).chmod(mode)
             Path(temporary).replace(path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
