@@ -125,7 +125,8 @@ def _signals_wait() -> Iterator[None]:
 
 def start_node(node_id: str, flags: Sequence[str], port: int = 0) -> LocalNode:
     """Starts a node's process; `wait_until_ready` then fills in its address."""
-    listen = ("--port", str(port), "--json")
+    # On the loopback interface, and without an identity that the user may have in this folder.
+    listen = ("--port", str(port), "--json", "--insecure")
     process = subprocess.Popen(
         [sys.executable, "-m", "worker_node", "serve", "--id", node_id, *listen, *flags],
         stdin=subprocess.DEVNULL,

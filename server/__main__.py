@@ -6,8 +6,8 @@ On each data owner's machine:
 
 On the coordinator's:
 
-    python -m server status --node bob=ws://10.0.0.7:8777 --node anne=ws://10.0.0.8:8777
-    python -m server train  --node bob=ws://10.0.0.7:8777 --node anne=ws://10.0.0.8:8777
+    python -m server status --node bob=wss://10.0.0.7:8777 --node anne=wss://10.0.0.8:8777
+    python -m server train  --node bob=wss://10.0.0.7:8777 --node anne=wss://10.0.0.8:8777
     python -m server predict "You have won a prize, call now"
 """
 
@@ -20,13 +20,14 @@ from pathlib import Path
 
 import click
 
-from server.addresses import NodeAddress, check_distinct, parse_node
+from server.addresses import NodeAddress, check_distinct, check_protected, parse_node
+from server.authority_commands import COMMANDS
 from server.federation import use_federation
-from shared.cli import HELP, GroupWithExamples, run, subcommand_of
+from shared.cli import HELP, GroupWithExamples, identity_option, run, subcommand_of
 from shared.errors import UsageError
 from shared.version import FEDSMS
 
-TWO_NODES = "--node bob=ws://10.0.0.7:8777 --node anne=ws://10.0.0.8:8777"
+TWO_NODES = "--node bob=wss://10.0.0.7:8777 --node anne=wss://10.0.0.8:8777"
 
 node_option = click.option(
     "--node",
@@ -34,7 +35,7 @@ node_option = click.option(
     metavar="ID=URL",
     envvar="FEDSMS_NODES",
     show_envvar=True,
-    help="A node's id and address, for example bob=ws://10.0.0.7:8777; once for each node.",
+    help="A node's id and address, for example bob=wss://10.0.0.7:8777; once for each node.",
 )
 federation_option = click.option(
     "--federation",
@@ -66,14 +67,26 @@ model_option = click.option(
 )
 
 
-def addresses(node: tuple[str, ...]) -> list[NodeAddress]:
-    """Raises UsageError where there are none, or one is malformed or given twice."""
+insecure_option = click.option(
+    "--insecure",
+    is_flag=True,
+    envvar="FEDSMS_INSECURE",
+    show_envvar=True,
+    help="Dial ws:// addresses of other machines, without TLS.",
+)
+
+
+def addresses(node: tuple[str, ...], insecure: bool) -> list[NodeAddress]:
+    """Raises UsageError where there are none, or one is malformed, given twice or without TLS."""
     if not node:
         raise UsageError(
             "no node is given",
             next_step="Name each with --node ID=URL, or list them in a federation.toml.",
         )
-    return check_distinct(parse_node(text) for text in node)
+    found = check_distinct(parse_node(text) for text in node)
+    for warning in check_protected(found, insecure):
+        click.echo(f"warning: {warning}", err=True)
+    return found
 
 
 @click.group(
@@ -91,6 +104,8 @@ def main() -> None:
 
 
 command = subcommand_of(main)
+for authority_command in COMMANDS:
+    main.add_command(authority_command)
 
 
 @command(
@@ -100,6 +115,8 @@ command = subcommand_of(main)
 )
 @federation_option
 @node_option
+@identity_option
+@insecure_option
 @click.option(
     "--recipe",
     default="default",
@@ -137,6 +154,8 @@ command = subcommand_of(main)
 @json_option
 def train(
     node: tuple[str, ...],
+    identity: Path,
+    insecure: bool,
     recipe: str,
     rounds: int | None,
     seed: int,
@@ -152,7 +171,8 @@ def train(
     from shared.recipe import load_recipe
 
     settings = RunSettings(
-        nodes=tuple(addresses(node)),
+        nodes=tuple(addresses(node, insecure)),
+        identity=identity,
         recipe=with_rounds(load_recipe(recipe), rounds),
         recipe_name=recipe,
         seed=seed,
@@ -172,14 +192,16 @@ def train(
 @command(f"python -m server status {TWO_NODES}")
 @federation_option
 @node_option
+@identity_option
+@insecure_option
 @json_option
-def status(node: tuple[str, ...], as_json: bool) -> int:
+def status(node: tuple[str, ...], identity: Path, insecure: bool, as_json: bool) -> int:
     """Say which nodes answer, and with what. Exits with 4 or 5 where one does not."""
     from server.display import print_table
     from server.interrupts import run_until_signal
     from server.status import ask_all, status_table
 
-    statuses = run_until_signal(ask_all(addresses(node)))
+    statuses = run_until_signal(ask_all(addresses(node, insecure), identity))
     if as_json:
         click.echo(json.dumps([one.as_dict() for one in statuses]))
     else:
@@ -196,18 +218,27 @@ def status(node: tuple[str, ...], as_json: bool) -> int:
 )
 @federation_option
 @node_option
+@identity_option
+@insecure_option
 @model_option
 @run_dir_option
 @json_option
-def evaluate(node: tuple[str, ...], model: Path | None, run_dir: Path, as_json: bool) -> None:
+def evaluate(
+    node: tuple[str, ...],
+    identity: Path,
+    insecure: bool,
+    model: Path | None,
+    run_dir: Path,
+    as_json: bool,
+) -> None:
     """Measure a saved model on the owners' held-out rows."""
     from server.display import metrics_table, print_table
     from server.evaluation_run import evaluate as run_evaluation
     from server.saved_model import open_model
 
-    nodes = addresses(node)
+    nodes = addresses(node, insecure)
     folder, saved = open_model(model, run_dir)
-    overall, each = run_evaluation(nodes, saved)
+    overall, each = run_evaluation(nodes, saved, identity)
     if as_json:
         by_node = {name: metrics.as_dict() for name, metrics in each.items()}
         answer = {"model": str(folder), "all": overall.as_dict(), "nodes": by_node}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -11,7 +10,8 @@ from websockets.exceptions import InvalidURI
 from websockets.uri import parse_uri
 
 from shared.errors import UsageError
-from shared.handshake import NODE_ID_PATTERN, NODE_ID_RULE
+from shared.handshake import check_node_id
+from shared.transport import is_loopback
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,25 @@ class NodeAddress:
     def __str__(self) -> str:
         return f"{self.id} at {self.url}"
 
+    @property
+    def is_secure(self) -> bool:
+        """True where TLS is spoken there."""
+        return urlsplit(self.url).scheme == "wss"
+
+    @property
+    def endpoint(self) -> tuple[str, int]:
+        """Host and port."""
+        parts = urlsplit(self.url)
+        return parts.hostname or "", parts.port or 0
+
+    def with_scheme(self, scheme: str) -> str:
+        """The URL with "ws" or "wss" instead of its own scheme."""
+        return urlsplit(self.url)._replace(scheme=scheme).geturl()
+
 
 def parse_address(node_id: str, url: str) -> NodeAddress:
     """Raises UsageError for an id or a URL that cannot be one."""
-    if not re.fullmatch(NODE_ID_PATTERN, node_id):
-        raise UsageError(f"{node_id!r} cannot be a node id", NODE_ID_RULE)
+    check_node_id(node_id)
     try:
         parse_uri(url)
         parts = urlsplit(url)
@@ -72,3 +86,34 @@ def check_distinct(addresses: Iterable[NodeAddress]) -> list[NodeAddress]:
             )
         ids[address.id] = urls[address.url] = address
     return [ids[node_id] for node_id in sorted(ids)]
+
+
+def check_protected(addresses: Iterable[NodeAddress], insecure: bool) -> list[str]:
+    """Addresses beyond this machine want TLS.
+
+    Args:
+        insecure: the user said that those without TLS may be dialled.
+
+    Returns:
+        A warning for each that is dialled without TLS.
+
+    Raises:
+        UsageError: one wants TLS, and the user said nothing.
+    """
+    open_ones = [
+        address
+        for address in addresses
+        if not address.is_secure and not is_loopback(address.endpoint[0])
+    ]
+    if open_ones and not insecure:
+        raise UsageError(
+            f"{open_ones[0]} would be dialled without TLS",
+            "whoever is on the line could read the models, and be the node",
+            f"Write {open_ones[0].with_scheme('wss')} once the node has its identity "
+            "(python -m worker_node init); --insecure dials it as it is.",
+        )
+    return [
+        f"{address} is dialled without TLS: whoever is on the line can read the models, "
+        "and be the node"
+        for address in open_ones
+    ]

@@ -5,23 +5,31 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from server.addresses import NodeAddress
 from server.dial import dial
 from server.link import Link
+from shared.identity import DEFAULT
 
 
 @asynccontextmanager
-async def connected(addresses: Sequence[NodeAddress]) -> AsyncIterator[dict[str, Link]]:
+async def connected(
+    addresses: Sequence[NodeAddress], identity: Path = DEFAULT
+) -> AsyncIterator[dict[str, Link]]:
     """Links by node id, while the context lasts.
+
+    Args:
+        identity: the identity folder, for nodes that are dialled with TLS.
 
     Raises:
         NodeUnreachable, HandshakeRefused: for the first of the nodes, by id, that fails.
+        IdentityError: TLS is wanted, and the identity is missing or unfit.
     """
     links: dict[str, Link] = {}
 
     async def keep(address: NodeAddress) -> None:
-        links[address.id] = await dial(address)
+        links[address.id] = await dial(address, identity)
 
     try:
         answers = await asyncio.gather(*map(keep, addresses), return_exceptions=True)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import platform
 import socket
+from pathlib import Path
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidURI
 
 from server.addresses import NodeAddress
 from server.link import Link, greet
-from shared.errors import HandshakeRefused, NodeUnreachable
+from server.tls_failures import check_holder, explain_no_websocket, explain_tls
+from shared import identity, tls
+from shared.certificates import fingerprint
+from shared.errors import FedsmsError, HandshakeRefused, NodeUnreachable
 from shared.handshake import Greeting
 from shared.transport import describe_close, describe_os_error, transport_options
 from shared.wire import MalformedFrame
@@ -22,27 +26,39 @@ HANDSHAKE_SECONDS = 10.0
 """How long the node may take to say who it is."""
 
 
-async def dial(address: NodeAddress) -> Link:
+async def dial(address: NodeAddress, folder: Path = identity.DEFAULT) -> Link:
     """Connects to a node and shakes hands.
+
+    Args:
+        folder: the coordinator's identity folder; read for wss:// addresses alone, each time.
 
     Raises:
         NodeUnreachable: nobody answers there, or not in time.
         HandshakeRefused: somebody answers who is not that node, or of another version.
+        IdentityError: what this side would prove itself with is missing or unfit.
     """
-    connection = await _open(address)
+    own = identity.load(folder, "coordinator") if address.is_secure else None
+    connection = await _open(address, own)
     try:
-        return await _shake_hands(connection, address)
+        certificate = tls.peer_certificate(connection)
+        if own is not None:
+            check_holder(address, certificate)
+        name = own.name.id if own is not None else platform.node() or "coordinator"
+        proof = fingerprint(certificate) if certificate is not None else None
+        return await _shake_hands(connection, address, name, proof)
     except BaseException:
         await connection.close()
         raise
 
 
-async def _shake_hands(connection: ClientConnection, address: NodeAddress) -> Link:
+async def _shake_hands(
+    connection: ClientConnection, address: NodeAddress, own_name: str, proof: str | None
+) -> Link:
     name = f"node {address}"
-    ours = Greeting(role="coordinator", id=platform.node() or "coordinator", expects=address.id)
+    ours = Greeting(role="coordinator", id=own_name, expects=address.id)
     try:
         async with asyncio.timeout(HANDSHAKE_SECONDS):
-            return Link(connection, name, await greet(connection, ours))
+            return Link(connection, name, await greet(connection, ours), proof)
     except TimeoutError as error:
         fact = f"{name} took the call and then said nothing for {HANDSHAKE_SECONDS:g} s"
         raise NodeUnreachable(fact) from error
@@ -53,31 +69,60 @@ async def _shake_hands(connection: ClientConnection, address: NodeAddress) -> Li
         raise HandshakeRefused(fact, str(error), "Check the port.") from error
 
 
-async def _open(address: NodeAddress) -> ClientConnection:
+async def _open(address: NodeAddress, own: identity.Identity | None) -> ClientConnection:
+    """A connection that stands; where it fails, the error says which side found what wrong."""
+    context = tls.client_context(own) if own is not None else None
+    lost: list[Exception] = []
+
+    class Remembering(ClientConnection):
+        """Keeps the TLS alert that ended it, for which websockets has no word."""
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            if exc is not None:
+                lost.append(exc)
+            super().connection_lost(exc)
+
     try:
         return await connect(
-            address.url, open_timeout=CONNECT_SECONDS, proxy=None, **transport_options()
+            address.url,
+            ssl=context,
+            create_connection=Remembering,
+            open_timeout=CONNECT_SECONDS,
+            proxy=None,
+            **transport_options(),
         )
-    except TimeoutError as error:
-        cause = f"no connection within {CONNECT_SECONDS:g} s"
-        raise _unreachable(
-            address, cause, "Check the address; a firewall may drop what is sent there."
-        ) from error
-    except (socket.gaierror, UnicodeError) as error:  # UnicodeError: no host can be called so
+    except (InvalidHandshake, InvalidMessage, InvalidURI, EOFError, OSError) as error:
+        raise await _explained(address, own, error, lost) from error
+    except UnicodeError as error:  # no host can be called so
         raise _unreachable(address, "its host name is not known", "Check the name.") from error
-    except OSError as error:
-        raise _unreachable(address, describe_os_error(error), _hint(address)) from error
-    except (InvalidHandshake, InvalidMessage, InvalidURI, EOFError) as error:
-        raise HandshakeRefused(
-            f"what answers for node {address} is no node of fedsms",
-            f"it speaks no WebSocket: {error}",
-            "Check the port.",
-        ) from error
+
+
+async def _explained(
+    address: NodeAddress, own: identity.Identity | None, error: Exception, lost: list[Exception]
+) -> FedsmsError:
+    refused = None
+    if own is not None:
+        refused = await explain_tls(address, own, lost[0] if lost else error)
+    elif isinstance(error, (InvalidMessage, EOFError)):
+        refused = await explain_no_websocket(address)
+    if refused is not None:
+        return refused
+    if isinstance(error, TimeoutError):
+        cause = f"no connection within {CONNECT_SECONDS:g} s"
+        hint = "Check the address; a firewall may drop what is sent there."
+        return _unreachable(address, cause, hint)
+    if isinstance(error, socket.gaierror):
+        return _unreachable(address, "its host name is not known", "Check the name.")
+    if isinstance(error, OSError):
+        return _unreachable(address, describe_os_error(error), _hint(address))
+    return HandshakeRefused(
+        f"what answers for node {address} is no node of fedsms",
+        f"it speaks no WebSocket: {error}",
+        "Check the port.",
+    )
 
 
 def _hint(address: NodeAddress) -> str:
-    if address.url.startswith("wss:"):
-        return "Does it speak TLS there? The address of a node that does not begins with ws://."
     start = f"python -m worker_node serve --id {address.id} --data FILE"
     return f"Is the node running, and is that its port? Start it there with: {start}"
 

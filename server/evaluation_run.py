@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from server.addresses import NodeAddress
 from server.connecting import connected
 from server.interrupts import run_until_signal
 from server.saved_model import SavedModel
+from shared.identity import DEFAULT
 from shared.metrics import Metrics
 
 
-def evaluate(nodes: Sequence[NodeAddress], saved: SavedModel) -> tuple[Metrics, dict[str, Metrics]]:
+def evaluate(
+    nodes: Sequence[NodeAddress], saved: SavedModel, identity: Path = DEFAULT
+) -> tuple[Metrics, dict[str, Metrics]]:
     """Metrics on the owners' held-out rows: overall, and by node id.
+
+    Args:
+        identity: the identity folder, for nodes that are dialled with TLS.
 
     Raises:
         FedsmsError: a node is not there, or failed. Interrupted: Ctrl-C.
     """
-    return run_until_signal(_evaluate(nodes, saved))
+    return run_until_signal(_evaluate(nodes, saved, identity))
 
 
 async def _evaluate(
-    nodes: Sequence[NodeAddress], saved: SavedModel
+    nodes: Sequence[NodeAddress], saved: SavedModel, identity: Path
 ) -> tuple[Metrics, dict[str, Metrics]]:
-    async with connected(nodes) as links:
+    async with connected(nodes, identity) as links:
         from server.coordinator import Coordinator
         from server.node_client import NodeClient
 

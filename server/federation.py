@@ -5,8 +5,8 @@
     seed = 1
 
     [nodes]
-    bob = "ws://10.0.0.7:8777"
-    anne = "ws://10.0.0.8:8777"
+    bob = "wss://10.0.0.7:8777"
+    anne = "wss://10.0.0.8:8777"
 
 Each key is the name of a flag of `python -m server train`. A flag wins over the environment, the
 environment over the file, the file over the default.
@@ -39,6 +39,8 @@ class FederationFile(BaseModel):
     run_dir: str | None = None
     name: str | None = None
     checkpoints: int | None = Field(default=None, ge=0)
+    identity: str | None = None
+    insecure: bool | None = None
 
     def as_defaults(self) -> dict[str, Any]:
         """Values for click's `default_map`, by parameter name."""

@@ -51,12 +51,20 @@ class Link:
 
     Attributes:
         greeting: what the node said of itself.
+        certificate: fingerprint of the certificate that it proved itself with; None without TLS.
         bytes_sent, bytes_received: payload and header bytes of all frames since the handshake.
     """
 
-    def __init__(self, connection: Connection, name: str, greeting: Greeting) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        name: str,
+        greeting: Greeting,
+        certificate: str | None = None,
+    ) -> None:
         self.name = name
         self.greeting = greeting
+        self.certificate = certificate
         self.bytes_sent = 0
         self.bytes_received = 0
         self._connection = connection

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -14,6 +15,7 @@ from server.addresses import NodeAddress
 from server.dial import dial
 from shared.errors import FedsmsError
 from shared.handshake import Greeting
+from shared.identity import DEFAULT
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,14 @@ class NodeStatus:
         }
 
 
-async def ask_all(addresses: Sequence[NodeAddress]) -> list[NodeStatus]:
+async def ask_all(addresses: Sequence[NodeAddress], identity: Path = DEFAULT) -> list[NodeStatus]:
     """Every node's status, asked at the same time. Raises nothing for a node that fails."""
-    return list(await asyncio.gather(*(_ask(address) for address in addresses)))
+    return list(await asyncio.gather(*(_ask(address, identity) for address in addresses)))
 
 
-async def _ask(address: NodeAddress) -> NodeStatus:
+async def _ask(address: NodeAddress, identity: Path) -> NodeStatus:
     try:
-        link = await dial(address)
+        link = await dial(address, identity)
         try:
             return NodeStatus(address, link.greeting, await link.round_trip())
         finally:

@@ -19,6 +19,7 @@ from server.records import Round
 from server.runs import RunFolder
 from shared.commands import Progress
 from shared.errors import FedsmsError, Interrupted, StorageError
+from shared.identity import DEFAULT
 from shared.model import initial_state
 from shared.recipe import Recipe
 from shared.vectors import Vector
@@ -34,6 +35,7 @@ class RunSettings:
     run_dir: parent of the run folder. name: last part of its name.
     seed: the same seed, nodes and rows give the same weights, bit for bit.
     checkpoints: how many rounds' models are kept; 0 keeps the newest model alone.
+    identity: the identity folder, for nodes that are dialled with TLS.
     """
 
     nodes: tuple[NodeAddress, ...]
@@ -44,6 +46,7 @@ class RunSettings:
     name: str = "run"
     checkpoints: int = 3
     as_json: bool = False
+    identity: Path = DEFAULT
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def train(settings: RunSettings) -> FinishedRun:
 
 
 async def _train(settings: RunSettings) -> FinishedRun:
-    async with connected(settings.nodes) as links:
+    async with connected(settings.nodes, settings.identity) as links:
         folder = RunFolder(
             settings.run_dir,
             settings.name,
@@ -135,6 +138,7 @@ def _resolved(settings: RunSettings, links: dict[str, Link]) -> dict[str, Any]:
         "nodes": {
             node.id: {
                 "url": node.url,
+                "certificate": links[node.id].certificate,
                 "versions": links[node.id].greeting.versions,
                 "rows": links[node.id].greeting.rows,
                 "labels": links[node.id].greeting.labels,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -52,6 +53,22 @@ def subcommand_of(group: click.Group) -> Callable[..., Decorator]:
         return group.command(cls=ExamplesFirst, examples=examples)
 
     return command
+
+
+def command(name: str, *examples: str) -> Decorator:
+    """A decorator for a command that a group of another file takes up."""
+    return click.command(name, cls=ExamplesFirst, examples=examples)
+
+
+identity_option = click.option(
+    "--identity",
+    type=click.Path(path_type=Path),
+    default=Path("identity"),
+    show_default=True,
+    envvar="FEDSMS_IDENTITY",
+    show_envvar=True,
+    help="Folder with this side's key and certificate.",
+)
 
 
 def run(command: click.Command, name: str) -> NoReturn:

@@ -6,7 +6,8 @@ FedsmsError                       1   anything else
 ├── NodeUnreachable               4   nobody answers at the address, or the connection was lost
 ├── HandshakeRefused              5   somebody answers, but it is not the peer we may work with
 ├── NodeFailed                    6   the node answered that it could not do what was asked
-├── StorageError                  7   a run folder or a model file cannot be written or read
+├── StorageError                  7   a run folder, a model or an identity cannot be written or read
+├── IdentityError                 8   this side's own certificate, key, request or CA is unfit
 └── Interrupted                 130   Ctrl-C; what was done is kept
 
 Exit code 0 is success. Each error says what happened, why, and what to do next; what a program
@@ -69,9 +70,18 @@ class NodeFailed(FedsmsError):
 
 
 class StorageError(FedsmsError):
-    """A run folder, a checkpoint or a model file cannot be written or read."""
+    """A run folder, a model file or a file of an identity cannot be written or read."""
 
     exit_code = 7
+
+
+class IdentityError(FedsmsError):
+    """A certificate, key, request or CA here is missing, malformed, expired or does not fit.
+
+    A peer's certificate that is unfit is a HandshakeRefused.
+    """
+
+    exit_code = 8
 
 
 class Interrupted(FedsmsError):

@@ -7,11 +7,12 @@ in `status`, in the run folder and in the table.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from shared.errors import HandshakeRefused
+from shared.errors import HandshakeRefused, UsageError
 from shared.text import tokeniser_fingerprint
 from shared.version import PROTOCOL, versions
 from shared.wire import MalformedFrame
@@ -21,6 +22,13 @@ REQUIRED = ("protocol", "fedsms", "syft")
 
 NODE_ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 NODE_ID_RULE = "an id has 1 to 64 letters, digits, dots, dashes and underscores"
+
+
+def check_node_id(text: str) -> str:
+    """The text, where it can be a node's id or a coordinator's name. Raises UsageError."""
+    if not re.fullmatch(NODE_ID_PATTERN, text):
+        raise UsageError(f"{text!r} cannot be a node id", NODE_ID_RULE)
+    return text
 
 
 def _printable(text: str) -> str:

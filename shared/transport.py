@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import ssl
 from typing import TypedDict
@@ -40,6 +41,19 @@ def transport_options() -> TransportOptions:
         ping_timeout=HEARTBEAT_PATIENCE_SECONDS,
         close_timeout=CLOSE_SECONDS,
     )
+
+
+def is_loopback(host: str) -> bool:
+    """True where only this machine can reach what listens at the host; no name is looked up."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return address.is_loopback
 
 
 def describe_os_error(error: OSError) -> str:

@@ -1,28 +1,34 @@
 """The data owner's command line.
 
     python -m worker_node check --data messages.tsv
-    python -m worker_node serve --id bob --data messages.tsv --port 8777
+    python -m worker_node init --id bob
+    python -m worker_node join bob.pem
+    python -m worker_node serve --data messages.tsv --host 0.0.0.0
 
-`check` says what the node would hold and tell; `serve` does it. The messages never leave this
-machine: a coordinator sends a model, has it trained here, and gets the trained model back.
+`check` says what the node would hold and tell; `init` and `join` make it a member of a federation,
+with the coordinator's owner in between; `serve` holds the messages and trains on them. They never
+leave this machine: a coordinator sends a model, has it trained here, and gets the trained model.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from shared.cli import HELP, GroupWithExamples, run, subcommand_of
-from shared.errors import UsageError
-from shared.handshake import NODE_ID_PATTERN, NODE_ID_RULE
+from shared.errors import IdentityError, UsageError
+from shared.handshake import check_node_id
 from shared.version import FEDSMS
 from worker_node.dataset import Shard, load_shard
+from worker_node.enrolment_commands import COMMANDS
+
+if TYPE_CHECKING:
+    from worker_node.admission import Admission
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -101,14 +107,20 @@ def main() -> None:
 
 
 command = subcommand_of(main)
+for enrolment_command in COMMANDS:
+    main.add_command(enrolment_command)
 
 
 @command(
     "python -m worker_node serve --id bob --data messages.tsv",
-    "python -m worker_node serve --id bob --data messages.csv --host 0.0.0.0 --port 8777",
+    "python -m worker_node serve --identity identity --data messages.csv --host 0.0.0.0",
 )
 @click.option(
-    "--id", "node_id", required=True, envvar="FEDSMS_ID", show_envvar=True, help="The owner's name."
+    "--id",
+    "node_id",
+    envvar="FEDSMS_ID",
+    show_envvar=True,
+    help="The owner's name.  [default: the name in the identity's certificate]",
 )
 @data_options
 @click.option(
@@ -135,29 +147,84 @@ command = subcommand_of(main)
     show_default=True,
     help="Torch threads of the training process; a small model gains nothing from more.",
 )
+@click.option(
+    "--identity",
+    type=click.Path(path_type=Path),
+    envvar="FEDSMS_IDENTITY",
+    show_envvar=True,
+    help="Folder with the node's key and certificate; makes it serve with TLS.  "
+    "[default: identity, where it is there]",
+)
+@click.option(
+    "--coordinator",
+    "coordinators",
+    multiple=True,
+    metavar="NAME",
+    envvar="FEDSMS_COORDINATORS",
+    show_envvar=True,
+    help="A coordinator to work with; repeatable.  [default: those in coordinators.txt]",
+)
+@click.option(
+    "--insecure",
+    is_flag=True,
+    envvar="FEDSMS_INSECURE",
+    show_envvar=True,
+    help="Serve without TLS: whoever reaches the port may train, and read along.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Say the address as JSON.")
 def serve(
-    node_id: str,
+    node_id: str | None,
     host: str,
     port: int,
+    identity: Path | None,
+    coordinators: tuple[str, ...],
+    insecure: bool,
     threads: int,
     hide_label_counts: bool,
     as_json: bool,
     **source: Any,
 ) -> None:
     """Hold an owner's messages, and train models on them for coordinators, until Ctrl-C."""
-    if not re.fullmatch(NODE_ID_PATTERN, node_id):
-        raise UsageError(f"{node_id!r} cannot be a node id", NODE_ID_RULE)
+    if node_id is not None:
+        check_node_id(node_id)
     logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", level=logging.INFO)
     logging.getLogger("syft").setLevel(logging.WARNING)  # says at import what it does without
+    admission = _admission(node_id, identity, host, coordinators, insecure)
+    own_id = node_id or (admission.node.id if admission else None)
+    if own_id is None:
+        raise UsageError("the node has no name", next_step="Give it one with --id ID.")
     shard = read_shard(**source)
     from worker_node.serving import ServeSettings
     from worker_node.serving import serve as run_server
 
     settings = ServeSettings(
-        node_id, host, port, not hide_label_counts, threads=threads, as_json=as_json
+        own_id, host, port, not hide_label_counts, threads, as_json=as_json, admission=admission
     )
     asyncio.run(run_server(settings, shard))
+
+
+def _admission(
+    node_id: str | None,
+    folder: Path | None,
+    host: str,
+    coordinators: tuple[str, ...],
+    insecure: bool,
+) -> Admission | None:
+    """Whom the node lets in; None where it serves without TLS."""
+    from worker_node.admission import find_identity, make_admission
+
+    own = find_identity(folder, host, insecure)
+    if own is None:
+        return None
+    if node_id not in (None, own.name.id):
+        raise IdentityError(
+            f"the identity in {own.folder} is not {node_id}'s",
+            f"it is of {own.name}",
+            "Give the other folder with --identity, or leave out --id.",
+        )
+    for warning in own.warnings():
+        logging.getLogger("fedsms.node").warning("%s", warning)
+    return make_admission(own, [check_node_id(name) for name in coordinators])
 
 
 @command("python -m worker_node check --data messages.tsv")

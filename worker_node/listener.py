@@ -11,8 +11,9 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 
 from shared.errors import UsageError
 from shared.transport import describe_os_error, transport_options
+from worker_node.admission import Admission
 from worker_node.node import DataOwnerNode
-from worker_node.session import Session
+from worker_node.session import HANDSHAKE_SECONDS, Session
 
 MAX_SESSIONS = 32
 """Connections that a node serves at a time; each may keep objects in its memory."""
@@ -23,12 +24,15 @@ logging.getLogger("websockets").setLevel(logging.CRITICAL)
 
 
 @asynccontextmanager
-async def listening(node: DataOwnerNode, host: str, port: int) -> AsyncIterator[str]:
+async def listening(
+    node: DataOwnerNode, host: str, port: int, admission: Admission | None = None
+) -> AsyncIterator[str]:
     """Listens while the context lasts; gives the address that a coordinator dials.
 
     Args:
         host: address to listen at; "0.0.0.0" or "::" are all of the machine's.
         port: 0 takes a free one.
+        admission: who is let in, over TLS; None lets in everybody, without TLS.
 
     Raises:
         UsageError: the address is not this machine's, or the port is taken.
@@ -43,14 +47,23 @@ async def listening(node: DataOwnerNode, host: str, port: int) -> AsyncIterator[
             return
         sessions += 1
         try:
-            session = Session(node, connection)
+            session = Session(node, connection, admission)
             await session.run()
             log.info("%s left", session.peer)
         finally:
             sessions -= 1
 
+    context = admission.context if admission else None
+    patience = HANDSHAKE_SECONDS if admission else None  # asyncio has none where there is no TLS
     try:
-        server = await serve(handler, host, port, **transport_options())
+        server = await serve(
+            handler,
+            host,
+            port,
+            ssl=context,
+            ssl_handshake_timeout=patience,
+            **transport_options(),
+        )
     except OSError as error:
         raise UsageError(
             f"node {node.id} cannot listen at {host}:{port}",
@@ -58,15 +71,11 @@ async def listening(node: DataOwnerNode, host: str, port: int) -> AsyncIterator[
             "Give another --host or --port; --port 0 takes a free one.",
         ) from error
     async with server:
-        yield _url(server)
+        yield _url(server, "wss" if admission else "ws")
 
 
-def _url(server: Server) -> str:
+def _url(server: Server, scheme: str) -> str:
     listener = next(iter(server.sockets))
     host, port = listener.getsockname()[:2]
-    return f"ws://[{host}]:{port}" if listener.family is socket.AF_INET6 else f"ws://{host}:{port}"
-
-
-def is_loopback(host: str) -> bool:
-    """True where only this machine can reach what listens at the host."""
-    return host == "localhost" or host.startswith("127.") or host == "::1"
+    name = f"[{host}]" if listener.family is socket.AF_INET6 else host
+    return f"{scheme}://{name}:{port}"

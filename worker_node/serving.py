@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import click
 
 from shared.errors import Interrupted
+from shared.transport import is_loopback
+from worker_node.admission import Admission
 from worker_node.dataset import Shard
-from worker_node.listener import is_loopback, listening
+from worker_node.listener import listening
 from worker_node.node import DataOwnerNode
 from worker_node.trainer_process import TrainerProcess
 
@@ -25,6 +27,7 @@ class ServeSettings:
 
     tell_labels: False hides how many messages are spam.
     threads: torch threads of the training process.
+    admission: who is let in, over TLS; None lets in everybody, without TLS.
     """
 
     node_id: str
@@ -33,6 +36,7 @@ class ServeSettings:
     tell_labels: bool = True
     threads: int = 1
     as_json: bool = False
+    admission: Admission | None = None
 
 
 async def serve(settings: ServeSettings, shard: Shard) -> None:
@@ -50,7 +54,7 @@ async def serve(settings: ServeSettings, shard: Shard) -> None:
     try:
         await _start(trainer, stop)
         node = DataOwnerNode(settings.node_id, shard, trainer, settings.tell_labels)
-        async with listening(node, settings.host, settings.port) as url:
+        async with listening(node, settings.host, settings.port, settings.admission) as url:
             _say_ready(settings, shard, url)
             await stop.wait()
             log.info("node %s stops", settings.node_id)
@@ -73,7 +77,10 @@ async def _start(trainer: TrainerProcess, stop: asyncio.Event) -> None:
 def _say_ready(settings: ServeSettings, shard: Shard, url: str) -> None:
     for why, count in shard.skipped.items():
         log.warning("skipped %d bad lines: %s", count, why)
-    if not is_loopback(settings.host):
+    if settings.admission is not None:
+        names = ", ".join(sorted(settings.admission.coordinators))
+        log.info("works with coordinator %s alone", names)
+    elif not is_loopback(settings.host):
         log.warning(
             "what goes over %s is not encrypted, and whoever reaches the port may train here: "
             "use it inside a network that you trust",

@@ -41,6 +41,7 @@ from shared.wire import (
     parse_frame,
     unpack_map,
 )
+from worker_node.admission import Admission, peer_name
 from worker_node.node import DataOwnerNode, ObjectStore
 from worker_node.work import evaluate, train
 
@@ -55,11 +56,21 @@ log = logging.getLogger("fedsms.node")
 
 
 class Session:
-    """One connection's conversation with the node."""
+    """One connection's conversation with the node.
 
-    def __init__(self, node: DataOwnerNode, connection: ServerConnection) -> None:
+    Args:
+        admission: whom the node lets in, by certificate; None asks nobody for one.
+    """
+
+    def __init__(
+        self,
+        node: DataOwnerNode,
+        connection: ServerConnection,
+        admission: Admission | None = None,
+    ) -> None:
         self._node = node
         self._connection = connection
+        self._admission = admission
         self._store = ObjectStore()
         self._work: set[asyncio.Task[None]] = set()
         self.peer = "somebody"
@@ -85,6 +96,9 @@ class Session:
 
     async def _greet(self) -> bool:
         """The handshake; False where the peer is refused or says nothing."""
+        named = peer_name(self._connection) if self._admission else None
+        if named is not None:
+            self.peer = named.id
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
                 first = parse_frame(await self._connection.recv())
@@ -93,14 +107,21 @@ class Session:
             return False
         if first.kind is not Kind.HELLO:
             raise MalformedFrame("a connection starts with a handshake")
-        theirs, ours = greeting_from(unpack_map(first.payload)), self._node.greeting()
-        self.peer = theirs.id
+        ours = self._node.greeting()
+        told: dict[str, Any] = {}
         try:
+            if self._admission is not None and named is not None:
+                self._admission.check(named)
+            told = {"greeting": ours.to_map()}  # whom the owner does not know is told no counts
+            theirs = greeting_from(unpack_map(first.payload))
+            if named is None:
+                self.peer = theirs.id
             check(theirs, ours)
         except HandshakeRefused as error:
-            log.warning("%s refused: %s", theirs.id, error)
-            refusal = pack_map({"error": pack_error(error), "greeting": ours.to_map()})
-            await self._send(Kind.REFUSED, first.request_id, refusal)
+            log.warning("%s refused: %s", self.peer, error)
+            await self._send(
+                Kind.REFUSED, first.request_id, pack_map({"error": pack_error(error), **told})
+            )
             await self._connection.close(1008, "handshake refused")
             return False
         await self._send(Kind.HELLO, first.request_id, pack_map(ours.to_map()))

@@ -1,0 +1,213 @@
+"""Why TLS with a node failed, in words: which certificate, whose, until when, and what to do.
+
+The judging is OpenSSL's (shared/tls.py). Here its answer is put into words, and who answers at the
+address is looked at once more where the words need it; nothing is told to whoever that is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import suppress
+
+from cryptography import x509
+
+from server.addresses import NodeAddress
+from shared.certificates import (
+    Name,
+    UnfitCertificate,
+    day,
+    describe,
+    federation_of,
+    fingerprint,
+    moment_in_words,
+    name_of,
+)
+from shared.errors import HandshakeRefused
+from shared.identity import Identity
+from shared.tls import blind_context
+
+PROBE_SECONDS = 5.0
+"""How long a second look at who answers may take."""
+
+# OpenSSL's X509_V_ERR_*, of include/openssl/x509_vfy.h
+NOT_YET_VALID, EXPIRED, REVOKED, WRONG_PURPOSE = 9, 10, 23, 26
+FOREIGN = (2, 7, 18, 19, 20, 21, 30)
+
+OBJECTIONS = {
+    "TLSV1_ALERT_UNKNOWN_CA": "says that its federation's CA did not sign it",
+    "TLSV1_ALERT_DECRYPT_ERROR": "says that its federation's CA did not sign it",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "says that it is not valid by the clock there",
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": "says that it was revoked",
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": "says that it is no coordinator's",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "says that it is malformed, or not valid by the clock there",
+}
+"""What a node objects to, by the alert that OpenSSL sends for it."""
+
+
+def check_holder(address: NodeAddress, certificate: x509.Certificate | None) -> None:
+    """Raises HandshakeRefused where a verified certificate is not that of the node dialled."""
+    if certificate is None:  # cannot be, with CERT_REQUIRED; never let it pass
+        raise HandshakeRefused(f"node {address} showed no certificate")
+    try:
+        name = name_of(certificate)
+    except UnfitCertificate as error:
+        fact = f"what answers at {address.url} is not node {address.id}"
+        raise HandshakeRefused(fact, f"{describe(certificate)}: {error}") from error
+    if name != Name("node", address.id):
+        raise HandshakeRefused(
+            f"what answers at {address.url} is not node {address.id} but {name}",
+            f"it shows {describe(certificate)}",
+            f"Check the address given for {address.id}.",
+        )
+
+
+async def explain_tls(
+    address: NodeAddress, own: Identity, error: Exception
+) -> HandshakeRefused | None:
+    """The error for a wss:// address where TLS failed; None where TLS is not the reason.
+
+    Args:
+        error: what ended the connection.
+    """
+    if isinstance(error, ssl.SSLCertVerificationError):
+        shown = await shown_certificate(address)
+        return _bad_certificate(address, own, error, shown)
+    if isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or ""):
+        return _refused_by_node(address, own, error.reason)
+    if isinstance(error, (ssl.SSLError, ConnectionError)) and await _speaks_http(address):
+        return HandshakeRefused(
+            f"node {address} speaks no TLS",
+            "it serves plain WebSockets: it was started without an identity, or with --insecure",
+            f"Start it with an identity, or dial it as {address.id}={address.with_scheme('ws')} "
+            "(--insecure, where that is another machine).",
+        )
+    if isinstance(error, ssl.SSLError):
+        fact = f"what answers for node {address} is no node of fedsms"
+        return HandshakeRefused(fact, f"TLS failed ({error.reason or error})", "Check the port.")
+    return None
+
+
+async def explain_no_websocket(address: NodeAddress) -> HandshakeRefused | None:
+    """The error for a ws:// address where TLS is spoken; None where it is not."""
+    shown = await shown_certificate(address)
+    if shown is None:
+        return None
+    return HandshakeRefused(
+        f"node {address} wants TLS",
+        f"it shows {describe(shown)}",
+        f"Dial it as {address.id}={address.with_scheme('wss')}.",
+    )
+
+
+def _bad_certificate(
+    address: NodeAddress,
+    own: Identity,
+    error: ssl.SSLCertVerificationError,
+    shown: x509.Certificate | None,
+) -> HandshakeRefused:
+    code, node = error.verify_code, address.id
+    what = describe(shown) if shown is not None else "a certificate that cannot be read"
+    again = (
+        f"python -m worker_node init --id {node} there, python -m server admit {node}.csr here, "
+        f"python -m worker_node join {node}.pem there, and start the node again."
+    )
+    if code == EXPIRED:
+        return _refusal(address, "has expired", f"it shows {what}", f"Renew it: {again}")
+    if code == NOT_YET_VALID:
+        return _refusal(address, "is not valid yet", f"it shows {what}", "Compare the clocks.")
+    if code == REVOKED:
+        since = _revoked_since(own, shown)
+        cause = f"it shows {what}; {since}"
+        return _refusal(address, "was revoked", cause, f"Where {node} may come back: {again}")
+    if code == WRONG_PURPOSE:
+        cause = f"it shows {what}"
+        return _refusal(address, "is no node's", cause, "Check the address.")
+    if code in FOREIGN:
+        ours = f"{federation_of(own.ca)} (fingerprint {fingerprint(own.ca)[:23]}...)"
+        return _refusal(
+            address,
+            "is of another federation",
+            f"it shows {what}; this coordinator belongs to {ours}",
+            f"Check the address, and --identity. To take the node into this federation: {again}",
+        )
+    cause = f"it shows {what}; {error.verify_message}"
+    return _refusal(address, "is not good", cause, "Check the address.")
+
+
+def _refusal(address: NodeAddress, wrong: str, cause: str, next_step: str) -> HandshakeRefused:
+    return HandshakeRefused(f"the certificate at node {address} {wrong}", cause, next_step)
+
+
+def _revoked_since(own: Identity, shown: x509.Certificate | None) -> str:
+    if own.crl is None or shown is None:
+        return "the CA has revoked it"
+    revoked = own.crl.get_revoked_certificate_by_serial_number(shown.serial_number)
+    return f"the CA revoked it on {day(revoked.revocation_date_utc)}" if revoked else ""
+
+
+def _refused_by_node(address: NodeAddress, own: Identity, reason: str) -> HandshakeRefused:
+    if reason == "TLSV1_ALERT_PROTOCOL_VERSION":
+        cause = "it speaks no TLS 1.3"
+        return HandshakeRefused(f"what answers for node {address} is no node of fedsms", cause)
+    objection = OBJECTIONS.get(reason, f"says: {reason.lower().replace('_', ' ')}")
+    until = moment_in_words(own.certificate.not_valid_after_utc)
+    return HandshakeRefused(
+        f"node {address} does not accept this coordinator's certificate",
+        f"it {objection}; ours, in {own.folder}, is {describe(own.certificate)}",
+        f"It is valid here until {until}. Ask {address.id}'s owner what the node's log says, and "
+        "look at the federation's list: python -m server list",
+    )
+
+
+async def shown_certificate(address: NodeAddress) -> x509.Certificate | None:
+    """The certificate that is shown at an address, not verified; None where there is none.
+
+    The handshake stops before anything of ours, a certificate for instance, is sent.
+    """
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    conversation = blind_context().wrap_bio(incoming, outgoing, server_side=False)
+    with suppress(OSError, TimeoutError):
+        async with asyncio.timeout(PROBE_SECONDS):
+            reader, writer = await asyncio.open_connection(*address.endpoint)
+            try:
+                while not _is_done(conversation):
+                    writer.write(outgoing.read())
+                    incoming.write(await reader.read(2**16) or _hung_up())
+            finally:
+                await _close(writer)
+        data = conversation.getpeercert(binary_form=True)
+        with suppress(ValueError):
+            return x509.load_der_x509_certificate(data) if data else None
+    return None
+
+
+def _is_done(conversation: ssl.SSLObject) -> bool:
+    try:
+        conversation.do_handshake()
+    except ssl.SSLWantReadError:
+        return False
+    return True
+
+
+def _hung_up() -> bytes:
+    raise ConnectionResetError
+
+
+async def _speaks_http(address: NodeAddress) -> bool:
+    """True where a request without TLS is answered in HTTP, as WebSocket servers do."""
+    with suppress(OSError, TimeoutError):
+        async with asyncio.timeout(PROBE_SECONDS):
+            reader, writer = await asyncio.open_connection(*address.endpoint)
+            try:
+                writer.write(b"GET / HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")
+                return (await reader.read(5)).startswith(b"HTTP/")
+            finally:
+                await _close(writer)
+    return False
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
