@@ -125,8 +125,9 @@ def _signals_wait() -> Iterator[None]:
 
 def start_node(node_id: str, flags: Sequence[str], port: int = 0) -> LocalNode:
     """Starts a node's process; `wait_until_ready` then fills in its address."""
-    # On the loopback interface, and without an identity that the user may have in this folder.
-    listen = ("--port", str(port), "--json", "--insecure")
+    # Without the identity that the user may have in this folder, unless the flags name one.
+    plain = () if "--identity" in flags else ("--insecure",)
+    listen = ("--port", str(port), "--json", *plain)
     process = subprocess.Popen(
         [sys.executable, "-m", "worker_node", "serve", "--id", node_id, *listen, *flags],
         stdin=subprocess.DEVNULL,

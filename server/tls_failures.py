@@ -56,8 +56,8 @@ def check_holder(address: NodeAddress, certificate: x509.Certificate | None) -> 
         raise HandshakeRefused(fact, f"{describe(certificate)}: {error}") from error
     if name != Name("node", address.id):
         raise HandshakeRefused(
-            f"what answers at {address.url} is not node {address.id} but {name}",
-            f"it shows {describe(certificate)}",
+            f"what answers at {address.url} is not node {address.id}",
+            f"it is {name}: it shows {describe(certificate)}",
             f"Check the address given for {address.id}.",
         )
 
@@ -75,15 +75,24 @@ async def explain_tls(
         return _bad_certificate(address, own, error, shown)
     if isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or ""):
         return _refused_by_node(address, own, error.reason)
-    if isinstance(error, (ssl.SSLError, ConnectionError)) and await _speaks_http(address):
+    if isinstance(error, (ssl.SSLError, ConnectionResetError)):
+        return await _no_tls(address, error)
+    return None
+
+
+async def _no_tls(address: NodeAddress, error: OSError) -> HandshakeRefused | None:
+    if await _speaks_http(address):
         return HandshakeRefused(
-            f"node {address} speaks no TLS",
-            "it serves plain WebSockets: it was started without an identity, or with --insecure",
+            f"node {address} cannot be dialled with TLS",
+            "it speaks no TLS: it was started without an identity, or with --insecure",
             f"Start it with an identity, or dial it as {address.id}={address.with_scheme('ws')} "
             "(--insecure, where that is another machine).",
         )
+    fact = f"what answers for node {address} is no node of fedsms"
+    shown = await shown_certificate(address)
+    if shown is not None:
+        return HandshakeRefused(fact, f"it speaks no TLS 1.3; it shows {describe(shown)}")
     if isinstance(error, ssl.SSLError):
-        fact = f"what answers for node {address} is no node of fedsms"
         return HandshakeRefused(fact, f"TLS failed ({error.reason or error})", "Check the port.")
     return None
 
@@ -94,8 +103,8 @@ async def explain_no_websocket(address: NodeAddress) -> HandshakeRefused | None:
     if shown is None:
         return None
     return HandshakeRefused(
-        f"node {address} wants TLS",
-        f"it shows {describe(shown)}",
+        f"node {address} cannot be dialled without TLS",
+        f"it wants TLS, and shows {describe(shown)}",
         f"Dial it as {address.id}={address.with_scheme('wss')}.",
     )
 
@@ -106,44 +115,42 @@ def _bad_certificate(
     error: ssl.SSLCertVerificationError,
     shown: x509.Certificate | None,
 ) -> HandshakeRefused:
-    code, node = error.verify_code, address.id
+    node = address.id
     what = describe(shown) if shown is not None else "a certificate that cannot be read"
-    again = (
-        f"python -m worker_node init --id {node} there, python -m server admit {node}.csr here, "
-        f"python -m worker_node join {node}.pem there, and start the node again."
+    admitted = (
+        f"python -m server admit {node}.csr here, python -m worker_node join {node}.pem there, and "
+        "start the node again."
     )
-    if code == EXPIRED:
-        return _refusal(address, "has expired", f"it shows {what}", f"Renew it: {again}")
-    if code == NOT_YET_VALID:
-        return _refusal(address, "is not valid yet", f"it shows {what}", "Compare the clocks.")
-    if code == REVOKED:
-        since = _revoked_since(own, shown)
-        cause = f"it shows {what}; {since}"
-        return _refusal(address, "was revoked", cause, f"Where {node} may come back: {again}")
-    if code == WRONG_PURPOSE:
-        cause = f"it shows {what}"
-        return _refusal(address, "is no node's", cause, "Check the address.")
-    if code in FOREIGN:
-        ours = f"{federation_of(own.ca)} (fingerprint {fingerprint(own.ca)[:23]}...)"
-        return _refusal(
-            address,
-            "is of another federation",
-            f"it shows {what}; this coordinator belongs to {ours}",
-            f"Check the address, and --identity. To take the node into this federation: {again}",
-        )
-    cause = f"it shows {what}; {error.verify_message}"
-    return _refusal(address, "is not good", cause, "Check the address.")
-
-
-def _refusal(address: NodeAddress, wrong: str, cause: str, next_step: str) -> HandshakeRefused:
-    return HandshakeRefused(f"the certificate at node {address} {wrong}", cause, next_step)
+    again = f"python -m worker_node init --id {node} there, {admitted}"
+    afresh = f"python -m worker_node init --id {node} in an empty folder there, {admitted}"
+    ours = f"{federation_of(own.ca)} (CA {fingerprint(own.ca)[:23]}...)"
+    known = {
+        EXPIRED: ("it has expired", f"Renew it: {again}"),
+        NOT_YET_VALID: ("it is not valid yet", "Compare the clocks of the two machines."),
+        REVOKED: (
+            _revoked_since(own, shown),
+            f"If {node} may come back, with a new key: {afresh}",
+        ),
+        WRONG_PURPOSE: ("it is no node's", "Check the address."),
+        **dict.fromkeys(
+            FOREIGN,
+            (
+                f"it is of another federation, and this coordinator belongs to {ours}",
+                f"Check the address, and --identity. To take {node} into this federation: {again}",
+            ),
+        ),
+    }
+    why, next_step = known.get(error.verify_code, (error.verify_message, "Check the address."))
+    return HandshakeRefused(
+        f"the certificate at node {address} is refused", f"{why}; it shows {what}", next_step
+    )
 
 
 def _revoked_since(own: Identity, shown: x509.Certificate | None) -> str:
     if own.crl is None or shown is None:
-        return "the CA has revoked it"
+        return "it was revoked"
     revoked = own.crl.get_revoked_certificate_by_serial_number(shown.serial_number)
-    return f"the CA revoked it on {day(revoked.revocation_date_utc)}" if revoked else ""
+    return f"it was revoked on {day(revoked.revocation_date_utc)}" if revoked else "it was revoked"
 
 
 def _refused_by_node(address: NodeAddress, own: Identity, reason: str) -> HandshakeRefused:

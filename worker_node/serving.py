@@ -79,7 +79,7 @@ def _say_ready(settings: ServeSettings, shard: Shard, url: str) -> None:
         log.warning("skipped %d bad lines: %s", count, why)
     if settings.admission is not None:
         names = ", ".join(sorted(settings.admission.coordinators))
-        log.info("works with coordinator %s alone", names)
+        log.info("only these coordinators may train here: %s", names)
     elif not is_loopback(settings.host):
         log.warning(
             "what goes over %s is not encrypted, and whoever reaches the port may train here: "
