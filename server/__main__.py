@@ -1,10 +1,11 @@
 """The coordinator's command line.
 
-On each data owner's machine:
+Once, with each data owner (their side is `python -m worker_node init` and `join`):
 
-    python -m worker_node serve --id bob --data messages.tsv --host 0.0.0.0
+    python -m server init
+    python -m server admit bob.csr
 
-On the coordinator's:
+Then, while the owners' nodes serve:
 
     python -m server status --node bob=wss://10.0.0.7:8777 --node anne=wss://10.0.0.8:8777
     python -m server train  --node bob=wss://10.0.0.7:8777 --node anne=wss://10.0.0.8:8777
@@ -92,6 +93,8 @@ def addresses(node: tuple[str, ...], insecure: bool) -> list[NodeAddress]:
 @click.group(
     cls=GroupWithExamples,
     examples=(
+        "python -m server init",
+        "python -m server admit bob.csr",
         f"python -m server status {TWO_NODES}",
         f"python -m server train {TWO_NODES}",
         'python -m server predict "You have won a prize, call now"',

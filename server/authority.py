@@ -39,7 +39,7 @@ from shared.certificates import (
 )
 from shared.errors import IdentityError, StorageError
 from shared.files import make_folder, read_bytes, storage_error, write_whole
-from shared.identity import unfit
+from shared.identity import check_dates, unfit
 
 CA_KEY = "ca-key.pem"
 CA = "ca.pem"
@@ -129,8 +129,9 @@ class Authority:
             replace: revokes what others hold under this name, instead of refusing.
 
         Raises:
-            IdentityError: the name is another's, or the key was revoked.
+            IdentityError: the name is another's, the key was revoked, or the CA has expired.
         """
+        check_dates(self.ca, "The federation needs a new CA: python -m server init in new folders.")
         with self._locked():
             before = self.issued()
             key_print = key_fingerprint(key)

@@ -64,6 +64,8 @@ def describe_os_error(error: OSError) -> str:
         return f"TLS failed ({error.reason or error})"
     if error.errno is not None and error.errno > 0:
         return os.strerror(error.errno)
+    if isinstance(error, ConnectionResetError):  # asyncio's own has no words
+        return "the other side closed the connection"
     return error.strerror or str(error) or type(error).__name__
 
 

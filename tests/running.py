@@ -30,6 +30,21 @@ class Finished:
     err: str
 
 
+def refused(done: Finished, *words: str, code: int = 8) -> None:
+    """One error with these words, and nothing else that could be taken for success."""
+    assert done.code == code, done
+    assert done.out == ""
+    assert "Traceback" not in done.err
+    assert done.err.count("error: ") == 1
+    for word in words:
+        assert word in done.err, done.err
+
+
+def done_well(done: Finished) -> str:
+    assert done.code == 0, done.err
+    return done.out
+
+
 def environment(**extra: str) -> dict[str, str]:
     """This process's environment without what would steer fedsms, plus `extra`."""
     steering = ("FEDSMS_", "SMS_DATA", "NO_COLOR", "FORCE_COLOR", "COLUMNS")

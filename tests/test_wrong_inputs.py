@@ -231,41 +231,6 @@ def test_a_server_of_something_else_at_the_port_ends_with_5(cli: Cli) -> None:
         answering.join()
 
 
-@pytest.mark.parametrize("command", ["train", "status"])
-def test_tls_without_an_identity_ends_with_8_and_says_how_to_make_one(
-    cli: Cli, bob: LocalNode, command: str
-) -> None:
-    done = cli("server", command, "--node", bob.flag.replace("ws://", "wss://"))
-    assert done.code == 8
-    assert "python -m server init --identity identity" in done.err
-
-
-@pytest.mark.parametrize("host", ["10.0.0.7", "bob.example", "127.evil.example", "[2001:db8::1]"])
-def test_another_machine_without_tls_ends_with_2_and_says_what_to_write(
-    cli: Cli, host: str
-) -> None:
-    done = cli("server", "train", "--node", f"bob=ws://{host}:8777")
-    check(done, 2, "without TLS", f"wss://{host}:8777", "--insecure")
-
-
-def test_another_machine_without_tls_is_dialled_where_the_user_says_so(
-    cli: Cli, tmp_path: Path
-) -> None:
-    nodes = "[nodes]\nbob = 'ws://no-such-host.invalid:8777'\n"
-    (tmp_path / "federation.toml").write_text(f"insecure = true\n{nodes}", encoding="utf-8")
-    done = cli("server", "train")
-    check(done, 4, "warning: bob at ws://", "can read the models", "name is not known")
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "127.evil.example"])
-def test_a_node_beyond_this_machine_without_tls_ends_with_2(
-    cli: Cli, tmp_path: Path, host: str
-) -> None:
-    write_tsv(tmp_path / "good.tsv", made_up(20))
-    arguments = ["--id", "bob", "--data", "good.tsv", "--port", "0", "--host", host]
-    check(cli("worker_node", "serve", *arguments), 2, "without TLS", "init --id", "--insecure")
-
-
 # What an owner gives to a node
 
 

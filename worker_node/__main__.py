@@ -97,7 +97,9 @@ def read_shard(
     cls=GroupWithExamples,
     examples=(
         "python -m worker_node check --data messages.tsv",
-        "python -m worker_node serve --id bob --data messages.tsv",
+        "python -m worker_node init --id bob",
+        "python -m worker_node join bob.pem",
+        "python -m worker_node serve --data messages.tsv --host 0.0.0.0",
     ),
     context_settings=HELP,
 )
@@ -113,7 +115,7 @@ for enrolment_command in COMMANDS:
 
 @command(
     "python -m worker_node serve --id bob --data messages.tsv",
-    "python -m worker_node serve --identity identity --data messages.csv --host 0.0.0.0",
+    "python -m worker_node serve --data messages.csv --identity identity --host 0.0.0.0",
 )
 @click.option(
     "--id",

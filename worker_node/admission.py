@@ -12,9 +12,10 @@ from pathlib import Path
 from websockets.asyncio.server import ServerConnection
 
 from shared import identity, tls
-from shared.certificates import Name, name_of
+from shared.certificates import Name, UnfitCertificate, name_of
 from shared.errors import HandshakeRefused, IdentityError, UsageError
 from shared.transport import is_loopback
+from shared.wire import MalformedFrame
 from worker_node.enrolment import read_coordinators
 
 REPEAT_SECONDS = 60.0
@@ -47,10 +48,13 @@ def peer_name(connection: ServerConnection) -> Name | None:
     """The name in the verified certificate of whoever dialled; None without TLS.
 
     Raises:
-        UnfitCertificate: the federation's CA signed a certificate that names nobody.
+        MalformedFrame: the federation's CA signed a certificate that names nobody.
     """
     certificate = tls.peer_certificate(connection)
-    return name_of(certificate) if certificate is not None else None
+    try:
+        return name_of(certificate) if certificate is not None else None
+    except UnfitCertificate as error:
+        raise MalformedFrame(f"a certificate that does not say whose it is: {error}") from error
 
 
 def find_identity(folder: Path | None, host: str, insecure: bool) -> identity.Identity | None:
