@@ -77,15 +77,25 @@ insecure_option = click.option(
 )
 
 
-def addresses(node: tuple[str, ...], insecure: bool) -> list[NodeAddress]:
-    """Raises UsageError where there are none, or one is malformed, given twice or without TLS."""
+def addresses(node: tuple[str, ...], insecure: bool, identity: Path) -> list[NodeAddress]:
+    """Where the nodes are; says on stderr what is not wrong yet.
+
+    Raises:
+        UsageError: there are none, or one is malformed, given twice or without TLS.
+        IdentityError: one is dialled with TLS, and the coordinator's identity is unfit for it.
+    """
     if not node:
         raise UsageError(
             "no node is given",
             next_step="Name each with --node ID=URL, or list them in a federation.toml.",
         )
     found = check_distinct(parse_node(text) for text in node)
-    for warning in check_protected(found, insecure):
+    warnings = check_protected(found, insecure)
+    if any(address.is_secure for address in found):
+        from shared.identity import load
+
+        warnings += load(identity, "coordinator").warnings()
+    for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
     return found
 
@@ -174,7 +184,7 @@ def train(
     from shared.recipe import load_recipe
 
     settings = RunSettings(
-        nodes=tuple(addresses(node, insecure)),
+        nodes=tuple(addresses(node, insecure, identity)),
         identity=identity,
         recipe=with_rounds(load_recipe(recipe), rounds),
         recipe_name=recipe,
@@ -204,7 +214,7 @@ def status(node: tuple[str, ...], identity: Path, insecure: bool, as_json: bool)
     from server.interrupts import run_until_signal
     from server.status import ask_all, status_table
 
-    statuses = run_until_signal(ask_all(addresses(node, insecure), identity))
+    statuses = run_until_signal(ask_all(addresses(node, insecure, identity), identity))
     if as_json:
         click.echo(json.dumps([one.as_dict() for one in statuses]))
     else:
@@ -239,7 +249,7 @@ def evaluate(
     from server.evaluation_run import evaluate as run_evaluation
     from server.saved_model import open_model
 
-    nodes = addresses(node, insecure)
+    nodes = addresses(node, insecure, identity)
     folder, saved = open_model(model, run_dir)
     overall, each = run_evaluation(nodes, saved, identity)
     if as_json:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -345,20 +345,28 @@ def test_a_coordinator_does_not_dial_with_an_identity_that_is_not_good(
         says(caught.value, word)
 
 
-@contextmanager
-def soon_to_end(ours: Federation) -> Iterator[Path]:
+def soon_to_end(ours: Federation, folder: Path) -> Path:
     from datetime import UTC, datetime, timedelta
 
     now = datetime.now(UTC)
-    yield ours.resign(ours.node("dora"), now - timedelta(days=1), now + timedelta(days=10))
+    return ours.resign(folder, now - timedelta(days=1), now + timedelta(days=10))
 
 
 def test_a_node_whose_certificate_ends_soon_serves_and_warns(
     ours: Federation, owners: list[OwnerFiles]
 ) -> None:
-    with soon_to_end(ours) as folder:
-        (folder / "key.pem").chmod(0o644)
-        with local_nodes({"dora": (*owners[0].flags, "--identity", str(folder))}) as (dora,):
-            assert dialled("dora", dora.url, ours.coordinator()).greeting.id == "dora"
+    folder = soon_to_end(ours, ours.node("dora"))
+    (folder / "key.pem").chmod(0o644)
+    with local_nodes({"dora": (*owners[0].flags, "--identity", str(folder))}) as (dora,):
+        assert dialled("dora", dora.url, ours.coordinator()).greeting.id == "dora"
     assert any("the certificate of node dora ends at" in line for line in dora.log)
     assert any("others than you may read" in line for line in dora.log)
+
+
+def test_a_coordinator_whose_certificate_ends_soon_works_and_warns(
+    cli: Cli, ours: Federation, bob: LocalNode
+) -> None:
+    folder = soon_to_end(ours, ours.coordinator("soon"))
+    done = cli("server", "status", "--node", bob.flag, "--identity", folder)
+    assert "the certificate of coordinator soon ends at" in done.err
+    assert "python -m server renew" in done.err
