@@ -126,6 +126,16 @@ def slow_recipe(slow: Path) -> Recipe:
     return load_recipe(str(slow))
 
 
+@pytest.fixture(scope="session")
+def built() -> None:
+    """The three images, of this checkout's code; skips where no engine could run them."""
+    from tests.containers import build_images, engine_is_missing
+
+    if why := engine_is_missing():
+        pytest.skip(f"containers: {why}")
+    build_images()
+
+
 @pytest.fixture
 def cli(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

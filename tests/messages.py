@@ -37,3 +37,18 @@ def write_tsv(path: Path, messages: Iterable[Message]) -> Path:
     lines = [f"{('ham', 'spam')[message.label]}\t{message.text}\n" for message in messages]
     path.write_text("".join(lines), encoding="utf-8", newline="")
     return path
+
+
+def marked(rows: int, seed: int = 0) -> list[Message]:
+    """Made-up messages that each end with a word of their own, to be found wherever it gets to."""
+    return [
+        Message(one.label, f"{one.text} zq{number:04d}mark")
+        for number, one in enumerate(made_up(rows, seed=seed))
+    ]
+
+
+def messages_found(content: bytes, texts: Iterable[str]) -> list[str]:
+    """Those texts, and marks of texts, that are somewhere in the bytes."""
+    words = [word for text in texts for word in (text, text.split()[-1])]
+    codes = ("utf-8", "utf-16-le")
+    return [word for word in words if any(word.encode(code) in content for code in codes)]

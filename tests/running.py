@@ -91,9 +91,9 @@ def run(
     return Finished(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-def until(happened: Callable[[], bool], what: str) -> None:
+def until(happened: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
     """Polls until something has happened."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline, f"waited in vain for: {what}"
         time.sleep(0.02)

@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+# Nothing heavy at the top: `health` is asked every few seconds.
 from shared.cli import HELP, GroupWithExamples, run, subcommand_of
 from shared.errors import IdentityError, UsageError
-from shared.handshake import check_node_id
 from shared.version import FEDSMS
-from worker_node.dataset import Shard, load_shard
 from worker_node.enrolment_commands import COMMANDS
 
 if TYPE_CHECKING:
     from worker_node.admission import Admission
+    from worker_node.dataset import Shard
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -39,7 +39,8 @@ DATA_OPTIONS = (
         type=click.Path(path_type=Path),
         envvar="FEDSMS_DATA",
         show_envvar=True,
-        help="The owner's messages: .tsv (label, tab, text), .csv (label,text header) or .jsonl.",
+        help="The owner's messages: .tsv (label, tab, text), .csv (label,text header) or .jsonl; "
+        "or a folder that holds one such file called messages.*, and held-out.* if there is one.",
     ),
     click.option(
         "--held-out-data",
@@ -69,6 +70,15 @@ DATA_OPTIONS = (
 )
 
 
+health_option = click.option(
+    "--health-socket",
+    type=click.Path(path_type=Path),
+    envvar="FEDSMS_HEALTH_SOCKET",
+    show_envvar=True,
+    help="Path of a Unix socket at which the node tells its health.  [default: none]",
+)
+
+
 def data_options(function: Decorated) -> Decorated:
     """The options that say what the node holds."""
     for option in reversed(DATA_OPTIONS):
@@ -83,7 +93,11 @@ def read_shard(
     skip_bad_lines: bool,
     allow_one_class: bool,
 ) -> Shard:
-    """Raises DataError as load_shard does."""
+    """Raises DataError as owner_files and load_shard do."""
+    from worker_node.data_folder import owner_files
+    from worker_node.dataset import load_shard
+
+    data, held_out_data = owner_files(data, held_out_data)
     return load_shard(
         data,
         held_out_file=held_out_data,
@@ -173,6 +187,26 @@ for enrolment_command in COMMANDS:
     show_envvar=True,
     help="Serve without TLS: whoever reaches the port may train, and read along.",
 )
+@health_option
+@click.option(
+    "--runs",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    envvar="FEDSMS_RUNS",
+    show_envvar=True,
+    help="Stop after this many coordinators have trained and left; 0 serves on.",
+)
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=0),
+    default=0,
+    show_default=True,
+    envvar="FEDSMS_PATIENCE",
+    show_envvar=True,
+    metavar="SECONDS",
+    help="Stop when no coordinator has been here for so long; 0 waits for ever.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Say the address as JSON.")
 def serve(
     node_id: str | None,
@@ -182,11 +216,16 @@ def serve(
     coordinators: tuple[str, ...],
     insecure: bool,
     threads: int,
+    health_socket: Path | None,
+    runs: int,
+    patience: float,
     hide_label_counts: bool,
     as_json: bool,
     **source: Any,
 ) -> None:
     """Hold an owner's messages, and train models on them for coordinators, until Ctrl-C."""
+    from shared.handshake import check_node_id
+
     if node_id is not None:
         check_node_id(node_id)
     logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", level=logging.INFO)
@@ -200,7 +239,16 @@ def serve(
     from worker_node.serving import serve as run_server
 
     settings = ServeSettings(
-        own_id, host, port, not hide_label_counts, threads, as_json=as_json, admission=admission
+        own_id,
+        host,
+        port,
+        not hide_label_counts,
+        threads,
+        as_json=as_json,
+        health_socket=health_socket,
+        runs=runs,
+        patience=patience,
+        admission=admission,
     )
     asyncio.run(run_server(settings, shard))
 
@@ -213,6 +261,7 @@ def _admission(
     insecure: bool,
 ) -> Admission | None:
     """Whom the node lets in; None where it serves without TLS."""
+    from shared.handshake import check_node_id
     from worker_node.admission import find_identity, make_admission
 
     own = find_identity(folder, host, insecure)
@@ -237,6 +286,22 @@ def check(hide_label_counts: bool, as_json: bool, **source: Any) -> None:
     from worker_node.checking import describe
 
     click.echo(describe(read_shard(**source), not hide_label_counts, as_json))
+
+
+@command(
+    "python -m worker_node health --health-socket /run/bob.sock",
+)
+@health_option
+def health(health_socket: Path | None) -> None:
+    """Ask the node on this machine how it is; exits with 0 where it is well."""
+    from worker_node.asking_health import ask_health
+
+    if health_socket is None:
+        raise UsageError(
+            "no health socket is given",
+            next_step="Name the one that the node serves with: --health-socket PATH.",
+        )
+    click.echo(ask_health(health_socket))
 
 
 if __name__ == "__main__":

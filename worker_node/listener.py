@@ -14,6 +14,7 @@ from shared.transport import describe_os_error, transport_options
 from worker_node.admission import Admission
 from worker_node.node import DataOwnerNode
 from worker_node.session import HANDSHAKE_SECONDS, Session
+from worker_node.stay import Stay
 
 MAX_SESSIONS = 32
 """Connections that a node serves at a time; each may keep objects in its memory."""
@@ -25,7 +26,7 @@ logging.getLogger("websockets").setLevel(logging.CRITICAL)
 
 @asynccontextmanager
 async def listening(
-    node: DataOwnerNode, host: str, port: int, admission: Admission | None = None
+    node: DataOwnerNode, host: str, port: int, admission: Admission | None, stay: Stay
 ) -> AsyncIterator[str]:
     """Listens while the context lasts; gives the address that a coordinator dials.
 
@@ -33,6 +34,7 @@ async def listening(
         host: address to listen at; "0.0.0.0" or "::" are all of the machine's.
         port: 0 takes a free one.
         admission: who is let in, over TLS; None lets in everybody, without TLS.
+        stay: is told who comes and who leaves.
 
     Raises:
         UsageError: the address is not this machine's, or the port is taken.
@@ -46,12 +48,14 @@ async def listening(
             await connection.close(1013, f"{MAX_SESSIONS} sessions are open, try again later")
             return
         sessions += 1
+        session = Session(node, connection, admission)
+        stay.came()
         try:
-            session = Session(node, connection, admission)
             await session.run()
             log.info("%s left", session.peer)
         finally:
             sessions -= 1
+            stay.left(trained=session.trained)
 
     context = admission.context if admission else None
     patience = HANDSHAKE_SECONDS if admission else None  # asyncio has none where there is no TLS

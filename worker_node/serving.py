@@ -7,6 +7,7 @@ import json
 import logging
 import signal
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 
@@ -14,8 +15,10 @@ from shared.errors import Interrupted
 from shared.transport import is_loopback
 from worker_node.admission import Admission
 from worker_node.dataset import Shard
+from worker_node.health import telling_health
 from worker_node.listener import listening
 from worker_node.node import DataOwnerNode
+from worker_node.stay import Stay
 from worker_node.trainer_process import TrainerProcess
 
 log = logging.getLogger("fedsms.node")
@@ -28,6 +31,8 @@ class ServeSettings:
     tell_labels: False hides how many messages are spam.
     threads: torch threads of the training process.
     admission: who is let in, over TLS; None lets in everybody, without TLS.
+    health_socket: where it tells its health; None tells nobody.
+    runs, patience: when it stops by itself; see worker_node/stay.py.
     """
 
     node_id: str
@@ -37,10 +42,13 @@ class ServeSettings:
     threads: int = 1
     as_json: bool = False
     admission: Admission | None = None
+    health_socket: Path | None = None
+    runs: int = 0
+    patience: float = 0
 
 
 async def serve(settings: ServeSettings, shard: Shard) -> None:
-    """Serves until SIGINT or SIGTERM; a training that runs then is stopped.
+    """Serves until SIGINT or SIGTERM, or the end of its stay; a training that runs then is stopped.
 
     Raises:
         UsageError: it cannot listen there. NodeFailed: the training process does not start.
@@ -54,7 +62,12 @@ async def serve(settings: ServeSettings, shard: Shard) -> None:
     try:
         await _start(trainer, stop)
         node = DataOwnerNode(settings.node_id, shard, trainer, settings.tell_labels)
-        async with listening(node, settings.host, settings.port, settings.admission) as url:
+        stay = Stay(stop.set, settings.runs, settings.patience)
+        async with (
+            listening(node, settings.host, settings.port, settings.admission, stay) as url,
+            telling_health(node, settings.health_socket),
+        ):
+            stay.begin()
             _say_ready(settings, shard, url)
             await stop.wait()
             log.info("node %s stops", settings.node_id)

@@ -74,6 +74,7 @@ class Session:
         self._store = ObjectStore()
         self._work: set[asyncio.Task[None]] = set()
         self.peer = "somebody"
+        self.trained = False
 
     async def run(self) -> None:
         """Runs until the connection ends; never raises for what the peer does."""
@@ -212,6 +213,7 @@ class Session:
         await asyncio.gather(*sending)  # the last event goes before the answer
         result = state_object(trained, state, command.result_id)
         self._store.objects[command.result_id] = result
+        self.trained = True
         return report
 
     def _progress_to(

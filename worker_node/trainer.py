@@ -137,6 +137,9 @@ def main() -> None:
     os.dup2(2, 1)
     torch.set_num_threads(int(sys.argv[1]))
     Trainer(sys.stdin.buffer, outbox).serve()
+    # Taking torch apart object by object takes over a second, and the node waits for the end.
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from shared.errors import NodeFailed
 from worker_node import pipes
@@ -41,6 +41,13 @@ class TrainerProcess:
         self._turn = asyncio.Lock()
         self._process: asyncio.subprocess.Process | None = None
         self._ending: asyncio.Future[None] | None = None
+
+    @property
+    def condition(self) -> Literal["running", "stopped", "died"]:
+        """A stopped one was ended on purpose, and starts again with the next request."""
+        if self._process is None:
+            return "stopped"
+        return "running" if self._process.returncode is None else "died"
 
     @property
     def pid(self) -> int | None:
@@ -144,8 +151,12 @@ class TrainerProcess:
 
     async def _end(self, process: asyncio.subprocess.Process) -> None:
         """Ends a process that cannot be spoken to any more, also where this is cancelled again."""
-        self._ending = asyncio.ensure_future(self._kill(process))
+        self._ending = asyncio.ensure_future(self._kill_on_purpose(process))
         await asyncio.shield(self._ending)
+
+    async def _kill_on_purpose(self, process: asyncio.subprocess.Process) -> None:
+        await self._kill(process)
+        self._process = None
 
     async def _kill(self, process: asyncio.subprocess.Process) -> None:
         if process.stdin is not None:

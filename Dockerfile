@@ -1,0 +1,85 @@
+# Three images from one file; they share every layer but the last few hundred kilobytes.
+#
+#   docker build --target coordinator -t fedsms-coordinator .
+#   docker build --target node        -t fedsms-node .
+#   docker build --target setup       -t fedsms-setup .      # makes certificates, deals out data
+#
+# Wheels in wheels/ are preferred to the package index: with all of them there, no index is asked.
+ARG BASE=python:3.11-slim-bookworm
+
+FROM ${BASE} AS packages
+WORKDIR /fedsms
+# requirements.txt stands in for wheels/, which need not be there
+COPY requirements.txt wheel[s] wheels/
+COPY requirements.txt ./
+COPY scripts/_environment.sh scripts/
+RUN bash -c 'source scripts/_environment.sh && fedsms_environment requirements.txt'
+# What training and serving never open: headers, test programs, tests, and the installers.
+# pip goes aside, for the setup image downloads with it. Bytecode is made for what is imported here;
+# without it, every start of a read-only container would compile for seconds.
+RUN cd .venv/lib/python3.11/site-packages \
+    && mkdir /pip && mv pip /pip/ \
+    && rm -rf pip-* uv uv-* ../../../bin/pip* ../../../bin/uv* ../../../installed \
+    && rm -rf torch/include torch/test torch/share torch/lib/*.a torch/lib/*_test.so \
+    && find torch/bin -type f ! -name torch_shm_manager -delete \
+    && find sympy mpmath networkx -type d -name tests -prune -exec rm -rf {} + \
+    && find . /pip -name __pycache__ -prune -exec rm -rf {} + \
+    && ../../../bin/python -W ignore -m compileall -q -j 0 \
+         -x '/(networkx|setuptools|tests)/|/py312_' .
+
+FROM ${BASE} AS runtime
+# The base image's own installer has no use here.
+RUN rm -rf "$(python3 -c 'import pip; print(*pip.__path__)')" \
+    && rm -f /usr/bin/pip* /usr/local/bin/pip*
+RUN groupadd --gid 10001 fedsms \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin fedsms
+COPY --from=packages /fedsms/.venv /fedsms/.venv
+ENV PATH=/fedsms/.venv/bin:$PATH \
+    PYTHONPATH=/fedsms \
+    PYTHONSAFEPATH=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    LANG=C.UTF-8 \
+    HOME=/tmp
+COPY scripts/as_owner_of /usr/local/bin/
+RUN mkdir -m 0700 /identity && mkdir /data /runs && chown fedsms:fedsms /identity /data /runs
+# Run folders are told as they are called on the host: runs/<time>-<name>
+WORKDIR /
+LABEL org.opencontainers.image.title="fedsms" \
+      org.opencontainers.image.description="Federated learning of an SMS spam classifier" \
+      org.opencontainers.image.version="0.1.0"
+
+FROM runtime AS setup
+COPY --from=packages /pip /pip
+ENV PYTHONPATH=/fedsms:/pip
+COPY shared/ /fedsms/shared/
+COPY server/ /fedsms/server/
+COPY worker_node/ /fedsms/worker_node/
+COPY scripts/ /fedsms/scripts/
+LABEL org.opencontainers.image.title="fedsms-setup"
+USER 10001:10001
+ENTRYPOINT ["python"]
+
+FROM runtime AS node
+ENV FEDSMS_DATA=/data \
+    FEDSMS_IDENTITY=/identity \
+    FEDSMS_HOST=0.0.0.0 \
+    FEDSMS_HEALTH_SOCKET=/tmp/health.sock
+COPY shared/ /fedsms/shared/
+COPY worker_node/ /fedsms/worker_node/
+LABEL org.opencontainers.image.title="fedsms-node"
+USER 10001:10001
+EXPOSE 8777
+HEALTHCHECK --interval=10s --timeout=10s --start-period=120s --retries=3 \
+    CMD ["python", "-m", "worker_node", "health"]
+ENTRYPOINT ["python", "-m", "worker_node"]
+CMD ["serve"]
+
+FROM runtime AS coordinator
+ENV FEDSMS_IDENTITY=/identity
+COPY shared/ /fedsms/shared/
+COPY server/ /fedsms/server/
+LABEL org.opencontainers.image.title="fedsms-coordinator"
+USER 10001:10001
+ENTRYPOINT ["as_owner_of", "runs", "python", "-m", "server"]
+CMD ["train"]

@@ -1,0 +1,175 @@
+"""The coordinator's commands, each in a container of its own that ends with the command.
+
+It is on every owner's network and on no other, has the coordinator's identity and the folder of
+runs, and no message. It runs as the calling user, who then owns what it writes.
+"""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, TextIO
+
+from docker.errors import APIError, NotFound
+from docker.models.containers import Container
+from docker.models.networks import Network
+from docker.types import Mount
+
+from scripts.container_confinement import CONFINED, MEMORY
+from scripts.container_engine import engine_errors
+from scripts.container_images import check_image
+from scripts.container_labels import Federation
+from scripts.container_setup import coordinator_user
+from shared.errors import FedsmsError, UsageError
+from shared.files import storage_error
+
+PORT = 8777
+IDENTITY = "/identity"
+HOME = Path("/caller")
+"""Where the caller's current folder would be: paths in the output are then true outside too."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True)
+class CallersPath:
+    """A path that the caller gave: as it is said, here and in the container alike."""
+
+    given: str
+
+    @property
+    def argument(self) -> str:
+        """Relative where it lies below the caller's folder, else from the root."""
+        path = Path(self.given)
+        return str(path.absolute().resolve() if ".." in path.parts else path)
+
+    def mount(self, read_only: bool) -> Mount:
+        here = str(Path(self.given).resolve())
+        return Mount(str(HOME / self.argument), here, type="bind", read_only=read_only)
+
+
+def runs_folder(given: str) -> CallersPath:
+    """The folder of runs, made where there is none. Raises StorageError."""
+    try:
+        Path(given).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error("use the folder", Path(given), error) from error
+    return CallersPath(given)
+
+
+def run_coordinator(
+    federation: Federation, arguments: Sequence[str], mounts: Sequence[Mount], *, dials: bool
+) -> int:
+    """Runs `python -m server ARGUMENTS`; its output is ours.
+
+    Ctrl-C (or SIGTERM) reaches the coordinator as Ctrl-C, and it ends in order; a second one ends
+    it at once.
+
+    Args:
+        dials: whether it is on the owners' networks; else it has none.
+
+    Returns:
+        Its exit code.
+
+    Raises:
+        UsageError: the federation is not up. FedsmsError: Docker cannot run it.
+    """
+    owners = list(federation.some_nodes()) if dials else []
+    with engine_errors("run the coordinator"):
+        container = _create(federation, arguments, mounts, owners)
+        try:
+            return _run(container)
+        finally:
+            with suppress(NotFound):  # `down` in another terminal was faster
+                container.remove(force=True, v=True)
+
+
+def _create(
+    federation: Federation, arguments: Sequence[str], mounts: Sequence[Mount], owners: list[str]
+) -> Container:
+    networks = federation.networks()
+    for owner in owners:
+        if owner not in networks:
+            raise UsageError(f"the network of {owner} is gone", next_step="`up` makes it again.")
+    container = federation.client.containers.create(
+        check_image(federation, "coordinator"),
+        list(arguments),
+        entrypoint=["python", "-m", "server"],  # it is the right user from the start
+        name=federation.called("coordinator", secrets.token_hex(3)),
+        labels=federation.labels("coordinator"),
+        user=coordinator_user(federation),
+        working_dir=str(HOME),
+        mounts=list(mounts),
+        **(_among(federation, owners, networks) if owners else {"network_mode": "none"}),
+        **CONFINED,
+    )
+    for owner in owners[1:]:
+        networks[owner].connect(container)
+    return container
+
+
+def _among(
+    federation: Federation, owners: Sequence[str], networks: Mapping[str, Network]
+) -> dict[str, Any]:
+    """What a coordinator's container has that dials nodes: addresses, identity, a first network."""
+    identity = federation.ensure_volume("coordinator", "identity")
+    return {
+        "network": networks[owners[0]].name,
+        # Nobody answers there: the name of a node that is down is unknown at once. Its own
+        # networks lead to no other name server, which the engine would find out in 10 s.
+        "dns": ["127.0.0.1"],
+        "environment": {
+            "FEDSMS_NODES": " ".join(f"{owner}=wss://{owner}:{PORT}" for owner in owners),
+            "FEDSMS_IDENTITY": IDENTITY,
+        },
+        "volumes": {identity: {"bind": IDENTITY, "mode": "ro"}},
+    }
+
+
+def _run(container: Container) -> int:
+    output = container.attach(stream=True, demux=True)
+    container.start()
+    with _passing_signals(container):
+        for out, err in output:
+            _write(sys.stdout, out)
+            _write(sys.stderr, err)
+        code: int = container.wait()["StatusCode"]
+    container.reload()
+    if container.attrs["State"]["OOMKilled"]:
+        raise FedsmsError("the coordinator ran out of memory", f"it may take {MEMORY}")
+    return code
+
+
+def _write(stream: TextIO, content: bytes | None) -> None:
+    if content:
+        stream.buffer.write(content)
+        stream.flush()
+
+
+@contextmanager
+def _passing_signals(container: Container) -> Iterator[None]:
+    """Signals to this process go to the container as Ctrl-C; the second one kills it."""
+    came: list[int] = []
+
+    def send(name: str) -> None:
+        with suppress(APIError):  # it has just ended
+            container.kill(name)
+
+    def passed(number: int, _: FrameType | None) -> None:
+        came.append(number)
+        name = "SIGINT" if len(came) == 1 else "SIGKILL"
+        # in a thread: the client may be in the middle of a request in this one
+        threading.Thread(target=send, args=(name,)).start()
+
+    before = [signal.signal(number, passed) for number in SIGNALS]
+    try:
+        yield
+    finally:
+        for number, handler in zip(SIGNALS, before, strict=True):
+            signal.signal(number, handler)

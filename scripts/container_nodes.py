@@ -1,0 +1,123 @@
+"""The owners' nodes as containers: made, started, waited for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from docker.errors import NotFound
+from docker.models.containers import Container
+from docker.models.networks import Network
+from docker.types import EndpointConfig, Mount
+
+from scripts.container_confinement import CONFINED
+from scripts.container_labels import OWNER, Federation
+from scripts.container_networks import join_network
+from scripts.container_states import health
+from shared.errors import NodeFailed
+
+READY_SECONDS = 300.0
+"""How long nodes that start together may take until the last is healthy."""
+POLL_SECONDS = 0.25
+CHECK_SECONDS = 4
+"""Between two health checks of a node, where there are few; each costs some of a processor."""
+SECOND = 1_000_000_000
+
+
+def ensure_node(
+    federation: Federation,
+    owner: str,
+    network: Network,
+    labels: Mapping[str, str],
+    owners: int,
+) -> Container:
+    """The owner's node, running and on its network; made where there is none.
+
+    A container of an older image makes way for one of the newest: all that it holds is in volumes.
+    """
+    container = _existing(federation, owner)
+    if container is None:
+        container = _create(federation, owner, network, labels, owners)
+    resume(container)
+    container.reload()
+    join_network(network, container, owner)
+    return container
+
+
+def _existing(federation: Federation, owner: str) -> Container | None:
+    name = federation.called(owner)
+    try:
+        container = federation.client.containers.get(name)
+    except NotFound:
+        return None
+    federation.check_ours("container", name, container.labels)
+    newest = federation.client.images.get(federation.image("node"))
+    if container.attrs["Image"] == newest.id:
+        return container
+    container.remove(force=True)
+    return None
+
+
+def _create(
+    federation: Federation, owner: str, network: Network, labels: Mapping[str, str], owners: int
+) -> Container:
+    assert network.name is not None
+    version = federation.client.api.api_version
+    return federation.client.containers.create(
+        federation.image("node"),
+        name=federation.called(owner),
+        environment={"FEDSMS_ID": owner},
+        labels={**federation.labels("node", owner), **labels},
+        network=network.name,
+        networking_config={network.name: EndpointConfig(version, aliases=[owner])},
+        mounts=[
+            Mount("/data", federation.called(owner, "data"), read_only=True),
+            Mount("/identity", federation.called(owner, "identity"), read_only=True),
+        ],
+        healthcheck={
+            "test": ["CMD", "python", "-m", "worker_node", "health"],
+            "interval": max(CHECK_SECONDS, owners) * SECOND,
+            "timeout": 5 * SECOND,
+            "retries": 5,
+            "start_period": 120 * SECOND,
+        },
+        **CONFINED,
+    )
+
+
+def resume(container: Container) -> None:
+    """Runs a container that was stopped, killed or paused; one that runs is left alone."""
+    if container.status == "paused":
+        container.unpause()
+    elif container.status != "running":
+        container.start()
+
+
+def wait_until_healthy(
+    containers: Sequence[Container], say: Callable[[str], None] = lambda _: None
+) -> None:
+    """Polls until all are healthy.
+
+    Raises:
+        NodeFailed: one has ended, or is not healthy in time; with the end of its log.
+    """
+    deadline = time.monotonic() + READY_SECONDS
+    waiting = list(containers)
+    while waiting:
+        for container in list(waiting):
+            container.reload()
+            if container.status != "running":
+                raise _failed(container, "ended at once")
+            if health(container) == "healthy":
+                waiting.remove(container)
+                up = len(containers) - len(waiting)
+                say(f"  {container.labels[OWNER]} is ready ({up} of {len(containers)})")
+        if waiting and time.monotonic() > deadline:
+            raise _failed(waiting[0], f"was not ready in {READY_SECONDS:g} s")
+        if waiting:
+            time.sleep(POLL_SECONDS)
+
+
+def _failed(container: Container, how: str) -> NodeFailed:
+    log = container.logs(tail=5).decode("utf-8", "replace").strip()
+    return NodeFailed(f"the node of {container.labels[OWNER]} {how}", log)

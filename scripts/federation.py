@@ -1,0 +1,289 @@
+"""A federation of many owners on this machine, each owner's node in a container of its own.
+
+    python scripts/federation.py up --owners 8 --partition dirichlet
+    python scripts/federation.py train
+    python scripts/federation.py kill carol
+    python scripts/federation.py status
+    python scripts/federation.py start carol
+    python scripts/federation.py down
+
+Every node has its owner's messages and key, and a network with nobody but coordinators on it.
+All that is made here carries the label fedsms.federation=NAME, and nothing without it is touched.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import click
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, not as a module
+
+from scripts.container_cli import PROGRAM, name_option, opened, say, tag_option
+from scripts.fetch_data import find_data
+from scripts.partition import Partition
+from shared.cli import HELP, GroupWithExamples, run, subcommand_of
+from shared.cli import command as lone_command
+from shared.errors import Interrupted
+
+if TYPE_CHECKING:  # --help does without the Docker SDK
+    from scripts.container_labels import Federation
+
+run_dir_option = click.option(
+    "--run-dir", default="runs", show_default=True, help="Folder that holds the run folders."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+
+
+@click.group(
+    cls=GroupWithExamples,
+    examples=(
+        f"{PROGRAM} up --owners 8 --partition dirichlet",
+        f"{PROGRAM} train --rounds 5",
+        f"{PROGRAM} kill carol",
+        f"{PROGRAM} down",
+    ),
+    context_settings=HELP,
+)
+def main() -> None:
+    """Many owners' nodes in containers on this machine, to train with and disturb."""
+
+
+command = subcommand_of(main)
+
+
+@command(
+    f"{PROGRAM} up --owners 8 --partition dirichlet --alpha 0.3",
+    f"{PROGRAM} up --name second --data messages.tsv --build",
+    f"{PROGRAM} up --owners 40 --subnets 10.213.0.0/16",
+)
+@click.option("--owners", type=click.IntRange(1, 256), default=2, show_default=True)
+@click.option(
+    "--partition", type=click.Choice(get_args(Partition)), default="iid", show_default=True
+)
+@click.option(
+    "--alpha",
+    type=click.FloatRange(0.01, 1e6),
+    default=0.3,
+    show_default=True,
+    help="Of the partition dirichlet: the smaller, the more uneven.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), default=1, show_default=True, help="Of the deal."
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    envvar="SMS_DATA",
+    show_envvar=True,
+    help="Your own file of messages, instead of the SMS Spam Collection.",
+)
+@click.option(
+    "--build/--no-build",
+    default=None,
+    help="Build the images in any case, or never.  [default: those that are missing]",
+)
+@click.option(
+    "--subnets",
+    metavar="RANGE",
+    help="Private addresses for the owners' networks, 8 each.  [default: Docker's own pools, "
+    "which have about 30 networks]",
+)
+@name_option
+@tag_option
+def up(
+    owners: int,
+    partition: Partition,
+    alpha: float,
+    seed: int,
+    data: Path | None,
+    build: bool | None,
+    subnets: str | None,
+    name: str,
+    tag: str,
+) -> None:
+    """Make and start what is missing of a federation."""
+    with opened(name, tag) as federation:
+        from scripts.container_images import ensure_images
+        from scripts.container_networks import parse_range
+        from scripts.container_up import Settings, bring_up
+        from worker_node.messages import read_messages
+
+        addresses = parse_range(subnets) if subnets else None
+        source = find_data(data)
+        read_messages(source)  # what is wrong with it is told before anything is made
+        try:
+            ensure_images(federation, build, say)
+            bring_up(federation, Settings(owners, partition, alpha, seed, source), addresses, say)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                "stopped", next_step="The same `up` completes what is there, `down` removes it."
+            ) from None
+        _print_nodes(federation)
+
+
+@command(f"{PROGRAM} train", f"{PROGRAM} train --recipe tutorial --rounds 5 --seed 7")
+@click.option(
+    "--recipe", default="default", show_default=True, metavar="tutorial|default|FILE.toml"
+)
+@click.option("--rounds", type=click.IntRange(min=1), help="[default: the recipe's]")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=1, show_default=True)
+@run_dir_option
+@json_option
+@name_option
+@tag_option
+def train(
+    recipe: str,
+    rounds: int | None,
+    seed: int,
+    run_dir: str,
+    as_json: bool,
+    name: str,
+    tag: str,
+) -> int:
+    """Train on all nodes; ends with the run's exit code."""
+    with opened(name, tag) as federation:
+        from scripts.container_coordinator import CallersPath, run_coordinator, runs_folder
+
+        federation.some_nodes()
+        runs = runs_folder(run_dir)
+        mounts = [runs.mount(read_only=False)]
+        chosen = recipe
+        if Path(recipe).is_file():
+            file = CallersPath(recipe)
+            mounts.append(file.mount(read_only=True))
+            chosen = file.argument
+        flags = ["--recipe", chosen, "--seed", str(seed), "--run-dir", runs.argument]
+        flags += ["--rounds", str(rounds)] if rounds else []
+        return run_coordinator(federation, ["train", *flags, *_json(as_json)], mounts, dials=True)
+
+
+@command(f"{PROGRAM} status")
+@json_option
+@name_option
+@tag_option
+def status(as_json: bool, name: str, tag: str) -> int:
+    """Ask every node over the wire, as the coordinator does."""
+    with opened(name, tag) as federation:
+        from scripts.container_coordinator import run_coordinator
+
+        return run_coordinator(federation, ["status", *_json(as_json)], [], dials=True)
+
+
+@command(f"{PROGRAM} evaluate", f"{PROGRAM} evaluate --json")
+@run_dir_option
+@json_option
+@name_option
+@tag_option
+def evaluate(run_dir: str, as_json: bool, name: str, tag: str) -> int:
+    """Measure the newest model on the owners' held-out rows."""
+    return _with_runs(name, tag, run_dir, "evaluate", _json(as_json), dials=True)
+
+
+@command(f'{PROGRAM} predict "You have won a prize, call now"')
+@click.argument("message", nargs=-1, required=True)
+@run_dir_option
+@json_option
+@name_option
+@tag_option
+def predict(message: tuple[str, ...], run_dir: str, as_json: bool, name: str, tag: str) -> int:
+    """Classify a MESSAGE with the newest model; needs no node."""
+    flags = [*_json(as_json), "--", *message]
+    return _with_runs(name, tag, run_dir, "predict", flags, dials=False)
+
+
+def _with_runs(
+    name: str, tag: str, run_dir: str, what: str, flags: Sequence[str], *, dials: bool
+) -> int:
+    """Runs a command of the coordinator that reads the folder of runs."""
+    with opened(name, tag) as federation:
+        from scripts.container_coordinator import CallersPath, run_coordinator
+
+        runs = CallersPath(run_dir)
+        mounts = [runs.mount(read_only=True)] if Path(run_dir).is_dir() else []
+        arguments = [what, "--run-dir", runs.argument, *flags]
+        return run_coordinator(federation, arguments, mounts, dials=dials)
+
+
+def _json(as_json: bool) -> list[str]:
+    return ["--json"] if as_json else []
+
+
+@command(f"{PROGRAM} ps", f"{PROGRAM} ps --json")
+@json_option
+@name_option
+def ps(as_json: bool, name: str) -> None:
+    """Say who is up, as Docker sees it."""
+    with opened(name) as federation:
+        _print_nodes(federation, as_json)
+
+
+def _print_nodes(federation: Federation, as_json: bool = False) -> None:
+    from scripts.container_states import nodes_table, state_of
+    from server.display import print_table
+
+    networks = federation.networks()
+    nodes = federation.nodes() if as_json else federation.some_nodes()
+    states = [state_of(owner, node, networks.get(owner)) for owner, node in nodes.items()]
+    if as_json:
+        click.echo(json.dumps([state.as_dict() for state in states]))
+    else:
+        print_table(nodes_table(federation.name, states))
+
+
+def _on_owners(action: str, summary: str) -> None:
+    """Adds a command that does one thing to some owners' nodes."""
+
+    @lone_command(action, f"{PROGRAM} {action} carol", f"{PROGRAM} {action} carol dave")
+    @click.argument("owner", nargs=-1, required=True)
+    @name_option
+    def act(owner: tuple[str, ...], name: str) -> None:
+        with opened(name) as federation:
+            from scripts.container_actions import ACTIONS
+
+            ACTIONS[action](federation, owner)
+
+    act.help = summary
+    main.add_command(act)
+
+
+_on_owners("kill", "Kill an OWNER's node at once, as a power cut would.")
+_on_owners("start", "Start an OWNER's killed node, and wait until it is ready.")
+_on_owners("pause", "Freeze an OWNER's node: it hears, and says nothing.")
+_on_owners("unpause", "Let an OWNER's node go on.")
+_on_owners("disconnect", "Take an OWNER's node off its network.")
+_on_owners("connect", "Put an OWNER's node back on its network.")
+
+
+@command(f"{PROGRAM} logs carol --tail 20", f"{PROGRAM} logs --follow")
+@click.argument("owner", nargs=-1)
+@click.option("--follow", "-f", is_flag=True, help="Go on until the nodes end, or Ctrl-C.")
+@click.option("--tail", type=click.IntRange(min=0), help="Only so many of the last lines of each.")
+@name_option
+def logs(owner: tuple[str, ...], follow: bool, tail: int | None, name: str) -> None:
+    """Show what an OWNER's node wrote, or all of them."""
+    with opened(name) as federation:
+        from scripts.container_logs import show_logs
+
+        nodes = {one: federation.node(one) for one in owner} or federation.some_nodes()
+        show_logs(nodes, follow, tail)
+
+
+@command(f"{PROGRAM} down", f"{PROGRAM} down --keep-volumes")
+@click.option("--keep-volumes", is_flag=True, help="Keep certificates and messages for a next up.")
+@name_option
+def down(keep_volumes: bool, name: str) -> None:
+    """Remove the federation's containers, networks and volumes. Runs and images stay."""
+    with opened(name) as federation:
+        from scripts.container_down import take_down
+
+        removed = take_down(federation, keep_volumes)
+    say("Removed " + ", ".join(f"{count} {kind}" for kind, count in removed.items()))
+
+
+if __name__ == "__main__":
+    run(main, PROGRAM)
