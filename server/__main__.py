@@ -18,6 +18,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -27,6 +28,9 @@ from server.federation import use_federation
 from shared.cli import HELP, GroupWithExamples, identity_option, run, subcommand_of
 from shared.errors import UsageError
 from shared.version import FEDSMS
+
+if TYPE_CHECKING:  # --help does not wait for torch
+    from server.training_run import Mode
 
 TWO_NODES = "--node bob=wss://10.0.0.7:8777 --node anne=wss://10.0.0.8:8777"
 
@@ -124,6 +128,7 @@ for authority_command in COMMANDS:
 @command(
     f"python -m server train {TWO_NODES}",
     f"python -m server train {TWO_NODES} --recipe tutorial --seed 7",
+    f"python -m server train {TWO_NODES} --recipe tutorial --mode pointers --replay",
     "python -m server train --federation federation.toml --json",
 )
 @federation_option
@@ -155,6 +160,24 @@ for authority_command in COMMANDS:
     show_envvar=True,
     help="The same seed, nodes and rows give the same weights, bit for bit.",
 )
+@click.option(
+    "--mode",
+    type=click.Choice(["rounds", "pointers"]),
+    default="rounds",
+    show_default=True,
+    envvar="FEDSMS_MODE",
+    show_envvar=True,
+    help="rounds: on all nodes at once, averaged. pointers: batch by batch, as in the 2019 "
+    "article; an epoch counts as a round, and each owner must allow it.",
+)
+@click.option(
+    "--replay",
+    is_flag=True,
+    envvar="FEDSMS_REPLAY",
+    show_envvar=True,
+    help="With --mode pointers: record the training step once and replay it, one message a batch; "
+    "same numbers, faster.",
+)
 @run_dir_option
 @click.option("--name", help="Last part of the run folder's name.  [default: the recipe's name]")
 @click.option(
@@ -172,17 +195,23 @@ def train(
     recipe: str,
     rounds: int | None,
     seed: int,
+    mode: Mode,
+    replay: bool,
     run_dir: Path,
     name: str | None,
     checkpoints: int,
     as_json: bool,
 ) -> None:
-    """Train on all nodes at once, a round at a time, and leave a run folder."""
+    """Train on all nodes, a round at a time, and leave a run folder."""
     from server.display import print_table, rounds_table
     from server.training_run import RunSettings, with_rounds
     from server.training_run import train as run_training
     from shared.recipe import load_recipe
 
+    if replay and mode != "pointers":
+        raise UsageError(
+            "--replay is for --mode pointers", next_step="Leave it out, or add --mode pointers."
+        )
     settings = RunSettings(
         nodes=tuple(addresses(node, insecure, identity)),
         identity=identity,
@@ -192,6 +221,8 @@ def train(
         run_dir=run_dir,
         name=name or Path(recipe).stem,
         checkpoints=checkpoints,
+        mode=mode,
+        replay=replay,
         as_json=as_json,
     )
     finished = run_training(settings)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -41,6 +41,8 @@ class FederationFile(BaseModel):
     checkpoints: int | None = Field(default=None, ge=0)
     identity: str | None = None
     insecure: bool | None = None
+    mode: Literal["rounds", "pointers"] | None = None
+    replay: bool | None = None
 
     def as_defaults(self) -> dict[str, Any]:
         """Values for click's `default_map`, by parameter name."""

@@ -21,6 +21,7 @@ from shared.errors import FedsmsError, HandshakeRefused, NodeUnreachable
 from shared.handshake import Greeting, check, greeting_from
 from shared.transport import describe_close
 from shared.wire import (
+    REQUEST_ID_BYTES,
     Frame,
     Kind,
     MalformedFrame,
@@ -72,15 +73,31 @@ class Link:
         self._lost: FedsmsError | None = None
         self._reader = asyncio.create_task(self._read())
 
+    async def post(self, kind: Kind, payload: bytes) -> None:
+        """Sends a frame that has no answer. Raises NodeUnreachable where the connection is lost."""
+        if self._lost is not None:
+            raise self._lost
+        data = frame(kind, bytes(REQUEST_ID_BYTES), payload)
+        try:
+            await self._connection.send(data)
+        except ConnectionClosed as error:
+            raise self._loss(error) from error
+        self.bytes_sent += len(data)
+
     async def request(
-        self, payload: bytes, on_event: OnEvent | None = None, seconds: float | None = None
+        self,
+        payload: bytes,
+        on_event: OnEvent | None = None,
+        seconds: float | None = None,
+        kind: Kind = Kind.REQUEST,
     ) -> memoryview:
         """Sends a request and waits for its answer. Safe to cancel; the node is not told.
 
         Args:
-            payload: a serialised PySyft message.
+            payload: a serialised PySyft message, or pointer commands that ask for an answer.
             on_event: called with each event that the node sends before the answer.
             seconds: how long to wait; None waits as long as the connection stands.
+            kind: REQUEST or COMMANDS.
 
         Returns:
             The payload of the node's reply.
@@ -96,7 +113,7 @@ class Link:
         # Where sending fails first, nobody looks at the answer any more, and that is no news.
         waiting.answer.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
         self._open[request_id] = waiting
-        data = frame(Kind.REQUEST, request_id, payload)
+        data = frame(kind, request_id, payload)
         try:
             async with asyncio.timeout(seconds):
                 await self._connection.send(data)

@@ -8,7 +8,7 @@ import platform
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from server.addresses import NodeAddress
 from server.connecting import connected
@@ -25,6 +25,8 @@ from shared.recipe import Recipe
 from shared.vectors import Vector
 from shared.version import versions
 
+Mode = Literal["rounds", "pointers"]
+
 log = logging.getLogger("fedsms.coordinator")
 
 
@@ -36,6 +38,8 @@ class RunSettings:
     seed: the same seed, nodes and rows give the same weights, bit for bit.
     checkpoints: how many rounds' models are kept; 0 keeps the newest model alone.
     identity: the identity folder, for nodes that are dialled with TLS.
+    mode: "rounds" trains on all nodes at once, "pointers" batch by batch (pointer_training.py).
+    replay: of pointers, record the step and replay it.
     """
 
     nodes: tuple[NodeAddress, ...]
@@ -45,6 +49,8 @@ class RunSettings:
     run_dir: Path = Path("runs")
     name: str = "run"
     checkpoints: int = 3
+    mode: Mode = "rounds"
+    replay: bool = False
     as_json: bool = False
     identity: Path = DEFAULT
 
@@ -120,11 +126,18 @@ async def _rounds(
 ) -> None:
     # Before PySyft hooks torch: from then on every torch call of this process is slower.
     state = initial_state(settings.recipe, settings.seed)
+    observers = [folder, display, memory]
+    if settings.mode == "pointers":
+        from server.pointer_run import train_with_pointers
+
+        await train_with_pointers(
+            links, settings.recipe, settings.seed, state, observers, settings.replay
+        )
+        return
     from server.coordinator import Coordinator
     from server.node_client import NodeClient
 
     clients = [NodeClient(node, link) for node, link in links.items()]
-    observers = [folder, display, memory]
     await Coordinator(clients, settings.recipe, settings.seed, observers).run(state)
 
 
@@ -134,6 +147,8 @@ def _resolved(settings: RunSettings, links: dict[str, Link]) -> dict[str, Any]:
         "recipe_name": settings.recipe_name,
         "seed": settings.seed,
         "checkpoints": settings.checkpoints,
+        "mode": settings.mode,
+        "replay": settings.replay,
         "coordinator": {"host": platform.node(), "versions": versions()},
         "nodes": {
             node.id: {

@@ -19,7 +19,9 @@ CANCEL = "cancel"
 ObjectId = Annotated[int, Field(ge=0, lt=2**63)]
 
 
-class _Message(BaseModel):
+class Message(BaseModel):
+    """What one side validates of what the other sent; an unknown or missing field is an error."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     @classmethod
@@ -35,7 +37,7 @@ class _Message(BaseModel):
             raise NodeFailed(f"a malformed {cls.__name__}", f"{wrong:.500}") from None
 
 
-class TrainCommand(_Message):
+class TrainCommand(Message):
     """Train the state that was sent before, on the owner's training rows.
 
     state_id: id of the state (P,) that was sent before and evaluated or trained from.
@@ -54,7 +56,7 @@ class TrainCommand(_Message):
     rounds: int = Field(ge=1, lt=2**31)
 
 
-class TrainReport(_Message):
+class TrainReport(Message):
     """What a node says after training.
 
     rows: training rows, FedAvg's weight. loss: mean training loss in the last local epoch.
@@ -68,7 +70,7 @@ class TrainReport(_Message):
     seconds_waiting: float = Field(ge=0)
 
 
-class EvaluateCommand(_Message):
+class EvaluateCommand(Message):
     """Measure the state that was sent before on the owner's held-out rows.
 
     base_id: id of the state that a patch was made from; None where the whole state was sent.
@@ -79,7 +81,7 @@ class EvaluateCommand(_Message):
     recipe: str = Field(max_length=65_536)
 
 
-class EvaluateReport(_Message):
+class EvaluateReport(Message):
     """Counts of held-out rows by label and bin of their score; no label or score of a row.
 
     ham, spam: bin number -> count, only bins that hold rows; bins as in shared/metrics.py.
@@ -94,7 +96,7 @@ class EvaluateReport(_Message):
     seconds_waiting: float = Field(ge=0)
 
 
-class Progress(_Message):
+class Progress(Message):
     """An event while a node trains: batches done, of how many, and their mean loss so far."""
 
     done: int = Field(ge=0)

@@ -7,6 +7,7 @@
 A connection starts with one HELLO from the dialling side, answered by HELLO or REFUSED. Then each
 REQUEST is answered by exactly one REPLY or ERROR of the same id, with any number of EVENTs before
 it. Replies may come in another order than their requests.
+COMMANDS are pointer operations (shared/pointer_wire.py), answered only where they ask for it.
 
 Pure functions over bytes: no sockets here. Nothing on the wire is ever unpickled.
 """
@@ -39,6 +40,7 @@ class Kind(enum.IntEnum):
     REPLY = 4
     ERROR = 5
     EVENT = 6
+    COMMANDS = 7
 
 
 class MalformedFrame(ValueError):

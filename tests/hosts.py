@@ -26,7 +26,7 @@ class Host:
     folder: Path
     namespace: str
 
-    def start(self, script: str, **pipes: int) -> subprocess.Popen[str]:
+    def start(self, script: str, *, stdin: int, stdout: int, stderr: int) -> subprocess.Popen[str]:
         """Starts a bash script on the host, as the leader of a process group."""
         return subprocess.Popen(
             ["ip", "netns", "exec", self.namespace, "bash", "-euo", "pipefail", "-c", script],
@@ -34,7 +34,9 @@ class Host:
             cwd=self.folder,
             env=environment(PYTHONPATH=""),
             start_new_session=True,
-            **pipes,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
         )
 
 

@@ -207,6 +207,15 @@ for enrolment_command in COMMANDS:
     metavar="SECONDS",
     help="Stop when no coordinator has been here for so long; 0 waits for ever.",
 )
+@click.option(
+    "--allow",
+    type=click.Choice(["pointers"]),
+    multiple=True,
+    envvar="FEDSMS_ALLOW",
+    show_envvar=True,
+    help="What else coordinators may do than rounds: pointers lets them run tensor operations on "
+    "your rows, which tells them more.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Say the address as JSON.")
 def serve(
     node_id: str | None,
@@ -219,6 +228,7 @@ def serve(
     health_socket: Path | None,
     runs: int,
     patience: float,
+    allow: tuple[str, ...],
     hide_label_counts: bool,
     as_json: bool,
     **source: Any,
@@ -249,6 +259,7 @@ def serve(
         runs=runs,
         patience=patience,
         admission=admission,
+        allow_pointers="pointers" in allow,
     )
     asyncio.run(run_server(settings, shard))
 

@@ -26,7 +26,11 @@ logging.getLogger("websockets").setLevel(logging.CRITICAL)
 
 @asynccontextmanager
 async def listening(
-    node: DataOwnerNode, host: str, port: int, admission: Admission | None, stay: Stay
+    node: DataOwnerNode,
+    host: str,
+    port: int,
+    admission: Admission | None = None,
+    stay: Stay | None = None,
 ) -> AsyncIterator[str]:
     """Listens while the context lasts; gives the address that a coordinator dials.
 
@@ -34,12 +38,13 @@ async def listening(
         host: address to listen at; "0.0.0.0" or "::" are all of the machine's.
         port: 0 takes a free one.
         admission: who is let in, over TLS; None lets in everybody, without TLS.
-        stay: is told who comes and who leaves.
+        stay: is told who comes and who leaves; None stays as long as the context lasts.
 
     Raises:
         UsageError: the address is not this machine's, or the port is taken.
     """
 
+    staying = stay or Stay(lambda: None)
     sessions = 0
 
     async def handler(connection: ServerConnection) -> None:
@@ -49,13 +54,13 @@ async def listening(
             return
         sessions += 1
         session = Session(node, connection, admission)
-        stay.came()
+        staying.came()
         try:
             await session.run()
             log.info("%s left", session.peer)
         finally:
             sessions -= 1
-            stay.left(trained=session.trained)
+            staying.left(trained=session.trained)
 
     context = admission.context if admission else None
     patience = HANDSHAKE_SECONDS if admission else None  # asyncio has none where there is no TLS

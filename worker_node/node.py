@@ -21,6 +21,7 @@ import torch
 from shared.errors import NodeFailed
 from shared.handshake import Greeting
 from shared.pysyft import (
+    BaseDataset,
     ForceObjectDeleteMessage,
     ObjectMessage,
     ObjectRequestMessage,
@@ -55,6 +56,7 @@ class DataOwnerNode(WebsocketServerWorker):
         shard: the owner's messages.
         trainer: the process that trains on them.
         tell_labels: False hides how many messages are spam.
+        allow_pointers: coordinators may run tensor operations here; see pointer_access.py.
     """
 
     joins_registry = False  # of the process, which would keep the node for ever
@@ -64,14 +66,22 @@ class DataOwnerNode(WebsocketServerWorker):
     _tag_to_object_ids: defaultdict[str, set[Any]]
 
     def __init__(
-        self, node_id: str, shard: Shard, trainer: TrainerProcess, tell_labels: bool = True
+        self,
+        node_id: str,
+        shard: Shard,
+        trainer: TrainerProcess,
+        tell_labels: bool = True,
+        allow_pointers: bool = False,
     ) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(hook=make_hook(), host="", port=0, id=node_id, loop=loop)
-        restrict_decoder(self, (*ANSWERED, torch.Tensor, dict, list, set, str, tuple))
+        sent_to_pointers = (torch.nn.Parameter, BaseDataset) if allow_pointers else ()
+        accepted = (*ANSWERED, torch.Tensor, *sent_to_pointers, dict, list, set, str, tuple)
+        restrict_decoder(self, accepted)
         self.shard = shard
         self.trainer = trainer
         self.tell_labels = tell_labels
+        self.allow_pointers = allow_pointers
         self.work: str = ""
 
     def greeting(self) -> Greeting:

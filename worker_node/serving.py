@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+import torch
 
 from shared.errors import Interrupted
 from shared.transport import is_loopback
@@ -29,7 +30,8 @@ class ServeSettings:
     """How a node serves.
 
     tell_labels: False hides how many messages are spam.
-    threads: torch threads of the training process.
+    threads: torch threads of the training process, and of pointer operations.
+    allow_pointers: coordinators may run tensor operations on the rows.
     admission: who is let in, over TLS; None lets in everybody, without TLS.
     health_socket: where it tells its health; None tells nobody.
     runs, patience: when it stops by itself; see worker_node/stay.py.
@@ -40,6 +42,7 @@ class ServeSettings:
     port: int = 8777
     tell_labels: bool = True
     threads: int = 1
+    allow_pointers: bool = False
     as_json: bool = False
     admission: Admission | None = None
     health_socket: Path | None = None
@@ -61,7 +64,10 @@ async def serve(settings: ServeSettings, shard: Shard) -> None:
     trainer = TrainerProcess(shard, settings.threads)
     try:
         await _start(trainer, stop)
-        node = DataOwnerNode(settings.node_id, shard, trainer, settings.tell_labels)
+        torch.set_num_threads(settings.threads)
+        node = DataOwnerNode(
+            settings.node_id, shard, trainer, settings.tell_labels, settings.allow_pointers
+        )
         stay = Stay(stop.set, settings.runs, settings.patience)
         async with (
             listening(node, settings.host, settings.port, settings.admission, stay) as url,
@@ -98,6 +104,11 @@ def _say_ready(settings: ServeSettings, shard: Shard, url: str) -> None:
             "what goes over %s is not encrypted, and whoever reaches the port may train here: "
             "use it inside a network that you trust",
             url,
+        )
+    if settings.allow_pointers:
+        log.warning(
+            "pointer operations are allowed: a coordinator may run tensor operations on your rows, "
+            "and a malicious one may read much of them from what it is given back"
         )
     rows = {"train": len(shard.train), "held_out": len(shard.held_out)}
     if settings.as_json:

@@ -41,6 +41,7 @@ from shared.wire import (
     parse_frame,
     unpack_map,
 )
+from worker_node import pointer_access
 from worker_node.admission import Admission, peer_name
 from worker_node.node import DataOwnerNode, ObjectStore
 from worker_node.work import evaluate, train
@@ -73,6 +74,7 @@ class Session:
         self._admission = admission
         self._store = ObjectStore()
         self._work: set[asyncio.Task[None]] = set()
+        self._pointers = pointer_access.PointerAccess(node)
         self.peer = "somebody"
         self.trained = False
 
@@ -132,6 +134,11 @@ class Session:
         await self._connection.send(frame(kind, request_id, payload))
 
     async def _handle(self, request: Frame) -> None:
+        if request.kind is Kind.COMMANDS:
+            answer = self._pointers.handle(request)
+            if answer is not None:
+                await self._send(Kind.REPLY, request.request_id, answer)
+            return
         if request.kind is not Kind.REQUEST:
             raise MalformedFrame(f"a {request.kind.name} frame from a coordinator")
         try:
@@ -151,6 +158,11 @@ class Session:
             for task in self._work:
                 task.cancel()
             await self._reply(request_id, None)
+            return
+        if name in pointer_access.COMMANDS:
+            told = await self._pointers.command(name, arguments, self.peer)
+            self.trained = True
+            await self._send(Kind.REPLY, request_id, serialize(told, self._node))
             return
         if len(self._work) >= MAX_WORK:
             raise NodeFailed(f"a session has at most {MAX_WORK} trainings and evaluations open")

@@ -11,10 +11,12 @@ Nothing of the installed syft is edited: each file here mends one cause while sy
 
 from shared.pysyft import (
     binary,
+    federated_batches,
     hooking,
     ids,
     integer_division,
     many_results,
+    pointer_shortcuts,
     quick_codes,
     quick_names,
     remote_errors,
@@ -22,6 +24,7 @@ from shared.pysyft import (
     worker_set_up,
 )
 from shared.pysyft.classes import (
+    BaseDataset,
     BaseWorker,
     ForceObjectDeleteMessage,
     GetNotPermittedError,
@@ -31,6 +34,7 @@ from shared.pysyft.classes import (
     ObjectMessage,
     ObjectNotFoundError,
     ObjectRequestMessage,
+    PointerDataset,
     PointerTensor,
     ResponseSignatureError,
     SearchMessage,
@@ -43,8 +47,13 @@ from shared.pysyft.classes import (
 from shared.pysyft.content_rules import KNOWN_TYPES, restrict_decoder
 from shared.pysyft.errors import ForbiddenContent, MalformedMessage
 from shared.pysyft.hooking import make_hook
+from shared.pysyft.ids import new_id
 from shared.pysyft.loading import sy
+from shared.pysyft.plain_parameters import parameter_arrays, parameter_from
+from shared.pysyft.pointer_arguments import NotForTheWire, encode
+from shared.pysyft.pointer_shortcuts import remote_tensor
 from shared.pysyft.serialisation import deserialize, serialize
+from shared.pysyft.tensor_format import DTYPES
 from shared.pysyft.worker_set_up import forget_worker, introduce
 
 for _mend in (
@@ -57,12 +66,16 @@ for _mend in (
     worker_set_up,
     quick_codes,
     quick_names,
+    pointer_shortcuts,
+    federated_batches,
     hooking,
 ):
     _mend.apply()
 
 __all__ = [
+    "DTYPES",
     "KNOWN_TYPES",
+    "BaseDataset",
     "BaseWorker",
     "ForbiddenContent",
     "ForceObjectDeleteMessage",
@@ -71,9 +84,11 @@ __all__ = [
     "IsNoneMessage",
     "MalformedMessage",
     "Message",
+    "NotForTheWire",
     "ObjectMessage",
     "ObjectNotFoundError",
     "ObjectRequestMessage",
+    "PointerDataset",
     "PointerTensor",
     "ResponseSignatureError",
     "SearchMessage",
@@ -83,9 +98,14 @@ __all__ = [
     "WebsocketServerWorker",
     "WorkerCommandMessage",
     "deserialize",
+    "encode",
     "forget_worker",
     "introduce",
     "make_hook",
+    "new_id",
+    "parameter_arrays",
+    "parameter_from",
+    "remote_tensor",
     "restrict_decoder",
     "serialize",
     "sy",

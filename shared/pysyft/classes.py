@@ -130,6 +130,18 @@ if TYPE_CHECKING:
     class PointerTensor:
         def __getattr__(self, name: str) -> Any: ...
 
+    class PointerDataset:
+        def __init__(self, **kwargs: Any) -> None: ...
+        def __getattr__(self, name: str) -> Any: ...
+
+    class BaseDataset:
+        """Rows and their labels: `data` (rows, ...) and `targets` (rows, ...)."""
+
+        id: int | str
+        data: Any
+        targets: Any
+        tags: Any
+
     class GetNotPermittedError(Exception): ...
 
     class ObjectNotFoundError(Exception): ...
@@ -154,6 +166,8 @@ else:
     TensorCommandMessage = sy.messaging.message.TensorCommandMessage
     WorkerCommandMessage = sy.messaging.message.WorkerCommandMessage
     PointerTensor = sy.PointerTensor
+    PointerDataset = sy.generic.pointers.pointer_dataset.PointerDataset
+    BaseDataset = sy.BaseDataset
     GetNotPermittedError = sy.exceptions.GetNotPermittedError
     ObjectNotFoundError = sy.exceptions.ObjectNotFoundError
     ResponseSignatureError = sy.exceptions.ResponseSignatureError

@@ -205,6 +205,15 @@ def _pointer(content: Any, accepted: Accepted, depth: int) -> None:
         _check(item, accepted, depth)
 
 
+def _dataset(content: Any, accepted: Accepted, depth: int) -> None:
+    _require(type(content) is tuple and len(content) == 6, "a dataset that is none")
+    _require(type(content[2]) in (int, str), "a dataset without an id")
+    if content[5] is not None:
+        raise ForbiddenContent("a message holds a dataset with a chain")
+    for item in (*content[:2], *content[3:5]):
+        _check(item, accepted, depth)
+
+
 KNOWN_TYPES: dict[type, Rule] = {
     dict: _pairs,
     list: _many,
@@ -219,6 +228,7 @@ KNOWN_TYPES: dict[type, Rule] = {
     type(...): _ellipsis,
     torch.Tensor: _tensor,
     torch.nn.Parameter: _parameter,
+    sy.BaseDataset: _dataset,
     sy.PointerTensor: _pointer,
     sy.execution.computation.ComputationAction: _values(3),
     _message.TensorCommandMessage: _values(1),

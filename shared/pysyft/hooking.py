@@ -7,8 +7,26 @@ from typing import Any
 
 import torch
 
-from shared.pysyft import composed_linear, leaf_gradients, remote_training, tracing
+from shared.pysyft import (
+    composed_linear,
+    leaf_gradients,
+    plain_parameters,
+    pointer_shortcuts,
+    remote_clipping,
+    remote_training,
+    tracing,
+)
 from shared.pysyft.loading import sy
+
+_AFTER_HOOK: tuple[Any, ...] = (
+    composed_linear,
+    leaf_gradients,
+    remote_training,
+    remote_clipping,
+    tracing,
+    pointer_shortcuts,
+    plain_parameters,
+)
 
 
 def make_hook() -> Any:
@@ -31,7 +49,7 @@ def _followed_by_mends(original: Any) -> Any:
         first = not hasattr(torch_module, "torch_hooked")
         original(self, torch_module, *args, **kwargs)
         if first:
-            for mend in (composed_linear, leaf_gradients, remote_training, tracing):
+            for mend in _AFTER_HOOK:
                 mend.apply_after_hook()
 
     return init

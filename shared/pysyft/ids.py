@@ -9,7 +9,8 @@ id for ever, some 1,500 a batch of pointer training.
 from __future__ import annotations
 
 import functools
-import secrets
+import os
+from array import array
 from collections import deque
 from typing import Any
 
@@ -17,6 +18,18 @@ from shared.pysyft.loading import sy
 
 _IDS = 10**11  # PySyft's range, far below the 2**53 that every peer reads exactly
 _REMEMBERED = 100_000
+_DRAWN_AT_ONCE = 1024
+_drawn: list[int] = []
+
+
+def new_id() -> int:
+    """An id that nobody can guess; drawn from the system by the thousand. From any thread."""
+    while True:
+        try:
+            return _drawn.pop()
+        except IndexError:
+            numbers = array("Q", os.urandom(8 * _DRAWN_AT_ONCE))
+            _drawn.extend([number % _IDS for number in numbers])
 
 
 class _RecentIds(set[Any]):
@@ -48,6 +61,6 @@ def _remembering_less(original: Any) -> Any:
 def apply() -> None:
     """For the provider that syft has made already, and for new ones."""
     provider = sy.generic.id_provider
-    provider.create_random_id = lambda: secrets.randbelow(_IDS)
+    provider.create_random_id = new_id
     provider.IdProvider.__init__ = _remembering_less(provider.IdProvider.__init__)
     sy.ID_PROVIDER.generated = _RecentIds(sy.ID_PROVIDER.generated)

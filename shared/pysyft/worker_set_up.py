@@ -37,13 +37,16 @@ def _with_choice_of_registry(original: Any) -> Any:
     return init
 
 
-def introduce(worker: Any) -> None:
+def introduce(worker: Any, in_place_of_another: bool = False) -> None:
     """Makes a worker known to this process's own, "me", which pointers to it need.
 
-    Raises ValueError where "me" knows another worker under that id.
+    Raises ValueError where "me" knows another worker under that id, unless it is to be replaced;
+    pointers to that one go on working.
     """
     me = sy.local_worker
-    if me._known_workers.setdefault(worker.id, worker) is not worker:
+    if in_place_of_another:
+        me._known_workers[worker.id] = worker
+    elif me._known_workers.setdefault(worker.id, worker) is not worker:
         raise ValueError(f"this process already has a worker with the id {worker.id!r}")
     worker._known_workers[me.id] = me
 

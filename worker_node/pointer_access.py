@@ -1,0 +1,100 @@
+"""Pointer operations of one connection: whether the owner allows them, and where they begin."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from shared.commands import EvaluateReport
+from shared.errors import NodeFailed
+from shared.metrics import BINS, summarise
+from shared.pointer_commands import OPEN_POINTERS, SUMMARISE, OpenPointers, SummariseScores
+from shared.recipe import Recipe
+from shared.vectors import plain_array
+from shared.wire import Frame, MalformedFrame
+from worker_node.node import DataOwnerNode
+from worker_node.pointer_data import tagged_tensors
+from worker_node.pointer_session import PointerSession
+from worker_node.pointer_store import PointerStore
+
+COMMANDS = (OPEN_POINTERS, SUMMARISE)
+
+log = logging.getLogger("fedsms.node")
+
+
+class PointerAccess:
+    """One connection's way to pointer operations; what it holds goes with the connection."""
+
+    def __init__(self, node: DataOwnerNode) -> None:
+        self._node = node
+        self._session: PointerSession | None = None
+
+    async def command(self, name: str, arguments: Any, peer: str) -> dict[str, Any] | None:
+        """Answers one of COMMANDS. Raises NodeFailed where the owner does not allow pointers."""
+        if not self._node.allow_pointers:
+            raise NodeFailed(
+                f"node {self._node.id} does not allow pointer operations",
+                "its owner has not turned them on",
+                f"Ask the owner of {self._node.id} to start the node with: "
+                "python -m worker_node serve --allow pointers ...",
+            )
+        if name == OPEN_POINTERS:
+            await self._open(OpenPointers.parse(arguments))
+            log.info("%s begins pointer operations", peer)
+            return None
+        return self._summarise(SummariseScores.parse(arguments)).model_dump()
+
+    def handle(self, request: Frame) -> bytes | None:
+        """Runs a frame of commands; the answer, where one is wanted.
+
+        Raises MalformedFrame where it is none, or nobody opened a session.
+        """
+        return self._opened().handle(request.payload)
+
+    def _opened(self) -> PointerSession:
+        if self._session is None:
+            raise MalformedFrame("pointer commands before a session of them was opened")
+        return self._session
+
+    async def _open(self, command: OpenPointers) -> None:
+        text = Recipe.from_json(command.recipe).text
+        rows = await asyncio.to_thread(tagged_tensors, self._node.shard, text)
+        store = PointerStore()
+        store.add_rows(rows)
+        self._session = PointerSession(self._node, store, command.seed)
+
+    def _summarise(self, command: SummariseScores) -> EvaluateReport:
+        store = self._opened().store
+        logits = _together([store.get(one) for one in command.logits])
+        labels = _together([store.get(one) for one in command.labels])
+        if logits.shape != labels.shape:
+            raise NodeFailed("as many scores as labels are counted")
+        if not np.isin(labels, (0.0, 1.0)).all():
+            raise NodeFailed("labels are 0 for ham and 1 for spam")
+        try:
+            summary = summarise(logits, labels)
+        except ValueError as error:
+            raise NodeFailed("the scores cannot be counted", str(error)) from None
+        assert len(summary.ham) == BINS
+        return EvaluateReport(
+            ham={int(place): int(summary.ham[place]) for place in np.flatnonzero(summary.ham)},
+            spam={int(place): int(summary.spam[place]) for place in np.flatnonzero(summary.spam)},
+            loss_sum=summary.loss_sum,
+            seconds_evaluating=0.0,
+            seconds_waiting=0.0,
+        )
+
+
+def _together(tensors: Sequence[object]) -> Any:
+    """One array (rows,) of float tensors (rows,). Raises NodeFailed where one is none."""
+    arrays = [plain_array(tensor) for tensor in tensors if isinstance(tensor, torch.Tensor)]
+    if len(arrays) != len(tensors) or any(
+        array is None or array.ndim != 1 or array.dtype != np.float32 for array in arrays
+    ):
+        raise NodeFailed("scores and labels are flat float32 tensors")
+    return np.concatenate(arrays)  # type: ignore[arg-type]  # None was refused above
