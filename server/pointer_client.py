@@ -3,32 +3,25 @@
     x = torch.tensor([1.0, 2.0]).send(bob)
     (x + x).get()
 
-Operations whose result is one tensor under an id that PySyft chose here are written and not waited
-for, and so are objects that are sent and deletes. What has an answer (`get`, shapes, `search`,
-operations with an unknown number of results) waits, and raises what went wrong before it: the error
-names the operation that failed and the line that issued it.
-
-For one thread at a time, which must not be that of the link's event loop.
+PySyft hands its messages over unserialised (shared/pysyft/pointer_shortcuts.py); here they become
+pointer commands, see server/pointer_exchange.py for what is waited for.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from server.link import Link
-from server.node_client import TRANSFER_SECONDS, NodeClient
-from shared.command_stream import CommandStream, Site
+from server.node_client import TRANSFER_SECONDS
+from server.pointer_exchange import PointerExchange, object_number
 from shared.commands import EvaluateReport
-from shared.errors import FedsmsError, NodeFailed, NodeUnreachable, UsageError
-from shared.parameter_transfer import ParameterBases
+from shared.errors import UsageError
 from shared.pointer_commands import OPEN_POINTERS, SUMMARISE, OpenPointers, SummariseScores
-from shared.pointer_wire import Item, Template, unpack_answers
+from shared.pointer_wire import Item, Template
 from shared.pysyft import (
-    BaseDataset,
     ForceObjectDeleteMessage,
     GetShapeMessage,
     IsNoneMessage,
@@ -44,41 +37,22 @@ from shared.pysyft import (
     forget_worker,
     introduce,
     make_hook,
-    parameter_arrays,
-    parameter_from,
     remote_tensor,
-    restrict_decoder,
-    serialize,
 )
 from shared.recipe import Recipe
 from shared.tensor_operations import OPERATIONS, Gives
-from shared.wire import Kind, MalformedFrame
-
-Answer = TypeVar("Answer")
 
 
-class PointerClient(NodeClient):
-    """One node whose owner allows pointer operations.
+class PointerClient(PointerExchange):
+    """One node whose owner allows pointer operations; for arguments see PointerExchange.
 
-    Args:
-        node_id: the node's id, the same as in its greeting.
-        link: the standing connection.
-        pipeline: False waits for each operation by itself; the numbers are the same.
+    For one thread at a time, which must not be that of the link's event loop.
     """
 
     takes_commands = True
 
     def __init__(self, node_id: str, link: Link, pipeline: bool = True) -> None:
-        super().__init__(node_id, link)
-        restrict_decoder(
-            self, (torch.Tensor, torch.nn.Parameter, BaseDataset, dict, list, set, str, tuple)
-        )
-        self._pipeline = pipeline
-        self.stream = CommandStream(self._post)
-        self.alive: set[int] = set()
-        self._bases = ParameterBases()
-        self._ahead: dict[int, Any] = {}
-        self.waits = 0
+        super().__init__(node_id, link, pipeline)
         introduce(self, in_place_of_another=True)
 
     async def open(self, recipe: Recipe, seed: int) -> None:
@@ -94,22 +68,6 @@ class PointerClient(NodeClient):
         """Takes the worker out of PySyft's registry; what it held is gone with its connection."""
         forget_worker(self)
 
-    # What shared/pysyft/pointer_shortcuts.py asks of a worker
-
-    def command(self, template: Template, ids: list[int]) -> None:
-        """Issues an operation whose result, if it has one, gets the last of the ids."""
-        gives = OPERATIONS[template[0]]
-        if gives is Gives.ONE:
-            self.alive.add(ids[-1])
-        self.stream.command(template, ids)
-        if not self._pipeline and gives not in (Gives.VALUE, Gives.MANY):
-            self.wait()
-
-    def discard(self, object_id: int) -> None:
-        """Has an object deleted, with whatever is sent next."""
-        self.alive.discard(object_id)
-        self.stream.delete(object_id)
-
     def take(self, message: Any, sender: Any) -> Any:
         """Any of PySyft's messages to this worker; gives what the node answers.
 
@@ -120,15 +78,15 @@ class PointerClient(NodeClient):
         if isinstance(message, TensorCommandMessage):
             return self._tensor_command(message)
         if isinstance(message, ObjectMessage):
-            return self._send_object(message, sender)
+            return self.send_object(message.object, message, sender)
         if isinstance(message, ForceObjectDeleteMessage):
-            return self.discard(_number(message.object_id))
+            return self.discard(object_number(message.object_id))
         if isinstance(message, ObjectRequestMessage):
-            return self._fetch_one(_number(message.object_id))
+            return self._fetch_one(object_number(message.object_id))
         if isinstance(message, GetShapeMessage):
-            return list(self._ask(Item.SHAPE, _number(message.tensor_id)))
+            return list(self.ask(Item.SHAPE, object_number(message.tensor_id)))
         if isinstance(message, IsNoneMessage):
-            return self._is_none(_number(message.object_id))
+            return self._is_none(object_number(message.object_id))
         if isinstance(message, SearchMessage):
             return self.search(message.query)
         raise UsageError(f"nodes do not answer a {type(message).__name__}")
@@ -142,34 +100,18 @@ class PointerClient(NodeClient):
             raise ObjectNotFoundError(object_id, self)
         return False  # the session holds tensors and datasets alone
 
-    def _send_object(self, message: Any, sender: Any) -> None:
-        sent = message.object
-        object_id = _number(sent.id)
-        arrays = parameter_arrays(sent)
-        if arrays is not None:
-            values = self._bases.pack(object_id, "values", arrays[0])
-            gradient = self._bases.pack(object_id, "gradient", arrays[1])
-            content = (object_id, sent.requires_grad, values, gradient)
-            self.stream.item(Item.PARAMETER, content, arrays[0].nbytes)
-        else:
-            data = serialize(message, sender)
-            self.stream.item(Item.OBJECT, data, len(data))
-        self.alive.add(object_id)
-        if not self._pipeline:
-            self.wait()
-
     def _tensor_command(self, message: Any) -> Any:
         action = message.action
         template, ids = self._template(action)
         gives = OPERATIONS[template[0]]
         if gives is Gives.ONE:
-            ids.append(_number(action.return_ids[0]))
+            ids.append(object_number(action.return_ids[0]))
         self.command(template, ids)
         if gives is Gives.VALUE:
             value = self.wait()[-1]
             return torch.Size(value) if type(value) is tuple else value
         if gives is Gives.MANY:
-            made = [_number(one) for one in self.wait()[-1]]
+            made = [object_number(one) for one in self.wait()[-1]]
             self.alive.update(made)
             raise ResponseSignatureError(made)  # how PySyft is told other ids than it chose
         return None
@@ -201,38 +143,6 @@ class PointerClient(NodeClient):
             arguments.insert(0, ("r", 0))
         return (name, tuple(arguments), tuple(named)), ids
 
-    # What is waited for
-
-    def fetch(self, object_ids: Sequence[int]) -> list[Any]:
-        """The objects of those ids, which are then gone from the node; one exchange for all.
-
-        Raises NodeFailed where one is not there, or may not leave the node.
-        """
-        for object_id in object_ids:
-            self.stream.item(Item.FETCH, object_id)
-        answers = self.wait()[-len(object_ids) :]
-        self.alive.difference_update(object_ids)
-        return [self._object(*pair) for pair in zip(object_ids, answers, strict=True)]
-
-    def fetch_ahead(self, object_ids: Sequence[int]) -> None:
-        """Fetches objects that will be asked for one by one right after."""
-        self._ahead = dict(zip(object_ids, self.fetch(object_ids), strict=True))
-
-    def _object(self, object_id: int, told: Any) -> Any:
-        with self._blaming():
-            if type(told) is tuple and len(told) == 3:
-                return self._parameter(object_id, *told)
-            if type(told) is not bytes:
-                raise NodeFailed("something else than an object")
-            return self._open(memoryview(told))
-
-    def _parameter(self, object_id: int, requires_grad: Any, values: Any, gradient: Any) -> Any:
-        array = self._bases.unpack(object_id, "values", values)
-        grad = self._bases.unpack(object_id, "gradient", gradient)
-        if array is None or (grad is not None and grad.shape != array.shape):
-            raise NodeFailed("a malformed parameter")
-        return parameter_from(object_id, array, grad, bool(requires_grad))
-
     def search(self, query: Any) -> list[Any]:
         """Pointers to the objects that have all of the tags; of an empty query, to all with tags.
 
@@ -240,8 +150,8 @@ class PointerClient(NodeClient):
         """
         words = [query] if isinstance(query, (str, int)) else list(query)
         found = []
-        for object_id, kind, shape, tags in self._ask(Item.SEARCH, words):
-            self.alive.add(_number(object_id))
+        for object_id, kind, shape, tags in self.ask(Item.SEARCH, words):
+            self.alive.add(object_number(object_id))
             found.append(self._pointer(object_id, kind, torch.Size(shape), set(tags)))
         return found
 
@@ -265,66 +175,15 @@ class PointerClient(NodeClient):
         ids = [[one.id_at_location for one in pointers] for pointers in (logits, labels)]
         command = SummariseScores(logits=ids[0], labels=ids[1])
         request = self._pack_command(SUMMARISE, command.model_dump())
-        answer = self._run(self.link.request(request, seconds=TRANSFER_SECONDS))
+        answer = self.run(self.link.request(request, seconds=TRANSFER_SECONDS))
         with self._blaming():
             return EvaluateReport.parse(self._open(answer))
-
-    def wait(self) -> Sequence[Any]:
-        """Waits until all that was issued is done; gives the answers of what has one.
-
-        Raises:
-            NodeFailed: an operation failed; names it, and where it was issued.
-            NodeUnreachable: the connection is lost.
-        """
-        return self._exchange(self.stream.last())
-
-    def _ask(self, kind: Item, content: Any) -> Any:
-        self.stream.item(kind, content)
-        return self.wait()[-1]
-
-    def _exchange(self, payload: bytes) -> Sequence[Any]:
-        self.waits += 1
-        answer = self._run(self.link.request(payload, seconds=TRANSFER_SECONDS, kind=Kind.COMMANDS))
-        try:
-            told = unpack_answers(answer)
-        except MalformedFrame as error:
-            raise NodeFailed(f"node {self.id} sent a malformed answer", str(error)) from None
-        if told[0]:
-            raise self._failure(*told[1:])
-        self.stream.answered()
-        answers: Sequence[Any] = told[1]
-        return answers
-
-    def _failure(self, number: int, fact: object, cause: object, next_step: object) -> NodeFailed:
-        site = self.stream.site(number)
-        self.stream.answered()
-        self._bases.clear()  # who knows what the node left out
-        fact, cause, next_step = (f"{words!s:.1000}" for words in (fact, cause, next_step))
-        if site is None:
-            return NodeFailed(f"node {self.id} answered: {fact}", cause, next_step)
-        return NodeFailed(f"node {self.id} could not do {_place(site)}: {fact}", cause, next_step)
-
-    def _post(self, payload: bytes) -> None:
-        self._run(self.link.post(Kind.COMMANDS, payload))
-
-    def _run(self, work: Coroutine[Any, Any, Answer]) -> Answer:
-        """Runs a coroutine in the link's event loop, and waits for it."""
-        if self._loop.is_closed():
-            work.close()
-            raise NodeUnreachable(f"the connection to node {self.id} was closed")
-        if asyncio._get_running_loop() is self._loop:
-            work.close()
-            raise FedsmsError(
-                "a blocking PySyft call inside the event loop would wait for itself",
-                next_step="Call it from another thread.",
-            )
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     # PySyft's own questions to a remote worker
 
     def list_objects_remote(self) -> list[int]:
         """Ids of all objects of this session, the owner's tagged rows among them."""
-        return list(self._ask(Item.COUNT, None))
+        return list(self.ask(Item.COUNT, None))
 
     def objects_count_remote(self) -> int:
         return len(self.list_objects_remote())
@@ -341,14 +200,3 @@ class PointerClient(NodeClient):
         return f"<{type(self).__name__} id:{self.id} #objects:{len(self.alive)}>"
 
     __repr__ = __str__
-
-
-def _place(site: Site) -> str:
-    name, code, line = site
-    return f"{name}, issued at {code.co_filename}:{line} in {code.co_name}"
-
-
-def _number(object_id: Any) -> int:
-    if type(object_id) is not int:
-        raise UsageError(f"the id of a remote object is a number, not {object_id!r:.60}")
-    return object_id

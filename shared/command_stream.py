@@ -33,7 +33,8 @@ def _folders() -> tuple[str, ...]:
     """Where code lies that issues commands on behalf of somebody else's line."""
     packages = [find_spec(name) for name in ("torch", "syft")]
     origins = [spec.origin for spec in packages if spec is not None and spec.origin]
-    files = [_OURS / "server" / "pointer_client.py"]
+    names = ("pointer_client.py", "pointer_exchange.py")
+    files = [_OURS / "server" / name for name in names]
     return (
         *(f"{Path(origin).parent}{os.sep}" for origin in origins),
         f"{_OURS / 'shared'}{os.sep}",
@@ -45,19 +46,17 @@ _INTERNAL = _folders()
 _internal_code: dict[CodeType, bool] = {}
 
 
-def _is_internal(code: CodeType) -> bool:
-    known = _internal_code.get(code)
-    if known is None:
-        known = _internal_code[code] = code.co_filename.startswith(_INTERNAL)
-    return known
-
-
 def issued_at(depth: int) -> tuple[CodeType, int]:
     """The innermost line, `depth` frames up or more, that is neither torch's, syft's nor ours."""
     frame = sys._getframe(depth)
-    while frame.f_back is not None and _is_internal(frame.f_code):
-        frame = frame.f_back
-    return frame.f_code, frame.f_lineno
+    while True:
+        code, outer = frame.f_code, frame.f_back
+        internal = _internal_code.get(code)
+        if internal is None:
+            internal = _internal_code[code] = code.co_filename.startswith(_INTERNAL)
+        if not internal or outer is None:
+            return code, frame.f_lineno
+        frame = outer
 
 
 class CommandStream:

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import hashlib
 import html
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 import mmh3
 import numpy as np
@@ -76,9 +78,37 @@ def _classes(kind: str, piece: str) -> list[str]:
     return [f"<{kind}>"]
 
 
+def style(text: str) -> list[str]:
+    """Three class tokens of the whole message: its length, its digits and its capitals.
+
+    Numbers are halves of a doubling, so that few tokens serve all lengths; the share of capitals
+    among letters is told as ten times its root. Whole numbers alone: no machine rounds otherwise.
+    """
+    plain = html.unescape(text)
+    cased = [letter.isupper() for letter in plain if letter.isalpha()]
+    digits = sum(character.isdigit() for character in plain)
+    capitals = math.isqrt(100 * sum(cased) // max(1, len(cased)))
+    return [
+        f"<length {_halves(len(plain))}>",
+        f"<digits {_halves(digits)}>",
+        f"<upper {capitals}>",
+    ]
+
+
+def _halves(number: int) -> int:
+    """Twice the binary logarithm of number + 1, rounded down."""
+    return ((number + 1) ** 2).bit_length() - 1
+
+
+def styled_words(text: str) -> list[str]:
+    """The message's style, then its words; in front, no long message loses it."""
+    return style(text) + word_classes(text)
+
+
 CLEANING: dict[str, Callable[[str], list[str]]] = {
     "letters": letters,
     "word-classes": word_classes,
+    "styled-words": styled_words,
 }
 
 
@@ -87,6 +117,22 @@ def ngrams(text: str) -> list[str]:
     plain = f" {' '.join(text.lower().split())} "
     ends = ((size, len(plain) - size + 1) for size in (2, 3, 4, 5))
     return list(dict.fromkeys(plain[i : i + size] for size, end in ends for i in range(end)))
+
+
+def styled_ngrams(text: str) -> list[str]:
+    """Distinct style tokens, words, pairs of words, and then runs of characters."""
+    words = word_classes(text)
+    found = style(text)
+    found += [f"w {word}" for word in words]
+    found += [f"b {first} {second}" for first, second in pairwise(words)]
+    return list(dict.fromkeys(found + ngrams(text)))
+
+
+FEATURES: dict[str, Callable[[str], list[str]]] = {
+    "letters": ngrams,
+    "word-classes": ngrams,
+    "styled-words": styled_ngrams,
+}
 
 
 @lru_cache(maxsize=2**17)
@@ -105,7 +151,7 @@ def encode(text: str, recipe: TextRecipe) -> list[int]:
     ids = [_bucket(word, _WORD_SEED, recipe.buckets) for word in words]
     row = [PADDING] * (recipe.tokens - len(ids)) + ids
     if recipe.ngrams:
-        features = ngrams(text)[: recipe.ngrams]
+        features = FEATURES[recipe.cleaning](text)[: recipe.ngrams]
         row += [_bucket(feature, _NGRAM_SEED, recipe.ngram_buckets) for feature in features]
         row += [PADDING] * (recipe.ngrams - len(features))
     return row
@@ -132,16 +178,17 @@ _PROBES = (
 
 
 def tokeniser_fingerprint() -> dict[str, str]:
-    """A digest of the ids of fixed probe texts, by cleaning, plus one of the n-grams.
+    """A digest of the ids of fixed probe texts, by cleaning, plus two of the features.
 
     Two sides with the same digests turn the same text into the same ids. Different releases of
     Python know different Unicode tables, which is one way for digests to differ.
 
     Returns:
-        16 hexadecimal digits each under "letters", "word-classes" and "ngrams".
+        16 hexadecimal digits each under the cleanings, "ngrams" and "styled-ngrams".
     """
     digests = {name: _digest(map(_joined(clean), _PROBES)) for name, clean in CLEANING.items()}
-    return digests | {"ngrams": _digest(map(_joined(ngrams), _PROBES))}
+    features = {"ngrams": ngrams, "styled-ngrams": styled_ngrams}
+    return digests | {name: _digest(map(_joined(of), _PROBES)) for name, of in features.items()}
 
 
 def _joined(split: Callable[[str], list[str]]) -> Callable[[str], str]:

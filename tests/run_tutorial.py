@@ -1,4 +1,4 @@
-"""Runs the examples of a page as doctest does, in a process of its own; exit code 1 for a wrong one.
+"""Runs the examples of a page as doctest does, in its own process; exit code 1 for a wrong one.
 
 What cannot be the same twice is compared by its form: ids of objects, and numbers with two decimals
 or more.

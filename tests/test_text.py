@@ -12,7 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.recipe import TextRecipe, load_recipe
-from shared.text import encode, encode_all, letters, ngrams, tokeniser_fingerprint, word_classes
+from shared.text import (
+    encode,
+    encode_all,
+    letters,
+    ngrams,
+    style,
+    styled_ngrams,
+    styled_words,
+    tokeniser_fingerprint,
+    word_classes,
+)
 
 SMALL = TextRecipe(tokens=4, buckets=50)
 
@@ -135,3 +145,31 @@ def test_spelling_features_are_distinct_and_blind_to_case_and_spacing(text: str)
 
     assert len(found) == len(set(found))
     assert ngrams(f"  {text.lower()}\n") == ngrams(text.lower())
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("", ["<length 0>", "<digits 0>", "<upper 0>"]),
+        ("abc", ["<length 4>", "<digits 0>", "<upper 0>"]),
+        ("WIN £1,000 now", ["<length 7>", "<digits 4>", "<upper 7>"]),
+        ("&amp;", ["<length 2>", "<digits 0>", "<upper 0>"]),
+    ],
+)
+def test_style_tells_length_digits_and_capitals(text: str, tokens: list[str]) -> None:
+    assert style(text) == tokens
+    assert styled_words(text) == tokens + word_classes(text)
+
+
+@given(st.text())
+def test_styled_ngrams_are_distinct_and_begin_with_what_is_rare(text: str) -> None:
+    found = styled_ngrams(text)
+
+    assert len(found) == len(set(found))
+    assert found[:3] == style(text)
+    assert set(ngrams(text)) <= set(found)
+
+
+def test_styled_ngrams_hold_words_and_their_pairs() -> None:
+    found = styled_ngrams("Win £5 win")
+    assert found[3:7] == ["w win", "w <money>", "b win <money>", "b <money> win"]
