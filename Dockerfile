@@ -4,7 +4,8 @@
 #   docker build --target node        -t fedsms-node .
 #   docker build --target setup       -t fedsms-setup .      # makes certificates, deals out data
 #
-# Wheels in wheels/ are preferred to the package index: with all of them there, no index is asked.
+# Wheels in wheels/ are taken where they fit; with all of them there, --build-arg PIP_NO_INDEX=1 asks
+# no package index.
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS packages
@@ -13,6 +14,7 @@ WORKDIR /fedsms
 COPY requirements.txt wheel[s] wheels/
 COPY requirements.txt ./
 COPY scripts/_environment.sh scripts/
+ARG PIP_NO_INDEX
 RUN bash -c 'source scripts/_environment.sh && fedsms_environment requirements.txt'
 # What training and serving never open: headers, test programs, tests, and the installers.
 # pip goes aside, for the setup image downloads with it. Bytecode is made for what is imported here;
@@ -70,7 +72,7 @@ COPY worker_node/ /fedsms/worker_node/
 LABEL org.opencontainers.image.title="fedsms-node"
 USER 10001:10001
 EXPOSE 8777
-HEALTHCHECK --interval=10s --timeout=10s --start-period=120s --retries=3 \
+HEALTHCHECK --interval=10s --timeout=10s --start-period=300s --retries=3 \
     CMD ["python", "-m", "worker_node", "health"]
 ENTRYPOINT ["python", "-m", "worker_node"]
 CMD ["serve"]

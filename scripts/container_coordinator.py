@@ -121,9 +121,9 @@ def _among(
     identity = federation.ensure_volume("coordinator", "identity")
     return {
         "network": networks[owners[0]].name,
-        # Nobody answers there: the name of a node that is down is unknown at once. Its own
-        # networks lead to no other name server, which the engine would find out in 10 s.
-        "dns": ["127.0.0.1"],
+        # The engine knows the names of all nodes that run. For others it asks name servers, which
+        # no internal network leads to; by default that takes longer than dialling may.
+        "dns_opt": ["timeout:4", "attempts:2"],
         "environment": {
             "FEDSMS_NODES": " ".join(f"{owner}=wss://{owner}:{PORT}" for owner in owners),
             "FEDSMS_IDENTITY": IDENTITY,

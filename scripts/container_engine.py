@@ -30,7 +30,7 @@ def engine() -> Iterator[docker.DockerClient]:
     except DockerException as error:
         raise _no_engine(error) from error
     try:
-        with engine_errors("do it"):
+        with engine_errors("go on"):
             yield client
     finally:
         client.close()

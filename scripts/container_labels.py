@@ -17,6 +17,7 @@ from docker.models.containers import Container
 from docker.models.networks import Network
 from docker.models.volumes import Volume
 
+from scripts.split_data import owner_names
 from shared.errors import UsageError
 
 FEDERATION = "fedsms.federation"
@@ -25,6 +26,7 @@ OWNER = "fedsms.owner"
 SETTINGS = "fedsms.settings"
 ROWS = "fedsms.rows"
 
+MOST_OWNERS = 256
 Role = Literal["node", "coordinator", "setup"]
 """Of a container; also the target of the Dockerfile that its image is made of."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,40}")
@@ -71,9 +73,9 @@ class Federation:
         )
 
     def nodes(self) -> dict[str, Container]:
-        """Owner -> container, in the order in which they were made."""
-        found = sorted(self.containers("node"), key=lambda node: str(node.attrs["Created"]))
-        return {node.labels[OWNER]: node for node in found}
+        """Owner -> container, in the order in which owners are counted."""
+        found = {node.labels[OWNER]: node for node in self.containers("node")}
+        return {owner: found[owner] for owner in owner_names(MOST_OWNERS) if owner in found}
 
     def node(self, owner: str) -> Container:
         """Raises UsageError where there is no such owner; names those there are."""

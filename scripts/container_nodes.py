@@ -17,10 +17,10 @@ from scripts.container_states import health
 from shared.errors import NodeFailed
 
 READY_SECONDS = 300.0
-"""How long nodes that start together may take until the last is healthy."""
+"""How long it may take until one of those that start is healthy, and again until the next is."""
 POLL_SECONDS = 0.25
-CHECK_SECONDS = 4
-"""Between two health checks of a node, where there are few; each costs some of a processor."""
+CHECK_SECONDS = (4, 30)
+"""Between two health checks of a node: at least, and at most, by how many nodes there are."""
 SECOND = 1_000_000_000
 
 
@@ -76,7 +76,8 @@ def _create(
         ],
         healthcheck={
             "test": ["CMD", "python", "-m", "worker_node", "health"],
-            "interval": max(CHECK_SECONDS, owners) * SECOND,
+            # a check costs a third of a second of a processor: all of them, a sixth of one
+            "interval": min(max(CHECK_SECONDS[0], 2 * owners), CHECK_SECONDS[1]) * SECOND,
             "timeout": 5 * SECOND,
             "retries": 5,
             "start_period": 120 * SECOND,
@@ -110,6 +111,7 @@ def wait_until_healthy(
                 raise _failed(container, "ended at once")
             if health(container) == "healthy":
                 waiting.remove(container)
+                deadline = time.monotonic() + READY_SECONDS
                 up = len(containers) - len(waiting)
                 say(f"  {container.labels[OWNER]} is ready ({up} of {len(containers)})")
         if waiting and time.monotonic() > deadline:

@@ -18,7 +18,7 @@ from server.link import Link
 from server.node_client import TRANSFER_SECONDS
 from server.pointer_exchange import PointerExchange, object_number
 from shared.commands import EvaluateReport
-from shared.errors import UsageError
+from shared.errors import NodeFailed, UsageError
 from shared.pointer_commands import OPEN_POINTERS, SUMMARISE, OpenPointers, SummariseScores
 from shared.pointer_wire import Item, Template
 from shared.pysyft import (
@@ -108,10 +108,13 @@ class PointerClient(PointerExchange):
             ids.append(object_number(action.return_ids[0]))
         self.command(template, ids)
         if gives is Gives.VALUE:
-            value = self.wait()[-1]
+            (value,) = self.answers(1)
             return torch.Size(value) if type(value) is tuple else value
         if gives is Gives.MANY:
-            made = [object_number(one) for one in self.wait()[-1]]
+            (told,) = self.answers(1)
+            if type(told) is not tuple:
+                raise NodeFailed(f"node {self.id} told no ids of results")
+            made = [object_number(one) for one in told]
             self.alive.update(made)
             raise ResponseSignatureError(made)  # how PySyft is told other ids than it chose
         return None
@@ -149,10 +152,15 @@ class PointerClient(PointerExchange):
         They do not delete what they point to.
         """
         words = [query] if isinstance(query, (str, int)) else list(query)
-        found = []
-        for object_id, kind, shape, tags in self.ask(Item.SEARCH, words):
-            self.alive.add(object_number(object_id))
-            found.append(self._pointer(object_id, kind, torch.Size(shape), set(tags)))
+        told = self.ask(Item.SEARCH, words)
+        try:
+            found = [
+                self._pointer(object_number(object_id), kind, torch.Size(shape), set(tags))
+                for object_id, kind, shape, tags in told
+            ]
+        except (TypeError, ValueError) as error:
+            raise NodeFailed(f"node {self.id} sent a malformed list of objects") from error
+        self.alive.update(pointer.id_at_location for pointer in found)
         return found
 
     def _pointer(self, object_id: int, kind: str, shape: torch.Size, tags: set[str]) -> Any:

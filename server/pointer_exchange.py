@@ -25,6 +25,10 @@ from shared.wire import Kind, MalformedFrame
 
 Answer = TypeVar("Answer")
 
+MOST_UNANSWERED = 20_000
+"""Commands after which an answer is asked for, if the program asks for none: a node that lags far
+behind is waited for, and where commands were issued need not be remembered for ever."""
+
 
 class PointerExchange(NodeClient):
     """A node's client with a stream of pointer commands.
@@ -56,6 +60,8 @@ class PointerExchange(NodeClient):
     def command(self, template: Template, ids: list[int]) -> None:
         """Issues an operation whose result, if it has one, gets the last of the ids."""
         gives = OPERATIONS[template[0]]
+        if self.stream.unanswered >= MOST_UNANSWERED:
+            self.wait()
         if gives is Gives.ONE:
             self.alive.add(ids[-1])
         self.stream.command(template, ids)
@@ -90,7 +96,7 @@ class PointerExchange(NodeClient):
         """
         for object_id in object_ids:
             self.stream.item(Item.FETCH, object_id)
-        answers = self.wait()[-len(object_ids) :]
+        answers = self.answers(len(object_ids))
         self.alive.difference_update(object_ids)
         return [self._object(*pair) for pair in zip(object_ids, answers, strict=True)]
 
@@ -125,7 +131,14 @@ class PointerExchange(NodeClient):
     def ask(self, kind: Item, content: Any) -> Any:
         """The node's answer to an item that has one."""
         self.stream.item(kind, content)
-        return self.wait()[-1]
+        return self.answers(1)[0]
+
+    def answers(self, number: int) -> Sequence[Any]:
+        """Waits for that many answers, and no others; raises as `wait` does."""
+        answers = self.wait()
+        if len(answers) != number:
+            raise NodeFailed(f"node {self.id} sent {len(answers)} answers instead of {number}")
+        return answers
 
     def _exchange(self, payload: bytes) -> Sequence[Any]:
         self.waits += 1

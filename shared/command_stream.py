@@ -162,6 +162,11 @@ class CommandStream:
         items, self._items, self._bytes = self._items, [], 0
         return pack_commands(answer, items)
 
+    @property
+    def unanswered(self) -> int:
+        """Commands that no answer has told to be done."""
+        return len(self._sites)
+
     def answered(self) -> None:
         """All commands so far are done: where they were issued need not be remembered."""
         self._first += len(self._sites)

@@ -91,12 +91,17 @@ def run(
     return Finished(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-def until(happened: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
-    """Polls until something has happened."""
+def until(
+    happened: Callable[[], bool],
+    what: str,
+    seconds: float = PATIENCE_SECONDS,
+    every: float = 0.02,
+) -> None:
+    """Polls until something has happened, with a pause of `every` seconds between two looks."""
     deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline, f"waited in vain for: {what}"
-        time.sleep(0.02)
+        time.sleep(every)
 
 
 def greeting_of(node_id: str, url: str) -> Greeting:

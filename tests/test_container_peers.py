@@ -57,7 +57,9 @@ class Bench:
             image("node"),
         )
         ask = ("exec", name, "python", "-m", "worker_node", "health")
-        until(lambda: docker(*ask, check=False).code == 0, "the node to be well", START_SECONDS)
+        until(
+            lambda: docker(*ask, check=False).code == 0, "the node to be well", START_SECONDS, 1.0
+        )
         return name
 
     def _containers(self) -> list[str]:

@@ -81,6 +81,7 @@ def wait_until_well(federation: Federation, owner: str) -> None:
         lambda: docker("inspect", "-f", health, container).out.strip() == "healthy",
         f"{owner}'s container to be healthy",
         START_SECONDS,
+        every=1.0,
     )
 
 

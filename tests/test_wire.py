@@ -43,7 +43,7 @@ def test_no_bytes_raise_anything_but_malformed_frame(data: bytes | str) -> None:
     assert frame(parsed.kind, parsed.request_id, parsed.payload) == data
 
 
-@pytest.mark.parametrize("kind", [0, 7, 255])
+@pytest.mark.parametrize("kind", [0, 8, 255])
 def test_an_unknown_kind_is_named(kind: int) -> None:
     with pytest.raises(MalformedFrame, match=f"unknown kind of frame {kind}"):
         parse_frame(bytes((kind,)) + new_request_id())
