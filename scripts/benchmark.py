@@ -3,6 +3,8 @@
     python scripts/benchmark.py rounds                      # speed, bytes, memory
     python scripts/benchmark.py accuracy --owners 2 --owners 10
     python scripts/benchmark.py pointers                    # batch by batch, against PySyft's own
+    python scripts/benchmark.py scale                       # more and more nodes
+    python scripts/benchmark.py robust                      # one bad owner of ten
 
 Machines are noisy: everything is measured beside a reference, in turns, and told as medians and
 ratios.
@@ -21,6 +23,7 @@ import click
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, not as a module
 
 from scripts.benchmark_pointers import pointer_accuracy, pointer_soak, pointers
+from scripts.benchmark_robust import robust
 from scripts.benchmark_runs import (
     TrainedRun,
     centralised,
@@ -30,6 +33,7 @@ from scripts.benchmark_runs import (
     spread,
     train,
 )
+from scripts.benchmark_scale import scale
 from scripts.local_nodes import LocalNode, local_nodes
 from scripts.partition import Partition
 from shared.cli import run
@@ -43,7 +47,7 @@ def main() -> None:
     pass
 
 
-for _command in (pointers, pointer_accuracy, pointer_soak):
+for _command in (pointers, pointer_accuracy, pointer_soak, scale, robust):
     main.add_command(_command)
 
 

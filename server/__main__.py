@@ -18,19 +18,16 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
-from server.addresses import NodeAddress, check_distinct, check_protected, parse_node
 from server.authority_commands import COMMANDS
+from server.fault_options import fault_options, resume_option
 from server.federation import use_federation
+from server.given_nodes import Given
 from shared.cli import HELP, GroupWithExamples, identity_option, run, subcommand_of
-from shared.errors import UsageError
 from shared.version import FEDSMS
-
-if TYPE_CHECKING:  # --help does not wait for torch
-    from server.training_run import Mode
 
 TWO_NODES = "--node bob=wss://10.0.0.7:8777 --node anne=wss://10.0.0.8:8777"
 
@@ -81,29 +78,6 @@ insecure_option = click.option(
 )
 
 
-def addresses(node: tuple[str, ...], insecure: bool, identity: Path) -> list[NodeAddress]:
-    """Where the nodes are; says on stderr what is not wrong yet.
-
-    Raises:
-        UsageError: there are none, or one is malformed, given twice or without TLS.
-        IdentityError: one is dialled with TLS, and the coordinator's identity is unfit for it.
-    """
-    if not node:
-        raise UsageError(
-            "no node is given",
-            next_step="Name each with --node ID=URL, or list them in a federation.toml.",
-        )
-    found = check_distinct(parse_node(text) for text in node)
-    warnings = check_protected(found, insecure)
-    if any(address.is_secure for address in found):
-        from shared.identity import load
-
-        warnings += load(identity, "coordinator").warnings()
-    for warning in warnings:
-        click.echo(f"warning: {warning}", err=True)
-    return found
-
-
 @click.group(
     cls=GroupWithExamples,
     examples=(
@@ -130,6 +104,8 @@ for authority_command in COMMANDS:
     f"python -m server train {TWO_NODES} --recipe tutorial --seed 7",
     f"python -m server train {TWO_NODES} --recipe tutorial --mode pointers --replay",
     "python -m server train --federation federation.toml --json",
+    f"python -m server train {TWO_NODES} --min-nodes 0.8 --round-deadline 120",
+    "python -m server train --resume runs/20261122-170501-default",
 )
 @federation_option
 @node_option
@@ -178,6 +154,8 @@ for authority_command in COMMANDS:
     help="With --mode pointers: record the training step once and replay it, one message a batch; "
     "same numbers, faster.",
 )
+@resume_option
+@fault_options
 @run_dir_option
 @click.option("--name", help="Last part of the run folder's name.  [default: the recipe's name]")
 @click.option(
@@ -192,40 +170,19 @@ def train(
     node: tuple[str, ...],
     identity: Path,
     insecure: bool,
-    recipe: str,
-    rounds: int | None,
-    seed: int,
-    mode: Mode,
-    replay: bool,
-    run_dir: Path,
-    name: str | None,
-    checkpoints: int,
     as_json: bool,
+    run_folder: Path | None,
+    **flags: Any,
 ) -> None:
     """Train on all nodes, a round at a time, and leave a run folder."""
     from server.display import print_table, rounds_table
-    from server.training_run import RunSettings, with_rounds
-    from server.training_run import train as run_training
-    from shared.recipe import load_recipe
+    from server.training_command import begin, go_on
 
-    if replay and mode != "pointers":
-        raise UsageError(
-            "--replay is for --mode pointers", next_step="Leave it out, or add --mode pointers."
-        )
-    settings = RunSettings(
-        nodes=tuple(addresses(node, insecure, identity)),
-        identity=identity,
-        recipe=with_rounds(load_recipe(recipe), rounds),
-        recipe_name=recipe,
-        seed=seed,
-        run_dir=run_dir,
-        name=name or Path(recipe).stem,
-        checkpoints=checkpoints,
-        mode=mode,
-        replay=replay,
-        as_json=as_json,
-    )
-    finished = run_training(settings)
+    given = Given(node, identity, insecure)
+    if run_folder is None:
+        finished = begin(given, as_json, flags)
+    else:
+        finished = go_on(run_folder, given, as_json, flags)
     if as_json:
         click.echo(json.dumps({"run": str(finished.folder), "status": "completed"}))
     else:
@@ -245,7 +202,7 @@ def status(node: tuple[str, ...], identity: Path, insecure: bool, as_json: bool)
     from server.interrupts import run_until_signal
     from server.status import ask_all, status_table
 
-    statuses = run_until_signal(ask_all(addresses(node, insecure, identity), identity))
+    statuses = run_until_signal(ask_all(Given(node, identity, insecure).addresses(), identity))
     if as_json:
         click.echo(json.dumps([one.as_dict() for one in statuses]))
     else:
@@ -280,7 +237,7 @@ def evaluate(
     from server.evaluation_run import evaluate as run_evaluation
     from server.saved_model import open_model
 
-    nodes = addresses(node, insecure, identity)
+    nodes = Given(node, identity, insecure).addresses()
     folder, saved = open_model(model, run_dir)
     overall, each = run_evaluation(nodes, saved, identity)
     if as_json:

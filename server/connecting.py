@@ -9,13 +9,16 @@ from pathlib import Path
 
 from server.addresses import NodeAddress
 from server.dial import dial
-from server.link import Link
+from server.link import DEFAULT_TIMEOUTS, Link
 from shared.identity import DEFAULT
+from shared.timeouts import Timeouts
 
 
 @asynccontextmanager
 async def connected(
-    addresses: Sequence[NodeAddress], identity: Path = DEFAULT
+    addresses: Sequence[NodeAddress],
+    identity: Path = DEFAULT,
+    timeouts: Timeouts = DEFAULT_TIMEOUTS,
 ) -> AsyncIterator[dict[str, Link]]:
     """Links by node id, while the context lasts.
 
@@ -29,7 +32,7 @@ async def connected(
     links: dict[str, Link] = {}
 
     async def keep(address: NodeAddress) -> None:
-        links[address.id] = await dial(address, identity)
+        links[address.id] = await dial(address, identity, timeouts)
 
     try:
         answers = await asyncio.gather(*map(keep, addresses), return_exceptions=True)

@@ -1,171 +1,220 @@
 """The coordinator's round loop: send, train, get, aggregate, measure.
 
-All nodes work at the same time, transfers included. A state goes to each node once: the one that
-is evaluated after a round is the one from which the next round's training starts.
+All nodes work at the same time, transfers included, though only some models are on the way at a
+time, so that memory does not grow with the number of nodes. A state goes to each node once: the
+one that is evaluated after a round is the one from which the next round's training starts. A node
+that fails is left out of the round, and asked again in the next one; see server/gathering.py.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from server.aggregation import weighted_mean
-from server.evaluation import merged_metrics
-from server.node_client import NodeClient, pack_state
-from server.records import NodeRound, Observer, Round
-from shared.commands import EvaluateCommand, EvaluateReport, TrainCommand, TrainReport
+from server.aggregation import Aggregator, make_aggregator
+from server.cohort import draw_order
+from server.evaluation import merged_metrics, summary_of
+from server.gathering import Gathered, Terms, gather
+from server.members import Member, Members, one_line
+from server.outgoing import Outgoing
+from server.plan import Plan, node_seed
+from server.records import Observer, Round
+from server.turns import Turn, evaluations
+from shared.commands import EvaluateCommand, TrainCommand
+from shared.errors import NodeFailed
 from shared.metrics import Metrics
 from shared.recipe import Recipe
 from shared.vectors import Vector, new_object_id
 
-
-@dataclass
-class _Turn:
-    """What one node does in one round, as it is found out."""
-
-    client: NodeClient
-    bytes_sent: int = 0
-    bytes_received: int = 0
-    transfer: float = 0.0
-    report: TrainReport | None = None
-    evaluation: EvaluateReport | None = None
-
-
-def node_seed(seed: int, node: str, number: int) -> int:
-    """The seed of a node in a round, 0 to 2^63 - 1; a function of the run's seed alone."""
-    digest = hashlib.blake2b(f"{seed}/{node}/{number}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
+MOST_TRANSFERS = 8
+"""Models that are on their way at a time, each direction by itself."""
 
 
 class Coordinator:
     """Trains a recipe's model on the nodes.
 
     Args:
-        clients: a standing client for each node.
+        members: the nodes; whoever made them closes them.
         recipe: what is trained, and for how many rounds.
-        seed: the same seed, nodes and rows give the same weights, bit for bit.
+        plan: how.
         observers: told of progress and of each completed round.
     """
 
     def __init__(
-        self,
-        clients: Sequence[NodeClient],
-        recipe: Recipe,
-        seed: int,
-        observers: Sequence[Observer] = (),
+        self, members: Members, recipe: Recipe, plan: Plan, observers: Sequence[Observer] = ()
     ) -> None:
-        # Sums of floats depend on their order: always the nodes' alphabetical one.
-        self._clients = sorted(clients, key=lambda client: str(client.id))
+        self._members = members
         self._recipe = recipe
         self._recipe_json = recipe.to_json()
-        self._seed = seed
+        self._plan = plan
         self._observers = observers
-        self._state_id = 0
+        self._asked = min(plan.cohort or len(members.all), len(members.all))
+        self._need = plan.min_nodes.of(self._asked)
+        self._sending = asyncio.Semaphore(MOST_TRANSFERS)
+        self._fetching = asyncio.Semaphore(MOST_TRANSFERS)
         self._mark = 0.0  # when the last round's record was made: no time falls between rounds
 
-    async def run(self, state: Vector) -> Vector:
+    async def run(self, state: Vector, completed: int = 0) -> Vector:
         """All rounds, from a start state (P,); gives the final one.
 
-        Safe to cancel: completed rounds have been told to the observers, and what the nodes do is
-        stopped when their connections close.
+        Safe to cancel: completed rounds have been told to the observers.
+
+        Args:
+            completed: rounds that are done already; `state` is what they ended with.
 
         Raises:
-            FedsmsError: a node is lost, or failed; the error names it.
+            QuorumLost: too few nodes took part for too long.
+            FedsmsError: too few nodes could do what was asked; the error names one.
         """
         self._mark = time.perf_counter()
-        turns = [_Turn(client) for client in self._clients]
-        packed = self._pack(state, None)
-        await _together(self._send(turn, packed) for turn in turns)
-        for number in range(1, self._recipe.federation.rounds + 1):
-            state = await self._round(number, state, turns)
-            turns = [_Turn(client) for client in self._clients]
-        return state
+        current = Outgoing(state)
+        for number in range(completed + 1, self._recipe.federation.rounds + 1):
+            self._members.notify = partial(self._notice, number)
+            current = await self._round(number, current)
+        return current.state
 
     async def evaluate(self, state: Vector) -> tuple[Metrics, dict[str, Metrics]]:
-        """Metrics of a state (P,) on the owners' held-out rows: overall, and by node id."""
-        turns = [_Turn(client) for client in self._clients]
-        packed = self._pack(state, None)
-        await _together(self._evaluate(0, turn, packed) for turn in turns)
-        return merged_metrics(_evaluations(turns))
+        """Metrics of a state (P,) on all owners' held-out rows: overall, and by node id."""
+        turns = {member.id: Turn(member.id) for member in self._members.all}
+        await self._measure(0, self._members.all, turns, Outgoing(state))
+        return merged_metrics(evaluations(turns.values()))
 
-    async def _round(self, number: int, state: Vector, turns: list[_Turn]) -> Vector:
-        base, base_id = state, self._state_id
-        results = await _together(self._train(number, turn, base) for turn in turns)
-        state = weighted_mean(results, base.shape)
-        del results  # as large as the model for each node
-        packed = self._pack(state, base)
-        await _together(self._evaluate(number, turn, packed, base_id) for turn in turns)
-        started, self._mark = self._mark, time.perf_counter()
-        record = self._record(number, turns, self._mark - started)
+    async def _round(self, number: int, base: Outgoing) -> Outgoing:
+        chosen = self._choose(number)
+        turns = {member.id: Turn(member.id) for member in chosen}
+        aggregator = make_aggregator(self._recipe.federation, base.state)
+        trained = await gather(
+            self._members,
+            chosen,
+            lambda member: self._train(number, member, turns[member.id], base, aggregator),
+            Terms(self._need, self._members.timeouts.round_deadline),
+            "training",
+        )
+        aggregate = aggregator.finish()
+        for node, why in aggregate.refused.items():
+            turns[node].left_out = why
+            self._notice(number, node, f"is left out: {why}")
+        following = Outgoing(aggregate.state, base)
+        measured = await self._measure(number, trained.done, turns, following)
+        for node, error in measured.left_out.items():
+            turns[node].left_out = f"not evaluated: {one_line(error)}"
+        following.drop_base()
+        record = self._complete(number, trained, turns)
         for observer in self._observers:
-            observer.on_round(record, state)
-        return state
+            observer.on_round(record, aggregate.state)
+        return following
 
-    def _pack(self, state: Vector, base: Vector | None) -> bytes:
-        self._state_id = new_object_id()
-        return pack_state(state, base, self._state_id)
+    def _choose(self, number: int) -> list[Member]:
+        """Whom a round asks: its cohort, those who are there before those who are away."""
+        by_id = {member.id: member for member in self._members.all}
+        if self._asked == len(by_id):
+            return self._members.all
+        order = [by_id[node] for node in draw_order(by_id, self._plan.seed, number)]
+        order.sort(key=lambda member: member.link is None)
+        return sorted(order[: self._asked], key=lambda member: member.id)
 
-    async def _send(self, turn: _Turn, packed: bytes) -> None:
-        self._tell(1, turn, "sending")
-        with _Measured(turn):
-            await turn.client.send_state(packed)
-
-    async def _train(self, number: int, turn: _Turn, base: Vector) -> tuple[Vector, int]:
-        """Trains on one node, from the state `base` that it has.
-
-        Returns:
-            The trained state (P,), and the rows that it was trained on.
-        """
-        client, result_id = turn.client, new_object_id()
+    async def _train(
+        self, number: int, member: Member, turn: Turn, base: Outgoing, aggregator: Aggregator
+    ) -> None:
+        """Trains on one node, from the state `base`, and adds what it gives back."""
+        client, result_id = member.client, new_object_id()
         command = TrainCommand(
-            state_id=self._state_id,
+            state_id=base.id,
             result_id=result_id,
+            run=self._plan.run,
             recipe=self._recipe_json,
-            seed=node_seed(self._seed, str(client.id), number),
+            seed=node_seed(self._plan.seed, member.id, number),
             round=number,
             rounds=self._recipe.federation.rounds,
         )
-        self._tell(number, turn, "training")
-        with _Measured(turn):
+        with turn.measured(client.link):
+            if base.id not in member.holds:
+                self._tell(number, member, "sending")
+                await self._send_whole(member, base)
+            self._tell(number, member, "training")
             report = await client.train(
-                command, lambda progress: self._tell(number, turn, "training", progress)
+                command, lambda progress: self._tell(number, member, "training", progress)
             )
-            self._tell(number, turn, "fetching")
-            trained = await client.fetch_state(result_id, base)
+            async with self._fetching:
+                self._tell(number, member, "fetching")
+                trained = await client.fetch_state(result_id, base.state)
+        try:
+            aggregator.add(member.id, trained, report.rows)
+        except ValueError as error:
+            raise NodeFailed(f"node {member.id} gave back what cannot be", str(error)) from error
         turn.transfer -= report.seconds_training + report.seconds_waiting
         turn.report = report
-        self._tell(number, turn, "waiting")
-        return trained, report.rows
+        self._tell(number, member, "waiting")
 
-    async def _evaluate(
-        self, number: int, turn: _Turn, packed: bytes, base_id: int | None = None
-    ) -> None:
-        """Sends a state to one node and has it evaluated; it replaces the one called `base_id`."""
-        client = turn.client
-        self._tell(number, turn, "evaluating")
-        command = EvaluateCommand(
-            state_id=self._state_id, base_id=base_id, recipe=self._recipe_json
+    async def _send_whole(self, member: Member, state: Outgoing) -> None:
+        async with self._sending:
+            packed, _ = state.packed(held=set())
+            for old in member.holds:
+                await member.client.forget(old)
+            await member.client.send_state(packed)
+        member.holds = {state.id}
+
+    async def _measure(
+        self, number: int, chosen: Sequence[Member], turns: dict[str, Turn], state: Outgoing
+    ) -> Gathered:
+        need = min(self._need, len(chosen))
+        return await gather(
+            self._members,
+            chosen,
+            lambda member: self._evaluate(number, member, turns[member.id], state),
+            Terms(need, deadline=0),  # evaluate_timeout holds for each
+            "evaluating",
         )
-        with _Measured(turn):
+
+    async def _evaluate(self, number: int, member: Member, turn: Turn, state: Outgoing) -> None:
+        """Sends a state to one node and has it evaluated; it replaces the one before."""
+        client, old = member.client, set(member.holds)
+        self._tell(number, member, "evaluating")
+        packed, base_id = state.packed(old)
+        command = EvaluateCommand(state_id=state.id, base_id=base_id, recipe=self._recipe_json)
+        with turn.measured(client.link):
             # One after the other on the wire, without waiting for an answer in between.
-            steps: list[Coroutine[Any, Any, Any]] = [client.send_state(packed)]
-            steps.append(client.evaluate(command))
-            steps += [client.forget(base_id)] if base_id is not None else []
-            turn.evaluation = (await _together(steps))[1]
-        turn.transfer -= turn.evaluation.seconds_evaluating + turn.evaluation.seconds_waiting
-        self._tell(number, turn, "waiting")
+            steps = [client.send_state(packed), client.evaluate(command)]
+            steps += [client.forget(object_id) for object_id in old]
+            report = await self._first_in_line(steps)
+        summary_of(member.id, report)
+        turn.transfer -= report.seconds_evaluating + report.seconds_waiting
+        turn.evaluation = report
+        member.holds = {state.id}
+        self._tell(number, member, "waiting")
 
-    def _tell(self, number: int, turn: _Turn, stage: str, progress: Any = None) -> None:
+    async def _first_in_line(self, steps: list[Coroutine[Any, Any, Any]]) -> Any:
+        """All steps at once; the first, which moves a model, takes its turn. Gives the second's."""
+        tasks: list[asyncio.Task[Any]] = []
+        try:
+            async with self._sending:
+                tasks = [asyncio.create_task(step) for step in steps]
+                await asyncio.wait(tasks[:1])
+            return (await asyncio.gather(*tasks))[1]
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for step in steps[len(tasks) :]:
+                step.close()
+
+    def _notice(self, number: int, node: str, text: str) -> None:
         for observer in self._observers:
-            observer.on_progress(number, str(turn.client.id), stage, progress)
+            observer.on_notice(number, node, text)
 
-    def _record(self, number: int, turns: list[_Turn], seconds: float) -> Round:
-        overall, each = merged_metrics(_evaluations(turns))
-        nodes = tuple(_node_round(turn, each[str(turn.client.id)], seconds) for turn in turns)
+    def _tell(self, number: int, member: Member, stage: str, progress: Any = None) -> None:
+        for observer in self._observers:
+            observer.on_progress(number, member.id, stage, progress)
+
+    def _complete(self, number: int, trained: Gathered, turns: dict[str, Turn]) -> Round:
+        """The record of a round that was measured; no time falls between two of them."""
+        started, self._mark = self._mark, time.perf_counter()
+        seconds = self._mark - started
+        overall, each = merged_metrics(evaluations(turns.values()))
+        nodes = tuple(turns[member.id].record(each, seconds) for member in trained.done)
         rows = sum(node.rows for node in nodes)
         return Round(
             number=number,
@@ -175,55 +224,5 @@ class Coordinator:
             nodes=nodes,
             seconds=seconds,
             seconds_outside=seconds - max(node.seconds_training for node in nodes),
+            left_out={node: one_line(error) for node, error in trained.left_out.items()},
         )
-
-
-class _Measured:
-    """Adds the seconds and bytes of a block to a turn."""
-
-    def __init__(self, turn: _Turn) -> None:
-        self._turn = turn
-
-    def __enter__(self) -> None:
-        link = self._turn.client.link
-        self._before = (time.perf_counter(), link.bytes_sent, link.bytes_received)
-
-    def __exit__(self, *_: object) -> None:
-        turn, (started, sent, received) = self._turn, self._before
-        turn.transfer += time.perf_counter() - started
-        turn.bytes_sent += turn.client.link.bytes_sent - sent
-        turn.bytes_received += turn.client.link.bytes_received - received
-
-
-def _evaluations(turns: list[_Turn]) -> dict[str, EvaluateReport]:
-    return {str(turn.client.id): turn.evaluation for turn in turns if turn.evaluation is not None}
-
-
-def _node_round(turn: _Turn, metrics: Metrics, seconds: float) -> NodeRound:
-    report, evaluation = turn.report, turn.evaluation
-    assert report is not None
-    assert evaluation is not None
-    transfer = max(0.0, turn.transfer)
-    busy = report.seconds_training + evaluation.seconds_evaluating + transfer
-    return NodeRound(
-        node=str(turn.client.id),
-        rows=report.rows,
-        loss=report.loss,
-        metrics=metrics,
-        seconds_waiting=max(0.0, seconds - busy),
-        seconds_training=report.seconds_training,
-        seconds_evaluating=evaluation.seconds_evaluating,
-        seconds_transfer=transfer,
-        bytes_sent=turn.bytes_sent,
-        bytes_received=turn.bytes_received,
-    )
-
-
-async def _together(steps: Any) -> list[Any]:
-    """All at the same time; the first failure ends the others and is raised by itself."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(step) for step in steps]
-    except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from None
-    return [task.result() for task in tasks]

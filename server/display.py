@@ -18,7 +18,7 @@ from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, Tim
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
-from server.records import Round, megabytes, percent, round_line
+from server.records import Round, megabytes, notice_line, percent, round_line
 from shared.commands import Progress
 from shared.metrics import Metrics
 
@@ -26,11 +26,18 @@ if TYPE_CHECKING:  # `status` shows a table without waiting for torch
     from shared.vectors import Vector
 
 
+MOST_BARS = 20
+"""Nodes that have a bar of their own."""
+
+
 class Lines:
     """A line a round on standard error."""
 
     def on_progress(self, number: int, node: str, stage: str, progress: Progress | None) -> None:
         """A line a round is all that a log needs."""
+
+    def on_notice(self, number: int, node: str, text: str) -> None:
+        click.echo(notice_line(number, node, text), err=True)
 
     def on_round(self, record: Round, state: Vector) -> None:
         click.echo(round_line(record), err=True)
@@ -44,6 +51,9 @@ class JsonLines:
 
     def on_progress(self, number: int, node: str, stage: str, progress: Progress | None) -> None:
         """Machines read the rounds."""
+
+    def on_notice(self, number: int, node: str, text: str) -> None:
+        click.echo(notice_line(number, node, text), err=True)
 
     def on_round(self, record: Round, state: Vector) -> None:
         for row in record.rows():
@@ -67,7 +77,9 @@ class Bars:
         )
         self._rounds = self._bars.add_task("rounds", total=rounds, what="")
         self._nodes: dict[str, TaskID] = {
-            node: self._bars.add_task(node, total=1, what="") for node in nodes
+            # more would not fit on a terminal
+            node: self._bars.add_task(node, total=1, what="")
+            for node in nodes[:MOST_BARS]
         }
 
     def running(self) -> AbstractContextManager[Any]:
@@ -76,6 +88,8 @@ class Bars:
     def on_progress(self, number: int, node: str, stage: str, progress: Progress | None) -> None:
         total = self._bars.tasks[self._rounds].total
         self._bars.update(self._rounds, what=f"round {number} of {total:.0f}")
+        if node not in self._nodes:
+            return
         if progress is None:
             self._bars.update(self._nodes[node], what=stage)
         else:
@@ -85,6 +99,11 @@ class Bars:
                 completed=progress.done,
                 what=f"{stage}, loss {progress.loss:.4f}",
             )
+
+    def on_notice(self, number: int, node: str, text: str) -> None:
+        self._bars.console.print(notice_line(number, node, text), highlight=False, markup=False)
+        if node in self._nodes:
+            self._bars.update(self._nodes[node], completed=0, what=text.split(":")[0])
 
     def on_round(self, record: Round, state: Vector) -> None:
         self._bars.update(self._rounds, completed=record.number)

@@ -22,17 +22,18 @@ def merged_metrics(reports: Mapping[str, EvaluateReport]) -> tuple[Metrics, dict
     """Overall metrics, and each node's own.
 
     Args:
-        reports: by node id; at least one.
+        reports: by node id.
 
     Raises:
         NodeFailed: a node's counts are impossible.
     """
-    summaries = {node: _summary(node, reports[node]) for node in sorted(reports)}
+    summaries = {node: summary_of(node, reports[node]) for node in sorted(reports)}
     each = {node: metrics_from(summary) for node, summary in summaries.items()}
     return metrics_from(merge(summaries.values())), each
 
 
-def _summary(node: str, report: EvaluateReport) -> ScoreSummary:
+def summary_of(node: str, report: EvaluateReport) -> ScoreSummary:
+    """A node's counts. Raises NodeFailed where they are impossible."""
     if not np.isfinite(report.loss_sum):
         raise NodeFailed(f"node {node} sent a loss that is not finite")
     return ScoreSummary(_dense(node, report.ham), _dense(node, report.spam), report.loss_sum)

@@ -8,6 +8,8 @@ from pathlib import Path
 from server.addresses import NodeAddress
 from server.connecting import connected
 from server.interrupts import run_until_signal
+from server.members import Members
+from server.plan import Plan, new_run_id
 from server.saved_model import SavedModel
 from shared.identity import DEFAULT
 from shared.metrics import Metrics
@@ -32,7 +34,6 @@ async def _evaluate(
 ) -> tuple[Metrics, dict[str, Metrics]]:
     async with connected(nodes, identity) as links:
         from server.coordinator import Coordinator
-        from server.node_client import NodeClient
 
-        clients = [NodeClient(node, link) for node, link in links.items()]
-        return await Coordinator(clients, saved.recipe, seed=0).evaluate(saved.state)
+        plan = Plan(seed=0, run=new_run_id())
+        return await Coordinator(Members.standing(links), saved.recipe, plan).evaluate(saved.state)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import click
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from shared.errors import UsageError
 from shared.recipe import explain
 
+Seconds = Annotated[float | None, Field(ge=0, le=1e9)]
 DEFAULT_FILE = Path("federation.toml")
 
 
@@ -43,10 +44,27 @@ class FederationFile(BaseModel):
     insecure: bool | None = None
     mode: Literal["rounds", "pointers"] | None = None
     replay: bool | None = None
+    min_nodes: int | float | str | None = None
+    cohort: int | None = Field(default=None, ge=0)
+    aggregation: str | None = None
+    norm_bound: float | None = Field(default=None, ge=1)
+    trim: float | None = Field(default=None, ge=0, lt=0.5)
+    connect_timeout: Seconds = None
+    handshake_timeout: Seconds = None
+    transfer_timeout: Seconds = None
+    train_timeout: Seconds = None
+    evaluate_timeout: Seconds = None
+    heartbeat: Seconds = None
+    round_deadline: Seconds = None
+    rejoin_window: Seconds = None
+    reconnect_limit: Seconds = None
+    quorum_wait: Seconds = None
 
     def as_defaults(self) -> dict[str, Any]:
         """Values for click's `default_map`, by parameter name."""
         values = self.model_dump(exclude_none=True, exclude={"nodes"})
+        if self.min_nodes is not None:
+            values["min_nodes"] = str(self.min_nodes)
         if self.nodes:
             values["node"] = [f"{node}={url}" for node, url in self.nodes.items()]
         return values

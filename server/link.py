@@ -14,11 +14,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from websockets.asyncio.connection import Connection
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
 
-from shared.errors import FedsmsError, HandshakeRefused, NodeUnreachable
+from shared.errors import FedsmsError, HandshakeRefused, NodeTimeout, NodeUnreachable
 from shared.handshake import Greeting, check, greeting_from
+from shared.heartbeat import HeardClient, watch
+from shared.timeouts import Timeouts, limit
 from shared.transport import describe_close
 from shared.wire import (
     REQUEST_ID_BYTES,
@@ -36,6 +38,7 @@ from shared.wire import (
 PING_SECONDS = 10.0
 """How long a ping may take there and back."""
 
+DEFAULT_TIMEOUTS = Timeouts()
 OnEvent = Callable[[dict[str, Any]], None]
 
 
@@ -53,30 +56,35 @@ class Link:
     Attributes:
         greeting: what the node said of itself.
         certificate: fingerprint of the certificate that it proved itself with; None without TLS.
+        timeouts: how long its operations may take.
+        loss: done as soon as the connection is, with the reason.
         bytes_sent, bytes_received: payload and header bytes of all frames since the handshake.
     """
 
     def __init__(
         self,
-        connection: Connection,
+        connection: HeardClient,
         name: str,
         greeting: Greeting,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
         certificate: str | None = None,
     ) -> None:
         self.name = name
         self.greeting = greeting
+        self.timeouts = timeouts
         self.certificate = certificate
+        self.loss: asyncio.Future[FedsmsError] = asyncio.get_running_loop().create_future()
         self.bytes_sent = 0
         self.bytes_received = 0
         self._connection = connection
         self._open: dict[bytes, _Open] = {}
-        self._lost: FedsmsError | None = None
+        self._watch = asyncio.create_task(watch(connection, timeouts.heartbeat))
         self._reader = asyncio.create_task(self._read())
 
     async def post(self, kind: Kind, payload: bytes) -> None:
         """Sends a frame that has no answer. Raises NodeUnreachable where the connection is lost."""
-        if self._lost is not None:
-            raise self._lost
+        if self.loss.done():
+            raise self.loss.result()
         data = frame(kind, bytes(REQUEST_ID_BYTES), payload)
         try:
             await self._connection.send(data)
@@ -88,7 +96,7 @@ class Link:
         self,
         payload: bytes,
         on_event: OnEvent | None = None,
-        seconds: float | None = None,
+        seconds: float = 0,
         kind: Kind = Kind.REQUEST,
     ) -> memoryview:
         """Sends a request and waits for its answer. Safe to cancel; the node is not told.
@@ -96,18 +104,18 @@ class Link:
         Args:
             payload: a serialised PySyft message, or pointer commands that ask for an answer.
             on_event: called with each event that the node sends before the answer.
-            seconds: how long to wait; None waits as long as the connection stands.
+            seconds: how long to wait; 0 waits as long as the connection stands.
             kind: REQUEST or COMMANDS.
 
         Returns:
             The payload of the node's reply.
 
         Raises:
-            NodeUnreachable: the connection is lost, or no answer came in time.
+            NodeUnreachable: the connection is lost. NodeTimeout: no answer came in time.
             FedsmsError: the error that the node answered.
         """
-        if self._lost is not None:
-            raise self._lost
+        if self.loss.done():
+            raise self.loss.result()
         request_id = new_request_id()
         waiting = _Open(asyncio.get_running_loop().create_future(), on_event)
         # Where sending fails first, nobody looks at the answer any more, and that is no news.
@@ -115,12 +123,12 @@ class Link:
         self._open[request_id] = waiting
         data = frame(kind, request_id, payload)
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(limit(seconds)):
                 await self._connection.send(data)
                 self.bytes_sent += len(data)
                 return await waiting.answer
         except TimeoutError:
-            raise NodeUnreachable(f"{self.name} gave no answer within {seconds:g} s") from None
+            raise NodeTimeout(f"{self.name} gave no answer within {seconds:g} s") from None
         except ConnectionClosed as error:
             raise self._loss(error) from error
         finally:
@@ -130,7 +138,7 @@ class Link:
         """Seconds that a ping takes there and back; the node answers even while it trains.
 
         Raises:
-            NodeUnreachable: the connection is lost, or no answer came in time.
+            NodeUnreachable: the connection is lost. NodeTimeout: no answer came in time.
         """
         started = time.perf_counter()
         try:
@@ -138,21 +146,22 @@ class Link:
                 await (await self._connection.ping())
         except TimeoutError:
             fact = f"{self.name} gave no answer to a ping within {PING_SECONDS:g} s"
-            raise NodeUnreachable(fact) from None
+            raise NodeTimeout(fact) from None
         except ConnectionClosed as error:
             raise self._loss(error) from error
         return time.perf_counter() - started
 
-    async def close(self) -> None:
+    async def close(self, code: int = CloseCode.NORMAL_CLOSURE) -> None:
         """Says goodbye. Idempotent."""
-        await self._connection.close()
+        await self._connection.close(code)
         with contextlib.suppress(asyncio.CancelledError):
             await self._reader
 
     def _loss(self, error: ConnectionClosed) -> FedsmsError:
+        silence = f"it said nothing for {self.timeouts.heartbeat:g} s"
         return NodeUnreachable(
             f"lost the connection to {self.name}",
-            describe_close(error),
+            silence if self._connection.silent else describe_close(error),
             "Look at the node's own log, and at the network between the two machines.",
         )
 
@@ -169,7 +178,8 @@ class Link:
             lost = HandshakeRefused(f"{self.name} does not keep to the protocol", str(error))
         except FedsmsError as error:  # of an event that is not what it should be
             lost = error
-        self._lost = lost
+        self._watch.cancel()
+        self.loss.set_result(lost)
         for waiting in self._open.values():
             if not waiting.answer.done():
                 waiting.answer.set_exception(lost)
@@ -192,7 +202,7 @@ class Link:
             raise MalformedFrame(f"a {received.kind.name} frame from a node")
 
 
-async def greet(connection: Connection, ours: Greeting) -> Greeting:
+async def greet(connection: HeardClient, ours: Greeting) -> Greeting:
     """The coordinator's half of the handshake, over a connection that was just opened.
 
     Raises:

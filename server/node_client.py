@@ -39,13 +39,10 @@ from shared.pysyft import (
     restrict_decoder,
     serialize,
 )
+from shared.timeouts import limit
 from shared.vectors import Vector
 
 OnProgress = Callable[[Progress], None]
-
-TRANSFER_SECONDS = 120.0
-"""How long a state may take one way before the node counts as lost. Training and evaluating have
-no limit, since others may be served first: a lost node is noticed by its heartbeat."""
 
 
 def pack_state(state: Vector, base: Vector | None, object_id: int) -> bytes:
@@ -58,12 +55,17 @@ def pack_state(state: Vector, base: Vector | None, object_id: int) -> bytes:
     return serialize(ObjectMessage(state_object(state, base, object_id)), hook.local_worker)
 
 
+def pack_cancel() -> bytes:
+    """The message that has a node stop what it does for this coordinator."""
+    return serialize(WorkerCommandMessage(CANCEL, ((), {}, [])), make_hook().local_worker)
+
+
 class NodeClient(WebsocketClientWorker):
     """One node, seen from the coordinator.
 
     Args:
         node_id: the node's id, the same as in its greeting.
-        link: the standing connection; whoever made it closes it.
+        link: the standing connection; whoever made it closes it, and may put another in its place.
     """
 
     # PySyft would give a second client of the same id the link of the first.
@@ -82,7 +84,7 @@ class NodeClient(WebsocketClientWorker):
 
     async def send_state(self, packed: bytes) -> None:
         """Sends what `pack_state` packed. Raises as Link.request does."""
-        await self.link.request(packed, seconds=TRANSFER_SECONDS)
+        await self.link.request(packed, seconds=self.link.timeouts.transfer_timeout)
 
     async def fetch_state(self, object_id: int, base: Vector) -> Vector:
         """Fetches a trained state (P,) and removes it from the node.
@@ -94,7 +96,7 @@ class NodeClient(WebsocketClientWorker):
             NodeFailed: the node has no such object, or it is not P finite numbers.
         """
         request = serialize(ObjectRequestMessage(object_id, None, ""), self)
-        answer = await self.link.request(request, seconds=TRANSFER_SECONDS)
+        answer = await self.link.request(request, seconds=self.link.timeouts.transfer_timeout)
         with self._blaming():
             state = state_from(self._open(answer), base)
         if state.shape != base.shape:
@@ -109,6 +111,7 @@ class NodeClient(WebsocketClientWorker):
         answer = await self.link.request(
             self._pack_command(TRAIN, command.model_dump()),
             on_event=lambda event: on_progress(self._progress(event)),
+            seconds=self.link.timeouts.train_timeout,
         )
         with self._blaming():
             report = TrainReport.parse(self._open(answer))
@@ -121,7 +124,7 @@ class NodeClient(WebsocketClientWorker):
     async def evaluate(self, command: EvaluateCommand) -> EvaluateReport:
         """Has the node evaluate on its held-out rows; raises NodeFailed with its own cause."""
         request = self._pack_command(EVALUATE, command.model_dump())
-        answer = await self.link.request(request)
+        answer = await self.link.request(request, seconds=self.link.timeouts.evaluate_timeout)
         with self._blaming():
             report = EvaluateReport.parse(self._open(answer))
         counted = sum(report.ham.values()) + sum(report.spam.values())
@@ -131,14 +134,10 @@ class NodeClient(WebsocketClientWorker):
             raise NodeFailed(f"node {self.id} sent impossible counts", cause)
         return report
 
-    async def cancel(self) -> None:
-        """Has the node stop what it does for this coordinator."""
-        await self.link.request(self._pack_command(CANCEL, {}), seconds=TRANSFER_SECONDS)
-
     async def forget(self, object_id: int) -> None:
         """Removes an object of this session from the node."""
         request = serialize(ForceObjectDeleteMessage(object_id), self)
-        await self.link.request(request, seconds=TRANSFER_SECONDS)
+        await self.link.request(request, seconds=self.link.timeouts.transfer_timeout)
 
     def _pack_command(self, name: str, arguments: dict[str, Any]) -> bytes:
         return serialize(WorkerCommandMessage(name, ((), arguments, [])), self)
@@ -176,6 +175,6 @@ class NodeClient(WebsocketClientWorker):
             raise NodeUnreachable(f"the connection to node {self.id} was closed")
         asked = asyncio.run_coroutine_threadsafe(self.link.request(message), self._loop)
         try:
-            return bytes(asked.result(TRANSFER_SECONDS))
+            return bytes(asked.result(limit(self.link.timeouts.transfer_timeout)))
         except TimeoutError as error:
             raise NodeUnreachable(f"node {self.id} gave no answer") from error

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 
 from server.link import Link
-from server.node_client import TRANSFER_SECONDS
 from server.pointer_exchange import PointerExchange, object_number
 from shared.commands import EvaluateReport
 from shared.errors import NodeFailed, UsageError
@@ -62,7 +61,7 @@ class PointerClient(PointerExchange):
         """
         command = OpenPointers(recipe=recipe.to_json(), seed=seed)
         request = self._pack_command(OPEN_POINTERS, command.model_dump())
-        await self.link.request(request, seconds=TRANSFER_SECONDS)
+        await self.link.request(request, seconds=self.link.timeouts.transfer_timeout)
 
     def leave(self) -> None:
         """Takes the worker out of PySyft's registry; what it held is gone with its connection."""
@@ -183,7 +182,7 @@ class PointerClient(PointerExchange):
         ids = [[one.id_at_location for one in pointers] for pointers in (logits, labels)]
         command = SummariseScores(logits=ids[0], labels=ids[1])
         request = self._pack_command(SUMMARISE, command.model_dump())
-        answer = self.run(self.link.request(request, seconds=TRANSFER_SECONDS))
+        answer = self.run(self.link.request(request, seconds=self.link.timeouts.transfer_timeout))
         with self._blaming():
             return EvaluateReport.parse(self._open(answer))
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 
 from server.link import Link
-from server.node_client import TRANSFER_SECONDS, NodeClient
+from server.node_client import NodeClient
 from shared.command_stream import CommandStream, Site
 from shared.errors import FedsmsError, NodeFailed, NodeUnreachable, UsageError
 from shared.parameter_transfer import ParameterBases
@@ -142,7 +142,11 @@ class PointerExchange(NodeClient):
 
     def _exchange(self, payload: bytes) -> Sequence[Any]:
         self.waits += 1
-        answer = self.run(self.link.request(payload, seconds=TRANSFER_SECONDS, kind=Kind.COMMANDS))
+        answer = self.run(
+            self.link.request(
+                payload, seconds=self.link.timeouts.transfer_timeout, kind=Kind.COMMANDS
+            )
+        )
         try:
             told = unpack_answers(answer)
         except MalformedFrame as error:

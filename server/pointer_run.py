@@ -7,8 +7,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from server.coordinator import node_seed
 from server.link import Link
+from server.plan import node_seed
 from server.pointer_client import PointerClient
 from server.pointer_training import PointerTraining
 from server.records import Observer, Round
@@ -30,6 +30,10 @@ class _InTheLoop:
     def on_progress(self, number: int, node: str, stage: str, progress: Progress | None) -> None:
         for observer in self._observers:
             self._loop.call_soon_threadsafe(observer.on_progress, number, node, stage, progress)
+
+    def on_notice(self, number: int, node: str, text: str) -> None:
+        for observer in self._observers:
+            self._loop.call_soon_threadsafe(observer.on_notice, number, node, text)
 
     def on_round(self, record: Round, state: Vector) -> None:
         async def tell() -> None:

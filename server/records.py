@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 from shared.commands import Progress
@@ -20,6 +21,8 @@ class NodeRound:
     seconds_waiting: the node was not working for this round: it waited for its trainer, and for
         slower nodes.
     seconds_transfer: states and messages on their way.
+    left_out: why its result is not in the aggregate, or its rows not in the metrics; "" where
+        they are.
     """
 
     node: str
@@ -32,6 +35,7 @@ class NodeRound:
     seconds_transfer: float
     bytes_sent: int
     bytes_received: int
+    left_out: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Round:
     seconds: from the end of the round before to the end of this one's evaluation; the first round
         begins with sending the state.
     seconds_outside: of these, all that was not the slowest node's local training.
+    left_out: why nodes that were asked took no part, by node id.
     """
 
     number: int
@@ -53,10 +58,18 @@ class Round:
     nodes: tuple[NodeRound, ...]
     seconds: float
     seconds_outside: float
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def rows(self) -> list[dict[str, Any]]:
-        """A flat dictionary for each node, then one for all nodes together (node "*")."""
+        """A flat dictionary for each node, then one for all nodes together (node "*").
+
+        A node that took no part has a row of its number, its name and the reason.
+        """
         each = [_flat(self.number, record) for record in self.nodes]
+        each += [
+            {"round": self.number, "node": node, "left_out": why}
+            for node, why in sorted(self.left_out.items())
+        ]
         total = {
             "round": self.number,
             "node": "*",
@@ -65,6 +78,9 @@ class Round:
             **_prefixed(self.metrics),
             "seconds": self.seconds,
             "seconds_outside_training": self.seconds_outside,
+            "nodes": [record.node for record in self.nodes if not record.left_out],
+            "left_out": dict(self.left_out)
+            | {record.node: record.left_out for record in self.nodes if record.left_out},
             "bytes_sent": sum(record.bytes_sent for record in self.nodes),
             "bytes_received": sum(record.bytes_received for record in self.nodes),
         }
@@ -74,6 +90,36 @@ class Round:
 def _flat(number: int, record: NodeRound) -> dict[str, Any]:
     values = {name: value for name, value in vars(record).items() if name != "metrics"}
     return {"round": number, **values, **_prefixed(record.metrics)}
+
+
+def round_from_rows(rows: list[dict[str, Any]], rounds: int) -> Round:
+    """The round that gave these rows.
+
+    Raises:
+        KeyError, TypeError, StopIteration: they are not a round's.
+    """
+    total = next(row for row in rows if row["node"] == "*")
+    names = [each.name for each in fields(NodeRound) if each.name != "metrics"]
+    nodes = tuple(
+        NodeRound(**{name: row[name] for name in names}, metrics=_unprefixed(row))
+        for row in rows
+        if row["node"] != "*" and "rows" in row
+    )
+    took_part = {node.node for node in nodes}
+    return Round(
+        number=total["round"],
+        rounds=rounds,
+        loss=total["loss"],
+        metrics=_unprefixed(total),
+        nodes=nodes,
+        seconds=total["seconds"],
+        seconds_outside=total["seconds_outside_training"],
+        left_out={node: why for node, why in total["left_out"].items() if node not in took_part},
+    )
+
+
+def _unprefixed(row: dict[str, Any]) -> Metrics:
+    return Metrics(**{each.name: row[f"held_out_{each.name}"] for each in fields(Metrics)})
 
 
 def _prefixed(metrics: Metrics) -> dict[str, Any]:
@@ -96,8 +142,20 @@ def round_line(record: Round) -> str:
         f"round {record.number:>{len(str(record.rounds))}}/{record.rounds}"
         f"  loss {record.loss:.4f}  AUC {percent(metrics.roc_auc)} %"
         f"  AP {percent(metrics.average_precision)} %  F1 {percent(metrics.f1)} %"
-        f"  {record.seconds:.2f} s  {megabytes(size)} MB"
+        f"  {record.seconds:.2f} s  {megabytes(size)} MB{_without(record)}"
     )
+
+
+def _without(record: Round) -> str:
+    """Who is not in the model, or not in the metrics."""
+    names = [*record.left_out, *(node.node for node in record.nodes if node.left_out)]
+    shown = ", ".join(sorted(names)[:5]) + (f" and {len(names) - 5} more" if names[5:] else "")
+    return f"  without {shown}" if names else ""
+
+
+def notice_line(number: int, node: str, text: str) -> str:
+    """A notice in one line, for logs."""
+    return f"round {number}: {f'node {node} ' if node else ''}{text}"
 
 
 class Observer(Protocol):
@@ -106,6 +164,9 @@ class Observer(Protocol):
     def on_progress(self, number: int, node: str, stage: str, progress: Progress | None) -> None:
         """A node began a stage ("sending", "training", "fetching", "evaluating", "waiting"), or
         made progress in its training."""
+
+    def on_notice(self, number: int, node: str, text: str) -> None:
+        """A node is out or back (`text` says which, and why), or a round waits for nodes ("")."""
 
     def on_round(self, record: Round, state: Vector) -> None:
         """A round is complete; `state` (P,) is the aggregated one."""

@@ -8,6 +8,8 @@ runs/20261122-170501-default/
     config.json         its recipe, for `predict` and `evaluate`
     checkpoints/        the models of the last rounds
     log.txt             what happened, with times
+
+While a coordinator works in it, it holds a lock on the folder.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from server.records import Round, round_line
+from server.records import Round, notice_line, round_line
+from server.resume import StoppedRun
+from server.run_lock import RunLock
 from server.saved_model import SavedModel, save
 from shared.commands import Progress
 from shared.errors import StorageError
@@ -44,27 +48,41 @@ class RunFolder:
         recipe: what the run trains.
         settings: what else belongs into settings.json.
         checkpoints: how many rounds' models are kept; 0 keeps none but the newest model.
+        stopped: the run that goes on in its own folder; None begins a new one.
 
     Raises:
         StorageError: the folder cannot be made or written to.
     """
 
     def __init__(
-        self, parent: Path, name: str, recipe: Recipe, settings: dict[str, Any], checkpoints: int
+        self,
+        parent: Path,
+        name: str,
+        recipe: Recipe,
+        settings: dict[str, Any],
+        checkpoints: int,
+        stopped: StoppedRun | None = None,
     ) -> None:
         self._recipe = recipe
         self._kept = checkpoints
-        self._started = time.time()
+        self._started = time.monotonic()
         self._totals = _Totals()
+        for record in stopped.rounds if stopped is not None else ():
+            self._totals.add(record)
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="run-folder")
         self._writing: Future[None] | None = None
-        self.path = _make(parent, name)
+        self.path = stopped.path if stopped is not None else _make(parent, name)
+        # A stopped run was locked when it was opened.
+        self._lock = RunLock(self.path) if stopped is None else stopped.lock
         self._handler = self._open_log()
         write_whole(self.path / "settings.json", _json({"recipe": recipe.model_dump(), **settings}))
 
     def on_progress(self, number: int, node: str, stage: str, progress: Progress | None) -> None:
         if progress is None:
             log.debug("round %d, %s: %s", number, node, stage)
+
+    def on_notice(self, number: int, node: str, text: str) -> None:
+        log.warning("%s", notice_line(number, node, text))
 
     def on_round(self, record: Round, state: Vector) -> None:
         """Writes the round's metrics and model, beside the next round's work.
@@ -78,12 +96,14 @@ class RunFolder:
         log.info("%s", round_line(record))
 
     def _write(self, record: Round, state: Vector) -> None:
+        self._lock.require_folder()
         # Metrics first: a model in the folder is always a measured one.
         append_lines(self.path / "metrics.jsonl", [json.dumps(row) for row in record.rows()])
         model = SavedModel(self._recipe, state)
         facts = {"round": record.number, "metrics": record.metrics.as_dict()}
         if self._kept:
             folder = self.path / "checkpoints" / f"round-{record.number:05d}"
+            make_folder(folder.parent)
             make_folder(folder)
             save(folder, model, facts)
             self._drop_old_checkpoints()
@@ -122,13 +142,16 @@ class RunFolder:
             "rounds": self._recipe.federation.rounds,
             **self._totals.as_dict(),
             "model_bytes": 4 * self._recipe.parameters,
-            "seconds": time.time() - self._started,
+            "seconds": time.monotonic() - self._started,
         }
-        write_whole(self.path / "summary.json", _json(summary))
+        try:
+            write_whole(self.path / "summary.json", _json(summary))
+        finally:
+            self._lock.release()
 
     def _open_log(self) -> logging.Handler:
         try:
-            handler = logging.FileHandler(self.path / "log.txt", encoding="utf-8")
+            handler = _LogFile(self.path / "log.txt", encoding="utf-8")
         except OSError as error:
             raise storage_error("write", self.path / "log.txt", error) from error
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -141,6 +164,13 @@ class RunFolder:
         for folder in sorted((self.path / "checkpoints").glob("round-*"))[: -self._kept]:
             # One that cannot be removed costs space, and is not worth the run.
             shutil.rmtree(folder, ignore_errors=True)
+
+
+class _LogFile(logging.FileHandler):
+    """A log that a full disk silences: the files that matter end the run with one clear error."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        """Instead of a stack trace a line."""
 
 
 @dataclass

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import safetensors.numpy
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
 from shared.errors import FedsmsError, StorageError
 from shared.files import read_bytes, write_whole
@@ -68,7 +68,9 @@ def save(folder: Path, model: SavedModel, facts: dict[str, Any]) -> None:
         "tokeniser": tokeniser_fingerprint(),
         **facts,
     }
-    write_whole(folder / WEIGHTS, safetensors.numpy.save(named_weights(model)))
+    # The round in the weights' own file: after a crash the config may be that of the round before.
+    about = {"round": str(facts["round"])} if "round" in facts else None
+    write_whole(folder / WEIGHTS, safetensors.numpy.save(named_weights(model), about))
     write_whole(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
 
 
@@ -90,6 +92,15 @@ def load(path: Path) -> SavedModel:
             "its words have other ids here",
             "Use the version of fedsms that trained it, or train again.",
         )
+    return SavedModel(recipe, load_state(folder, recipe))
+
+
+def load_state(folder: Path, recipe: Recipe) -> Vector:
+    """The weights (P,) in a folder alone, for a recipe that is known.
+
+    Raises:
+        StorageError: there are none, or they are damaged, or another model's.
+    """
     try:
         tensors = safetensors.numpy.load(read_bytes(folder / WEIGHTS))
     except (SafetensorError, KeyError) as error:  # KeyError: a dtype that numpy does not know
@@ -101,7 +112,23 @@ def load(path: Path) -> SavedModel:
     state = np.concatenate([tensors[name].ravel() for name in names])
     if not np.isfinite(state).all():
         raise StorageError(f"{folder / WEIGHTS} is damaged", "it holds numbers that are not finite")
-    return SavedModel(recipe, state)
+    return state
+
+
+def round_of(folder: Path) -> int:
+    """The round that the weights in a folder are of; 0 where there are none.
+
+    Raises:
+        StorageError: they do not say, or are damaged.
+    """
+    path = folder / WEIGHTS
+    if not path.exists():
+        return 0
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return int((file.metadata() or {})["round"])
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise StorageError(f"{path} does not say which round it is of", str(error)) from error
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -23,12 +23,12 @@ from shared.certificates import (
     moment_in_words,
     name_of,
 )
-from shared.errors import HandshakeRefused
+from shared.errors import CertificateRefused, HandshakeRefused
 from shared.identity import Identity
 from shared.tls import blind_context
 
 PROBE_SECONDS = 5.0
-"""How long a second look at who answers may take."""
+"""How long a second look at who answers may take at most."""
 
 # OpenSSL's X509_V_ERR_*, of include/openssl/x509_vfy.h
 NOT_YET_VALID, EXPIRED, REVOKED, WRONG_PURPOSE = 9, 10, 23, 26
@@ -46,16 +46,16 @@ OBJECTIONS = {
 
 
 def check_holder(address: NodeAddress, certificate: x509.Certificate | None) -> None:
-    """Raises HandshakeRefused where a verified certificate is not that of the node dialled."""
+    """Raises CertificateRefused where a verified certificate is not that of the node dialled."""
     if certificate is None:  # cannot be, with CERT_REQUIRED; never let it pass
-        raise HandshakeRefused(f"node {address} showed no certificate")
+        raise CertificateRefused(f"node {address} showed no certificate")
     try:
         name = name_of(certificate)
     except UnfitCertificate as error:
         fact = f"what answers at {address.url} is not node {address.id}"
-        raise HandshakeRefused(fact, f"{describe(certificate)}: {error}") from error
+        raise CertificateRefused(fact, f"{describe(certificate)}: {error}") from error
     if name != Name("node", address.id):
-        raise HandshakeRefused(
+        raise CertificateRefused(
             f"what answers at {address.url} is not node {address.id}",
             f"it is {name}: it shows {describe(certificate)}",
             f"Check the address given for {address.id}.",
@@ -63,25 +63,27 @@ def check_holder(address: NodeAddress, certificate: x509.Certificate | None) -> 
 
 
 async def explain_tls(
-    address: NodeAddress, own: Identity, error: Exception
+    address: NodeAddress, own: Identity, error: Exception, seconds: float
 ) -> HandshakeRefused | None:
     """The error for a wss:// address where TLS failed; None where TLS is not the reason.
 
     Args:
         error: what ended the connection.
+        seconds: how long a handshake may take; a second look takes no longer, nor than
+            PROBE_SECONDS. 0 leaves these alone.
     """
     if isinstance(error, ssl.SSLCertVerificationError):
-        shown = await shown_certificate(address)
+        shown = await shown_certificate(address, seconds)
         return _bad_certificate(address, own, error, shown)
     if isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or ""):
         return _refused_by_node(address, own, error.reason)
     if isinstance(error, (ssl.SSLError, ConnectionResetError)):
-        return await _no_tls(address, error)
+        return await _no_tls(address, error, seconds)
     return None
 
 
-async def _no_tls(address: NodeAddress, error: OSError) -> HandshakeRefused | None:
-    if await _speaks_http(address):
+async def _no_tls(address: NodeAddress, error: OSError, seconds: float) -> HandshakeRefused | None:
+    if await _speaks_http(address, seconds):
         return HandshakeRefused(
             f"node {address} cannot be dialled with TLS",
             "it speaks no TLS: it was started without an identity, or with --insecure",
@@ -89,7 +91,7 @@ async def _no_tls(address: NodeAddress, error: OSError) -> HandshakeRefused | No
             "(--insecure, where that is another machine).",
         )
     fact = f"what answers for node {address} is no node of fedsms"
-    shown = await shown_certificate(address)
+    shown = await shown_certificate(address, seconds)
     if shown is not None:
         return HandshakeRefused(fact, f"it speaks no TLS 1.3; it shows {describe(shown)}")
     if isinstance(error, ssl.SSLError):
@@ -97,9 +99,9 @@ async def _no_tls(address: NodeAddress, error: OSError) -> HandshakeRefused | No
     return None
 
 
-async def explain_no_websocket(address: NodeAddress) -> HandshakeRefused | None:
+async def explain_no_websocket(address: NodeAddress, seconds: float) -> HandshakeRefused | None:
     """The error for a ws:// address where TLS is spoken; None where it is not."""
-    shown = await shown_certificate(address)
+    shown = await shown_certificate(address, seconds)
     if shown is None:
         return None
     return HandshakeRefused(
@@ -114,7 +116,7 @@ def _bad_certificate(
     own: Identity,
     error: ssl.SSLCertVerificationError,
     shown: x509.Certificate | None,
-) -> HandshakeRefused:
+) -> CertificateRefused:
     node = address.id
     what = describe(shown) if shown is not None else "a certificate that cannot be read"
     admitted = (
@@ -141,7 +143,7 @@ def _bad_certificate(
         ),
     }
     why, next_step = known.get(error.verify_code, (error.verify_message, "Check the address."))
-    return HandshakeRefused(
+    return CertificateRefused(
         f"the certificate at node {address} is refused", f"{why}; it shows {what}", next_step
     )
 
@@ -159,7 +161,7 @@ def _refused_by_node(address: NodeAddress, own: Identity, reason: str) -> Handsh
         return HandshakeRefused(f"what answers for node {address} is no node of fedsms", cause)
     objection = OBJECTIONS.get(reason, f"says: {reason.lower().replace('_', ' ')}")
     until = moment_in_words(own.certificate.not_valid_after_utc)
-    return HandshakeRefused(
+    return CertificateRefused(
         f"node {address} does not accept this coordinator's certificate",
         f"it {objection}; ours, in {own.folder}, is {describe(own.certificate)}",
         f"It is valid here until {until}. Ask {address.id}'s owner what the node's log says, and "
@@ -167,7 +169,7 @@ def _refused_by_node(address: NodeAddress, own: Identity, reason: str) -> Handsh
     )
 
 
-async def shown_certificate(address: NodeAddress) -> x509.Certificate | None:
+async def shown_certificate(address: NodeAddress, seconds: float) -> x509.Certificate | None:
     """The certificate that is shown at an address, not verified; None where there is none.
 
     The handshake stops before anything of ours, a certificate for instance, is sent.
@@ -175,7 +177,7 @@ async def shown_certificate(address: NodeAddress) -> x509.Certificate | None:
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     conversation = blind_context().wrap_bio(incoming, outgoing, server_side=False)
     with suppress(OSError, TimeoutError):
-        async with asyncio.timeout(PROBE_SECONDS):
+        async with asyncio.timeout(min(seconds or PROBE_SECONDS, PROBE_SECONDS)):
             reader, writer = await asyncio.open_connection(*address.endpoint)
             try:
                 while not _is_done(conversation):
@@ -201,10 +203,10 @@ def _hung_up() -> bytes:
     raise ConnectionResetError
 
 
-async def _speaks_http(address: NodeAddress) -> bool:
+async def _speaks_http(address: NodeAddress, seconds: float) -> bool:
     """True where a request without TLS is answered in HTTP, as WebSocket servers do."""
     with suppress(OSError, TimeoutError):
-        async with asyncio.timeout(PROBE_SECONDS):
+        async with asyncio.timeout(min(seconds or PROBE_SECONDS, PROBE_SECONDS)):
             reader, writer = await asyncio.open_connection(*address.endpoint)
             try:
                 writer.write(b"GET / HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")

@@ -5,54 +5,32 @@ from __future__ import annotations
 import asyncio
 import logging
 import platform
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from server.addresses import NodeAddress
 from server.connecting import connected
-from server.display import Display, make_display
+from server.dial import dial
+from server.display import make_display
 from server.interrupts import run_until_signal
 from server.link import Link
-from server.records import Round
+from server.members import Members
+from server.plan import Plan, new_run_id
+from server.records import Observer, Round
+from server.resume import StoppedRun
+from server.run_settings import RunSettings
 from server.runs import RunFolder
 from shared.commands import Progress
 from shared.errors import FedsmsError, Interrupted, StorageError
-from shared.identity import DEFAULT
 from shared.model import initial_state
 from shared.recipe import Recipe
 from shared.vectors import Vector
 from shared.version import versions
 
-Mode = Literal["rounds", "pointers"]
-
 log = logging.getLogger("fedsms.coordinator")
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """Everything that decides a run.
-
-    run_dir: parent of the run folder. name: last part of its name.
-    seed: the same seed, nodes and rows give the same weights, bit for bit.
-    checkpoints: how many rounds' models are kept; 0 keeps the newest model alone.
-    identity: the identity folder, for nodes that are dialled with TLS.
-    mode: "rounds" trains on all nodes at once, "pointers" batch by batch (pointer_training.py).
-    replay: of pointers, record the step and replay it.
-    """
-
-    nodes: tuple[NodeAddress, ...]
-    recipe: Recipe
-    recipe_name: str
-    seed: int = 1
-    run_dir: Path = Path("runs")
-    name: str = "run"
-    checkpoints: int = 3
-    mode: Mode = "rounds"
-    replay: bool = False
-    as_json: bool = False
-    identity: Path = DEFAULT
 
 
 @dataclass(frozen=True)
@@ -66,11 +44,14 @@ class FinishedRun:
 class _Memory:
     """Keeps the rounds' figures for the table at the end."""
 
-    def __init__(self) -> None:
-        self.rounds: list[Round] = []
+    def __init__(self, rounds: Sequence[Round]) -> None:
+        self.rounds = list(rounds)
 
     def on_progress(self, number: int, node: str, stage: str, progress: Progress | None) -> None:
         """Nothing to keep."""
+
+    def on_notice(self, number: int, node: str, text: str) -> None:
+        """The round's record says it again."""
 
     def on_round(self, record: Round, state: Vector) -> None:
         self.rounds.append(record)
@@ -83,94 +64,161 @@ def train(settings: RunSettings) -> FinishedRun:
         Interrupted: Ctrl-C or SIGTERM; the completed rounds are in the run folder.
         FedsmsError: what went wrong; the completed rounds are in the run folder.
     """
-    return run_until_signal(_train(settings))
+    return run_until_signal(_train(settings, None))
 
 
-async def _train(settings: RunSettings) -> FinishedRun:
-    async with connected(settings.nodes, settings.identity) as links:
-        folder = RunFolder(
-            settings.run_dir,
-            settings.name,
-            settings.recipe,
-            _resolved(settings, links),
-            settings.checkpoints,
-        )
-        memory = _Memory()
-        display = make_display(settings.recipe.federation.rounds, list(links), settings.as_json)
-        try:
-            with display.running():
-                await _rounds(settings, links, folder, display, memory)
-        except asyncio.CancelledError:
-            folder.finish("interrupted")
-            raise Interrupted(
-                f"stopped after {len(memory.rounds)} of {settings.recipe.federation.rounds} rounds",
-                next_step=f"What was done is in {folder.path}.",
-            ) from None
-        except Exception as error:
-            with suppress(StorageError):  # of a full disk, the first word is enough
-                folder.finish("failed", str(error) or type(error).__name__)
-            if isinstance(error, FedsmsError):
-                kept = f"{len(memory.rounds)} completed rounds are in {folder.path}."
-                error.next_step = f"{error.next_step}\n  {kept}".strip()
-            raise
-        folder.finish("completed")
+def resume(stopped: StoppedRun, settings: RunSettings) -> FinishedRun:
+    """Goes on after the last completed round of a stopped run; raises as `train` does.
+
+    Args:
+        settings: the run's own, or with_changes of them.
+    """
+    try:
+        return run_until_signal(_train(settings, stopped))
+    finally:
+        stopped.lock.release()
+
+
+async def _train(settings: RunSettings, stopped: StoppedRun | None) -> FinishedRun:
+    if settings.mode == "pointers":
+        async with connected(settings.nodes, settings.identity, settings.timeouts) as links:
+            return await _in_folder(settings, Members.standing(links, settings.timeouts), None)
+    settings.quorum.of(settings.asked)  # raises now where it asks for more than there are
+    connects = {
+        node.id: partial(dial, node, settings.identity, settings.timeouts)
+        for node in settings.nodes
+    }
+    members = Members(connects, settings.timeouts)
+    try:
+        if stopped is None or stopped.completed < settings.recipe.federation.rounds:
+            await members.start(_needed_to_begin(settings))
+        return await _in_folder(settings, members, stopped)
+    finally:
+        await members.close()
+
+
+def _needed_to_begin(settings: RunSettings) -> int | None:
+    """How many nodes must be there; None for all of them."""
+    return None if settings.min_nodes is None else settings.min_nodes.of(settings.asked)
+
+
+async def _in_folder(
+    settings: RunSettings, members: Members, stopped: StoppedRun | None
+) -> FinishedRun:
+    """The rounds, with all that they leave in the run folder."""
+    run = stopped.run if stopped is not None else new_run_id()
+    folder = RunFolder(
+        settings.run_dir,
+        settings.name,
+        settings.recipe,
+        _resolved(settings, members, run, stopped),
+        settings.checkpoints,
+        stopped,
+    )
+    memory = _Memory(stopped.rounds if stopped is not None else ())
+    display = make_display(
+        settings.recipe.federation.rounds, [node.id for node in settings.nodes], settings.as_json
+    )
+    try:
+        with display.running():
+            await _rounds(settings, members, run, stopped, [folder, display, memory])
+    except asyncio.CancelledError:
+        folder.finish("interrupted")
+        raise Interrupted(
+            f"stopped after {len(memory.rounds)} of {settings.recipe.federation.rounds} rounds",
+            next_step=f"What was done is in {folder.path}.{_how_to_go_on(settings, folder)}",
+        ) from None
+    except Exception as error:
+        with suppress(StorageError):  # of a full disk, the first word is enough
+            folder.finish("failed", str(error) or type(error).__name__)
+        if isinstance(error, FedsmsError):
+            kept = f"{len(memory.rounds)} completed rounds are in {folder.path}."
+            how = _how_to_go_on(settings, folder)
+            error.next_step = f"{error.next_step}\n  {kept}{how}".strip()
+        raise
+    folder.finish("completed")
     return FinishedRun(folder.path, memory.rounds)
+
+
+def _how_to_go_on(settings: RunSettings, folder: RunFolder) -> str:
+    if settings.mode == "pointers":
+        return ""
+    return f"\n  Go on with: python -m server train --resume {folder.path}"
 
 
 async def _rounds(
     settings: RunSettings,
-    links: dict[str, Link],
-    folder: RunFolder,
-    display: Display,
-    memory: _Memory,
+    members: Members,
+    run: str,
+    stopped: StoppedRun | None,
+    observers: list[Observer],
 ) -> None:
     # Before PySyft hooks torch: from then on every torch call of this process is slower.
     state = initial_state(settings.recipe, settings.seed)
-    observers = [folder, display, memory]
     if settings.mode == "pointers":
         from server.pointer_run import train_with_pointers
 
+        links = {one.id: one.link for one in members.present if one.link is not None}
         await train_with_pointers(
             links, settings.recipe, settings.seed, state, observers, settings.replay
         )
         return
+    completed = 0
+    if stopped is not None and stopped.state is not None:
+        state, completed = stopped.state, stopped.completed
+    if completed == settings.recipe.federation.rounds:
+        return
     from server.coordinator import Coordinator
-    from server.node_client import NodeClient
 
-    clients = [NodeClient(node, link) for node, link in links.items()]
-    await Coordinator(clients, settings.recipe, settings.seed, observers).run(state)
+    plan = Plan(settings.seed, run, settings.quorum, settings.cohort)
+    await Coordinator(members, settings.recipe, plan, observers).run(state, completed)
 
 
-def _resolved(settings: RunSettings, links: dict[str, Link]) -> dict[str, Any]:
-    """What settings.json says besides the recipe."""
+def _resolved(
+    settings: RunSettings, members: Members, run: str, stopped: StoppedRun | None
+) -> dict[str, Any]:
+    """What settings.json says besides the recipe; server/resume.py reads it again."""
+    links = {one.id: one.link for one in members.all if one.link is not None}
     return {
+        "run": run,
         "recipe_name": settings.recipe_name,
         "seed": settings.seed,
         "checkpoints": settings.checkpoints,
+        "min_nodes": str(settings.min_nodes) if settings.min_nodes is not None else None,
+        "cohort": settings.cohort,
+        "timeouts": asdict(settings.timeouts),
         "mode": settings.mode,
         "replay": settings.replay,
+        "resumed_after": stopped.resumed_after if stopped is not None else [],
         "coordinator": {"host": platform.node(), "versions": versions()},
         "nodes": {
-            node.id: {
-                "url": node.url,
-                "certificate": links[node.id].certificate,
-                "versions": links[node.id].greeting.versions,
-                "rows": links[node.id].greeting.rows,
-                "labels": links[node.id].greeting.labels,
-            }
-            for node in settings.nodes
+            node.id: {"url": node.url, **_facts(links.get(node.id))} for node in settings.nodes
         },
     }
 
 
-def with_rounds(recipe: Recipe, rounds: int | None) -> Recipe:
-    """The recipe, with another number of rounds unless that is None.
+def _facts(link: Link | None) -> dict[str, Any]:
+    """What a node has shown and told of itself; nothing where it is not there yet."""
+    if link is None:
+        return dict.fromkeys(("certificate", "versions", "rows", "labels"))
+    greeting = link.greeting
+    return {
+        "certificate": link.certificate,
+        "versions": greeting.versions,
+        "rows": greeting.rows,
+        "labels": greeting.labels,
+    }
+
+
+def with_flags(
+    recipe: Recipe, rounds: int | None, aggregation: str | None = None, **federation: float | None
+) -> Recipe:
+    """The recipe, with other values of its [federation] table where they are not None.
 
     Raises:
-        UsageError: more rounds than a recipe may have.
+        UsageError: a value that a recipe may not have.
     """
-    if rounds is None:
-        return recipe
+    given = {"rounds": rounds, "aggregation": aggregation, **federation}
     tables = recipe.model_dump()
-    tables["federation"]["rounds"] = rounds
-    return Recipe.parse(tables, source="the recipe with --rounds")
+    tables["federation"] |= {key: value for key, value in given.items() if value is not None}
+    return Recipe.parse(tables, source="the recipe with these flags")

@@ -43,6 +43,8 @@ class TrainCommand(Message):
     state_id: id of the state (P,) that was sent before and evaluated or trained from.
     result_id: id under which the trained state can be fetched once; a patch of the state that it
         was trained from where that is smaller (shared/patches.py).
+    run: the run's id, drawn at random; a request that is repeated in a run, with the same state,
+        recipe, seed and round, is answered from memory.
     recipe: the recipe as JSON.
     seed: of this node in this round; the same inputs and seed give the same bits.
     round: 1-based. rounds: how many there will be.
@@ -50,6 +52,7 @@ class TrainCommand(Message):
 
     state_id: ObjectId
     result_id: ObjectId
+    run: str = Field(min_length=1, max_length=64)
     recipe: str = Field(max_length=65_536)
     seed: int = Field(ge=0, lt=2**63)
     round: int = Field(ge=1, lt=2**31)

@@ -4,10 +4,13 @@ FedsmsError                       1   anything else
 ├── UsageError                    2   a flag, a settings file or a recipe is wrong
 ├── DataError                     3   an owner's file of messages is missing, malformed or unfit
 ├── NodeUnreachable               4   nobody answers at the address, or the connection was lost
+│   └── NodeTimeout               4   the node is there, but did not do it in the time it was given
 ├── HandshakeRefused              5   somebody answers, but it is not the peer we may work with
+│   └── CertificateRefused        5   one side does not accept the certificate of the other
 ├── NodeFailed                    6   the node answered that it could not do what was asked
 ├── StorageError                  7   a run folder, a model or an identity cannot be written or read
 ├── IdentityError                 8   this side's own certificate, key, request or CA is unfit
+├── QuorumLost                    9   too few nodes took part for too long; the run can be resumed
 └── Interrupted                 130   Ctrl-C; what was done is kept
 
 Exit code 0 is success. Each error says what happened, why, and what to do next; what a program
@@ -57,10 +60,18 @@ class NodeUnreachable(FedsmsError):
     exit_code = 4
 
 
+class NodeTimeout(NodeUnreachable):
+    """A node did not do something within the time that a setting gives it."""
+
+
 class HandshakeRefused(FedsmsError):
     """A peer answers, but is not one that this side may work with (version, id, tokeniser)."""
 
     exit_code = 5
+
+
+class CertificateRefused(HandshakeRefused):
+    """One side does not accept the other's certificate, or does not work with whom it names."""
 
 
 class NodeFailed(FedsmsError):
@@ -78,10 +89,16 @@ class StorageError(FedsmsError):
 class IdentityError(FedsmsError):
     """A certificate, key, request or CA here is missing, malformed, expired or does not fit.
 
-    A peer's certificate that is unfit is a HandshakeRefused.
+    A peer's certificate that is unfit is a CertificateRefused.
     """
 
     exit_code = 8
+
+
+class QuorumLost(FedsmsError):
+    """Fewer nodes than a round needs took part, for longer than a run waits for them."""
+
+    exit_code = 9
 
 
 class Interrupted(FedsmsError):

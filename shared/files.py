@@ -20,9 +20,9 @@ def storage_error(doing: str, path: Path, error: OSError) -> StorageError:
 
 
 def make_folder(path: Path) -> None:
-    """A folder with all its parents. Raises StorageError; a folder that is there is fine."""
+    """A folder in one that is there. Raises StorageError; a folder that is there is fine."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(exist_ok=True)
     except OSError as error:
         raise storage_error("make the folder", path, error) from error
 
@@ -45,11 +45,21 @@ def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
                 os.fsync(file.fileno())
             Path(temporary).chmod(mode)
             Path(temporary).replace(path)
+            _sync_folder(path.parent)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
         raise storage_error("write", path, error) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a rename last through a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def append_lines(path: Path, lines: list[str]) -> None:

@@ -23,6 +23,8 @@ BUILT_IN = Path(__file__).parent / "recipes"
 MOST_PARAMETERS = 16_000_000
 MOST_NUMBERS_A_BATCH = 250_000_000
 
+Aggregation = Literal["fedavg", "norm-clip", "norm-refuse", "trimmed-mean", "median"]
+
 
 class _Table(BaseModel):
     model_config = ConfigDict(
@@ -96,10 +98,18 @@ class TrainingRecipe(_Table):
 
 
 class FederationRecipe(_Table):
-    """What the coordinator does with the nodes' results."""
+    """What the coordinator does with the nodes' results; see server/robust.py for the rules.
+
+    aggregation: "fedavg" weighs by rows; the others also bound what a few bad nodes can do.
+    norm_bound: for the norm rules, how many times the cohort's median an update's norm may be.
+    trim: for the trimmed mean, the share of the nodes cut at each end of each coordinate; 0 cuts
+        none.
+    """
 
     rounds: int = Field(default=15, ge=1, le=100_000)
-    aggregation: Literal["fedavg"] = "fedavg"
+    aggregation: Aggregation = "fedavg"
+    norm_bound: float = Field(default=2.0, ge=1, le=1e6)
+    trim: float = Field(default=0.2, ge=0, lt=0.5)
 
 
 class Recipe(_Table):

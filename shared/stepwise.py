@@ -27,6 +27,7 @@ def check_stepwise(recipe: Recipe) -> None:
         'training.optimizer = "sgd"': training.optimizer == "sgd",
         'training.schedule = "constant"': training.schedule == "constant",
         "training.max_batches = 0": not training.max_batches,
+        'federation.aggregation = "fedavg"': recipe.federation.aggregation == "fedavg",
     }
     missing = [rule for rule, met in wanted.items() if not met]
     if missing:

@@ -11,20 +11,18 @@ from websockets.exceptions import ConnectionClosed
 
 from shared.wire import MAX_FRAME_BYTES
 
-HEARTBEAT_SECONDS = 10.0
-"""A side that has heard nothing for this long asks whether the other is still there."""
-HEARTBEAT_PATIENCE_SECONDS = 30.0
-"""How long an answer may take; a large frame on a slow line goes before the answer."""
 CLOSE_SECONDS = 2.0
 """How long a side that closes waits for the other's goodbye."""
+BACK_SOON = 4000
+"""Close code of a coordinator that leaves amid a run, and will dial again (RFC 6455, 7.4.2)."""
 
 
 class TransportOptions(TypedDict):
     compression: None
     max_size: int
     max_queue: int
-    ping_interval: float
-    ping_timeout: float
+    ping_interval: None
+    ping_timeout: None
     close_timeout: float
 
 
@@ -37,8 +35,9 @@ def transport_options() -> TransportOptions:
         compression=None,
         max_size=MAX_FRAME_BYTES,
         max_queue=16,
-        ping_interval=HEARTBEAT_SECONDS,
-        ping_timeout=HEARTBEAT_PATIENCE_SECONDS,
+        # shared/heartbeat.py instead, which counts every byte as a sign of life
+        ping_interval=None,
+        ping_timeout=None,
         close_timeout=CLOSE_SECONDS,
     )
 

@@ -21,7 +21,13 @@ from typing import Any
 
 import msgpack
 
-from shared.errors import FedsmsError, HandshakeRefused, NodeFailed, UsageError
+from shared.errors import (
+    CertificateRefused,
+    FedsmsError,
+    HandshakeRefused,
+    NodeFailed,
+    UsageError,
+)
 
 HEADER_BYTES = 17
 REQUEST_ID_BYTES = 16
@@ -95,7 +101,9 @@ def unpack_map(payload: bytes | memoryview) -> dict[str, Any]:
     return values
 
 
-_CARRIED = {kind.__name__: kind for kind in (NodeFailed, HandshakeRefused, UsageError)}
+_CARRIED = {
+    kind.__name__: kind for kind in (NodeFailed, HandshakeRefused, CertificateRefused, UsageError)
+}
 
 
 def pack_error(error: FedsmsError) -> bytes:

@@ -85,7 +85,9 @@ def owners(tmp_path_factory: pytest.TempPathFactory) -> list[OwnerFiles]:
 @pytest.fixture(scope="session")
 def nodes(owners: list[OwnerFiles]) -> Iterator[list[LocalNode]]:
     """Their nodes, which serve while the tests run. A test leaves them running and idle."""
-    with local_nodes({owner.id: owner.flags for owner in owners}) as running:
+    # what a test leaves unfinished soon is out of the next one's way
+    soon = ("--keep-work", "0.5")
+    with local_nodes({owner.id: (*owner.flags, *soon) for owner in owners}) as running:
         yield running
 
 

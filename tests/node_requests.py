@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Coroutine
 from typing import Any
 
@@ -52,6 +53,7 @@ async def send_state(peer: Peer, recipe: Recipe) -> int:
 def training(recipe: Recipe, state_id: int, **changed: Any) -> dict[str, Any]:
     """Arguments of a TRAIN command; by default good ones."""
     good: dict[str, Any] = {"state_id": state_id, "result_id": new_object_id(), "seed": 1}
+    good["run"] = secrets.token_hex(16)
     return {**good, "recipe": recipe.to_json(), "round": 1, "rounds": 1, **changed}
 
 

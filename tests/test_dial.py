@@ -12,17 +12,22 @@ from websockets.asyncio.server import ServerConnection
 from server import link as link_module
 from server.addresses import NodeAddress
 from server.dial import dial
+from server.link import DEFAULT_TIMEOUTS
 from server.status import NodeStatus, ask_all
 from shared import transport
 from shared.errors import FedsmsError, HandshakeRefused, NodeUnreachable
 from shared.handshake import Greeting
+from shared.timeouts import Timeouts
 from shared.wire import Frame, Kind, frame, new_request_id, pack_map, parse_frame
 from tests.peers import Misdeed, false_server, hangs_up, says_text, sends
 
 pytestmark = pytest.mark.timeout(60)
 
 
-def dial_to(answer: Callable[[ServerConnection, Frame], Awaitable[None]]) -> FedsmsError:
+def dial_to(
+    answer: Callable[[ServerConnection, Frame], Awaitable[None]],
+    timeouts: Timeouts = DEFAULT_TIMEOUTS,
+) -> FedsmsError:
     """Dials a server that answers the coordinator's greeting so; gives the error that it gets."""
 
     async def handler(connection: ServerConnection) -> None:
@@ -31,7 +36,7 @@ def dial_to(answer: Callable[[ServerConnection, Frame], Awaitable[None]]) -> Fed
 
     async def session() -> None:
         async with false_server(handler) as url:
-            link = await dial(NodeAddress("bob", url))
+            link = await dial(NodeAddress("bob", url), timeouts=timeouts)
             await link.close()
 
     with pytest.raises(FedsmsError) as caught:
@@ -84,15 +89,11 @@ def test_a_node_that_hangs_up_in_the_handshake_is_named() -> None:
     assert "hung up in the handshake" in error.fact
 
 
-def test_who_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    from server import dial as dial_module
-
-    monkeypatch.setattr(dial_module, "HANDSHAKE_SECONDS", 0.3)
-
+def test_who_says_nothing_is_given_up() -> None:
     async def silence(connection: ServerConnection, _: Frame) -> None:
         await connection.wait_closed()
 
-    error = dial_to(silence)
+    error = dial_to(silence, Timeouts(handshake_timeout=0.3))
     assert isinstance(error, NodeUnreachable)
     assert "said nothing for 0.3 s" in error.fact
 

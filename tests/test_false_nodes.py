@@ -11,13 +11,21 @@ import pytest
 import torch
 from websockets.asyncio.server import ServerConnection
 
-from server import node_client
 from server.addresses import NodeAddress
 from server.coordinator import Coordinator
 from server.dial import dial
+from server.members import Members
 from server.node_client import NodeClient
+from server.plan import Plan, new_run_id
 from shared.commands import EVALUATE, TRAIN
-from shared.errors import FedsmsError, HandshakeRefused, NodeFailed, NodeUnreachable, UsageError
+from shared.errors import (
+    FedsmsError,
+    HandshakeRefused,
+    NodeFailed,
+    NodeTimeout,
+    NodeUnreachable,
+    UsageError,
+)
 from shared.metrics import BINS
 from shared.model import initial_state
 from shared.pysyft import (
@@ -29,7 +37,10 @@ from shared.pysyft import (
     serialize,
 )
 from shared.recipe import Recipe
+from shared.timeouts import Timeouts
+from shared.vectors import Vector
 from shared.wire import Frame, Kind, frame, pack_error, pack_map
+from tests.federating import Watcher, trained
 from tests.peers import Misdeed, cuts_the_line, false_node, hangs_up, says_text, sends
 
 pytestmark = pytest.mark.timeout(60)
@@ -86,17 +97,27 @@ class Answers:
         return "forget" if isinstance(message, ForceObjectDeleteMessage) else "state"
 
 
-def train_with(answers: Answers, recipe: Recipe) -> FedsmsError:
+async def train_on(
+    urls: dict[str, str], recipe: Recipe, timeouts: Timeouts | None = None
+) -> Vector:
+    """Trains on nodes that all are needed, and are not dialled again once lost."""
+    given = timeouts or Timeouts()
+    links = {node: await dial(NodeAddress(node, url), timeouts=given) for node, url in urls.items()}
+    try:
+        coordinator = Coordinator(Members.standing(links, given), recipe, Plan(1, new_run_id()))
+        return await coordinator.run(initial_state(recipe, 1))
+    finally:
+        for link in links.values():
+            await link.close()
+
+
+def train_with(answers: Answers, recipe: Recipe, timeouts: Timeouts | None = None) -> FedsmsError:
     """Trains on a false node; gives the error that ends it."""
 
     async def session() -> None:
         async with false_node(answers) as url:
-            client = NodeClient("mallory", await dial(NodeAddress("mallory", url)))
-            try:
-                async with asyncio.timeout(30):
-                    await Coordinator([client], recipe, seed=1).run(initial_state(recipe, 1))
-            finally:
-                await client.link.close()
+            async with asyncio.timeout(30):
+                await train_on({"mallory": url}, recipe, timeouts)
 
     with pytest.raises(FedsmsError) as caught:
         asyncio.run(session())
@@ -106,11 +127,7 @@ def train_with(answers: Answers, recipe: Recipe) -> FedsmsError:
 def test_the_false_node_can_also_be_a_good_one(recipe: Recipe) -> None:
     async def session() -> None:
         async with false_node(Answers(recipe)) as url:
-            client = NodeClient("mallory", await dial(NodeAddress("mallory", url)))
-            try:
-                await Coordinator([client], recipe, seed=1).run(initial_state(recipe, 1))
-            finally:
-                await client.link.close()
+            await train_on({"mallory": url}, recipe)
 
     asyncio.run(session())
 
@@ -218,12 +235,10 @@ def test_an_event_that_is_no_progress_ends_the_run(
 
 
 @pytest.mark.parametrize("when", ["state", "object"])
-def test_a_node_that_never_takes_or_gives_a_state_is_given_up(
-    recipe: Recipe, when: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(node_client, "TRANSFER_SECONDS", 0.3)
-    error = train_with(Answers(recipe, **{when: None}), recipe)
-    assert isinstance(error, NodeUnreachable)
+def test_a_node_that_never_takes_or_gives_a_state_is_given_up(recipe: Recipe, when: str) -> None:
+    timeouts = Timeouts(transfer_timeout=0.3)
+    error = train_with(Answers(recipe, **{when: None}), recipe, timeouts)
+    assert isinstance(error, NodeTimeout)
     assert "mallory" in error.fact
     assert "no answer within 0.3 s" in error.fact
 
@@ -233,15 +248,7 @@ def test_one_bad_node_of_two_is_the_one_that_is_named(recipe: Recipe) -> None:
         bad = Answers(recipe, **{TRAIN: hangs_up})
         good = Answers(recipe, **{TRAIN: None})
         async with false_node(good, "anne") as one, false_node(bad, "mallory") as other:
-            clients = [
-                NodeClient("anne", await dial(NodeAddress("anne", one))),
-                NodeClient("mallory", await dial(NodeAddress("mallory", other))),
-            ]
-            try:
-                await Coordinator(clients, recipe, seed=1).run(initial_state(recipe, 1))
-            finally:
-                for client in clients:
-                    await client.link.close()
+            await train_on({"anne": one, "mallory": other}, recipe)
 
     with pytest.raises(NodeUnreachable, match="mallory"):
         asyncio.run(session())
@@ -260,23 +267,41 @@ def test_two_clients_of_one_id_each_keep_their_own_link(recipe: Recipe) -> None:
 
 
 def test_no_state_is_changed_by_what_a_node_sends_back(recipe: Recipe) -> None:
-    start = initial_state(recipe, 1)
-    before = start.copy()
+    before = initial_state(recipe, 1)
 
     async def session() -> Any:
         async with false_node(Answers(recipe)) as url:
-            client = NodeClient("mallory", await dial(NodeAddress("mallory", url)))
-            try:
-                return await Coordinator([client], recipe, seed=1).run(start)
-            finally:
-                await client.link.close()
+            return await train_on({"mallory": url}, recipe)
 
     ended: Coroutine[Any, Any, Any] = session()
     assert np.array_equal(asyncio.run(ended), before)
-    assert np.array_equal(start, before)
 
 
 def test_a_node_that_claims_more_rows_than_it_greeted_with_is_named(recipe: Recipe) -> None:
     error = train_with(Answers(recipe, train=pack({**TRAINED, "rows": 1_000_000})), recipe)
     assert isinstance(error, NodeFailed)
     assert "mallory claims another weight" in str(error)
+
+
+@pytest.mark.parametrize("name", ["a state that is not finite", "counts below zero"])
+def test_a_bad_node_among_good_ones_is_left_out_and_named_and_harms_nothing(
+    recipe: Recipe, name: str
+) -> None:
+    lies, reason = LIES[name]
+    watcher = Watcher()
+
+    async def session() -> Vector:
+        bad = Answers(recipe, **{part: lie() for part, lie in lies.items()})
+        async with (
+            false_node(Answers(recipe), "anne") as one,
+            false_node(bad, "mallory") as other,
+        ):
+            return await trained({"anne": one, "mallory": other}, recipe, watcher)
+
+    state = asyncio.run(session())
+    assert np.array_equal(state, initial_state(recipe, 1))  # what anne gives back
+    assert len(watcher.rounds) == recipe.federation.rounds
+    rows = [row for record in watcher.rounds for row in record.rows()]
+    told = [row["left_out"]["mallory"] for row in rows if row["node"] == "*"]
+    assert told
+    assert all(reason in why for why in told)

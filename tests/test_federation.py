@@ -18,8 +18,8 @@ import torch
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
 
 from scripts.local_nodes import LocalNode, local_nodes
-from server.aggregation import weighted_mean
-from server.coordinator import node_seed
+from server.aggregation import mean_of
+from server.plan import node_seed
 from server.saved_model import load
 from shared.metrics import bin_of
 from shared.model import build_model, initial_state, vector_to_state
@@ -101,7 +101,7 @@ def simulated(owners: list[OwnerFiles], recipe: Recipe, seed: int) -> Vector:
     for number in range(1, recipe.federation.rounds + 1):
         results = train_here(owners, recipe, seed, state, number)
         pairs = [(result.state, result.rows) for result in results]
-        state = weighted_mean(pairs, state.shape)
+        state = mean_of(pairs, state.size)
     return state
 
 
@@ -267,18 +267,21 @@ def victims(owners: list[OwnerFiles]) -> Iterator[list[LocalNode]]:
         yield running
 
 
-def test_a_node_that_is_killed_ends_the_run_which_keeps_its_rounds(
+def test_a_node_that_is_killed_and_needed_ends_the_run_which_keeps_its_rounds(
     victims: list[LocalNode], nodes: list[LocalNode], quick: Path, tmp_path: Path
 ) -> None:
     dave = victims[1]
-    process = start_training(tmp_path, [nodes[0], dave], quick, "--rounds", 100_000)
+    needed = ("--min-nodes", 2, "--quorum-wait", 1)
+    process = start_training(tmp_path, [nodes[0], dave], quick, "--rounds", 100_000, *needed)
     wait_for_first_round(process, 2)
     (trainer,) = children_of(dave.process.pid)
     os.kill(dave.process.pid, signal.SIGKILL)
     done = finish(process)
-    assert done.code == 4
+    assert done.code == 9
+    assert "1 of the 2 nodes that a round needs took part" in done.err
     assert "lost the connection to node dave" in done.err
     assert "completed rounds are in" in done.err
+    assert "train --resume runs/" in done.err
     assert "Traceback" not in done.err
     told = summary(tmp_path)
     assert told["status"] == "failed"
@@ -294,13 +297,14 @@ def test_a_node_that_is_stopped_while_it_trains_leaves_nothing_behind(
     victims: list[LocalNode], slow: Path, tmp_path: Path
 ) -> None:
     carol = victims[0]
-    process = start_training(tmp_path, [carol], slow)
+    process = start_training(tmp_path, [carol], slow, "--quorum-wait", 0)
     wait_until_busy(carol)
     (trainer,) = children_of(carol.process.pid)
     carol.process.terminate()
     assert carol.process.wait(30) == 0
     assert not is_alive(trainer)
+    until(lambda: any("stops and abandons" in line for line in carol.log), "the log to say so")
     done = finish(process)
-    assert done.code == 4
+    assert done.code == 9
     assert "carol" in done.err
     assert "Traceback" not in done.err + "".join(carol.log)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from websockets.asyncio.client import ClientConnection
 
 from scripts.local_nodes import LocalNode, start_node, wait_until_ready
+from shared.commands import TRAIN
 from shared.recipe import Recipe
+from shared.transport import BACK_SOON
 from tests.conftest import OwnerFiles
+from tests.node_requests import command, reply, send_state, training, works
 from tests.node_requests import run as run_async
-from tests.node_requests import works
+from tests.peers import coordinator
 from tests.running import PATIENCE_SECONDS, Finished, answers, children_of, run, until
 
 pytestmark = pytest.mark.timeout(180)
@@ -79,6 +83,42 @@ def test_a_node_with_one_run_to_serve_goes_after_a_training_and_not_before(
         assert node.process.wait(PATIENCE_SECONDS) == 0
     finally:
         node.stop()
+
+
+def test_a_coordinator_whose_line_breaks_or_that_will_be_back_goes_on_with_its_one_run(
+    owners: list[OwnerFiles], recipe: Recipe
+) -> None:
+    async def trains(*, leaves: Callable[[ClientConnection], Awaitable[None]]) -> None:
+        async with coordinator(bob.url) as peer:
+            state_id = await send_state(peer, recipe)
+            reply(await peer.ask(command(TRAIN, **training(recipe, state_id))))
+            await leaves(peer.connection)
+
+    async def breaks(connection: ClientConnection) -> None:
+        connection.transport.abort()
+
+    async def will_be_back(connection: ClientConnection) -> None:
+        await connection.close(BACK_SOON)
+
+    async def says_goodbye(connection: ClientConnection) -> None:
+        await connection.close()
+
+    def noticed() -> bool:
+        return any("a-test left" in line for line in bob.log)
+
+    bob = start_node("bob", (*owners[1].flags, "--runs", "1"))
+    try:
+        wait_until_ready(bob)
+        for leaves in (breaks, will_be_back):
+            bob.log.clear()
+            run_async(trains(leaves=leaves))
+            until(noticed, "the node to notice")
+            assert answers("bob", bob.url)
+        run_async(trains(leaves=says_goodbye))
+        assert bob.process.wait(PATIENCE_SECONDS) == 0
+        assert any("the runs to serve are done" in line for line in bob.log)
+    finally:
+        bob.stop()
 
 
 def test_a_node_to_which_nobody_comes_goes_when_its_patience_ends(

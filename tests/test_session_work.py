@@ -207,7 +207,6 @@ def test_a_client_trains_evaluates_and_fetches(bob: LocalNode, recipe: Recipe) -
             )
             assert sum(report_of.ham.values()) + sum(report_of.spam.values()) == 50
             await client.forget(state_id)
-            await client.cancel()
         finally:
             await client.link.close()
 

@@ -195,7 +195,7 @@ for enrolment_command in COMMANDS:
     show_default=True,
     envvar="FEDSMS_RUNS",
     show_envvar=True,
-    help="Stop after this many coordinators have trained and left; 0 serves on.",
+    help="Stop after this many coordinators have trained and said goodbye; 0 serves on.",
 )
 @click.option(
     "--patience",
@@ -216,6 +216,24 @@ for enrolment_command in COMMANDS:
     help="What else coordinators may do than rounds: pointers lets them run tensor operations on "
     "your rows, which tells them more.",
 )
+@click.option(
+    "--heartbeat",
+    type=click.FloatRange(min=0, max=1e6),
+    default=10.0,
+    show_default=True,
+    envvar="FEDSMS_HEARTBEAT",
+    show_envvar=True,
+    help="Seconds of silence after which a coordinator counts as lost; 0: never.",
+)
+@click.option(
+    "--keep-work",
+    type=click.FloatRange(min=0, max=1e6),
+    default=30.0,
+    show_default=True,
+    envvar="FEDSMS_KEEP_WORK",
+    show_envvar=True,
+    help="Seconds that a training goes on whose coordinator is lost, for its return; 0: none.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Say the address as JSON.")
 def serve(
     node_id: str | None,
@@ -225,6 +243,8 @@ def serve(
     coordinators: tuple[str, ...],
     insecure: bool,
     threads: int,
+    heartbeat: float,
+    keep_work: float,
     health_socket: Path | None,
     runs: int,
     patience: float,
@@ -254,6 +274,8 @@ def serve(
         port,
         not hide_label_counts,
         threads,
+        heartbeat=heartbeat,
+        keep_work=keep_work,
         as_json=as_json,
         health_socket=health_socket,
         runs=runs,

@@ -13,7 +13,7 @@ from websockets.asyncio.server import ServerConnection
 
 from shared import identity, tls
 from shared.certificates import Name, UnfitCertificate, name_of
-from shared.errors import HandshakeRefused, IdentityError, UsageError
+from shared.errors import CertificateRefused, IdentityError, UsageError
 from shared.transport import is_loopback
 from shared.wire import MalformedFrame
 from worker_node.enrolment import read_coordinators
@@ -33,10 +33,10 @@ class Admission:
     coordinators: frozenset[str]
 
     def check(self, peer: Name) -> None:
-        """Raises HandshakeRefused for whoever the owner does not work with."""
+        """Raises CertificateRefused for whoever the owner does not work with."""
         if peer.role == "coordinator" and peer.id in self.coordinators:
             return
-        raise HandshakeRefused(
+        raise CertificateRefused(
             f"{self.node} does not work with {peer}",
             "its certificate is good, but the node's owner has not allowed it",
             f"Ask {self.node.id}'s owner to add {peer.id} to coordinators.txt in the node's "

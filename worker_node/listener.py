@@ -10,10 +10,12 @@ from contextlib import asynccontextmanager
 from websockets.asyncio.server import Server, ServerConnection, serve
 
 from shared.errors import UsageError
+from shared.heartbeat import HeardServer
+from shared.timeouts import limit
 from shared.transport import describe_os_error, transport_options
 from worker_node.admission import Admission
 from worker_node.node import DataOwnerNode
-from worker_node.session import HANDSHAKE_SECONDS, Session
+from worker_node.session import Session
 from worker_node.stay import Stay
 
 MAX_SESSIONS = 32
@@ -53,6 +55,7 @@ async def listening(
             await connection.close(1013, f"{MAX_SESSIONS} sessions are open, try again later")
             return
         sessions += 1
+        assert isinstance(connection, HeardServer)
         session = Session(node, connection, admission)
         staying.came()
         try:
@@ -60,15 +63,17 @@ async def listening(
             log.info("%s left", session.peer)
         finally:
             sessions -= 1
-            staying.left(trained=session.trained)
+            staying.left(after_a_run=session.ended_a_run)
 
     context = admission.context if admission else None
-    patience = HANDSHAKE_SECONDS if admission else None  # asyncio has none where there is no TLS
+    # asyncio takes none where there is no TLS
+    patience = limit(node.timeouts.handshake_timeout) if admission else None
     try:
         server = await serve(
             handler,
             host,
             port,
+            create_connection=HeardServer,
             ssl=context,
             ssl_handshake_timeout=patience,
             **transport_options(),

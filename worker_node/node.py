@@ -32,12 +32,17 @@ from shared.pysyft import (
     restrict_decoder,
     serialize,
 )
+from shared.timeouts import Timeouts
 from worker_node.dataset import Shard
+from worker_node.finished_work import Trainings
 from worker_node.trainer_process import TrainerProcess
 
 ANSWERED = (ObjectMessage, ObjectRequestMessage, ForceObjectDeleteMessage, WorkerCommandMessage)
 MAX_OBJECTS = 8
 """Objects that one session may keep on the node; a round needs two."""
+KEEP_WORK_SECONDS = 30.0
+"""How long a training goes on whose coordinator is gone; then the trainer is free for others."""
+DEFAULT_TIMEOUTS = Timeouts()
 
 
 @dataclass
@@ -57,6 +62,9 @@ class DataOwnerNode(WebsocketServerWorker):
         trainer: the process that trains on them.
         tell_labels: False hides how many messages are spam.
         allow_pointers: coordinators may run tensor operations here; see pointer_access.py.
+        timeouts: of them, the handshake's and the heartbeat count here.
+        keep_work: seconds that a training goes on when the connection of whoever asked for it is
+            lost; 0 gives it up at once.
     """
 
     joins_registry = False  # of the process, which would keep the node for ever
@@ -72,6 +80,9 @@ class DataOwnerNode(WebsocketServerWorker):
         trainer: TrainerProcess,
         tell_labels: bool = True,
         allow_pointers: bool = False,
+        *,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        keep_work: float = KEEP_WORK_SECONDS,
     ) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(hook=make_hook(), host="", port=0, id=node_id, loop=loop)
@@ -82,6 +93,8 @@ class DataOwnerNode(WebsocketServerWorker):
         self.trainer = trainer
         self.tell_labels = tell_labels
         self.allow_pointers = allow_pointers
+        self.timeouts = timeouts
+        self.trainings = Trainings(keep_work)
         self.work: str = ""
 
     def greeting(self) -> Greeting:

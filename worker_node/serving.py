@@ -13,12 +13,13 @@ import click
 import torch
 
 from shared.errors import Interrupted
+from shared.timeouts import Timeouts
 from shared.transport import is_loopback
 from worker_node.admission import Admission
 from worker_node.dataset import Shard
 from worker_node.health import telling_health
 from worker_node.listener import listening
-from worker_node.node import DataOwnerNode
+from worker_node.node import KEEP_WORK_SECONDS, DataOwnerNode
 from worker_node.stay import Stay
 from worker_node.trainer_process import TrainerProcess
 
@@ -32,6 +33,9 @@ class ServeSettings:
     tell_labels: False hides how many messages are spam.
     threads: torch threads of the training process, and of pointer operations.
     allow_pointers: coordinators may run tensor operations on the rows.
+    heartbeat: seconds of silence after which a coordinator counts as lost; 0 waits for ever.
+    keep_work: seconds that a training goes on when the connection of whoever asked for it is
+        lost; 0 gives it up at once.
     admission: who is let in, over TLS; None lets in everybody, without TLS.
     health_socket: where it tells its health; None tells nobody.
     runs, patience: when it stops by itself; see worker_node/stay.py.
@@ -43,6 +47,8 @@ class ServeSettings:
     tell_labels: bool = True
     threads: int = 1
     allow_pointers: bool = False
+    heartbeat: float = 10.0
+    keep_work: float = KEEP_WORK_SECONDS
     as_json: bool = False
     admission: Admission | None = None
     health_socket: Path | None = None
@@ -51,7 +57,8 @@ class ServeSettings:
 
 
 async def serve(settings: ServeSettings, shard: Shard) -> None:
-    """Serves until SIGINT or SIGTERM, or the end of its stay; a training that runs then is stopped.
+    """Serves until SIGINT or SIGTERM, or the end of its stay; a training that runs then is stopped
+    within some seconds (CLOSE_SECONDS and STOP_SECONDS), and the log says so.
 
     Raises:
         UsageError: it cannot listen there. NodeFailed: the training process does not start.
@@ -66,7 +73,13 @@ async def serve(settings: ServeSettings, shard: Shard) -> None:
         await _start(trainer, stop)
         torch.set_num_threads(settings.threads)
         node = DataOwnerNode(
-            settings.node_id, shard, trainer, settings.tell_labels, settings.allow_pointers
+            settings.node_id,
+            shard,
+            trainer,
+            settings.tell_labels,
+            settings.allow_pointers,
+            timeouts=Timeouts(heartbeat=settings.heartbeat),
+            keep_work=settings.keep_work,
         )
         stay = Stay(stop.set, settings.runs, settings.patience)
         async with (
@@ -76,9 +89,13 @@ async def serve(settings: ServeSettings, shard: Shard) -> None:
             stay.begin()
             _say_ready(settings, shard, url)
             await stop.wait()
-            log.info("node %s stops", settings.node_id)
+            log.info("node %s stops%s", settings.node_id, _abandoned(node))
     finally:
         await trainer.close()
+
+
+def _abandoned(node: DataOwnerNode) -> str:
+    return f" and abandons what it does: {node.work}" if node.work else ""
 
 
 async def _start(trainer: TrainerProcess, stop: asyncio.Event) -> None:

@@ -1,8 +1,9 @@
 """A session: one connection of one coordinator to the node, from the handshake to its end.
 
-Each session has an object store of its own; what it leaves behind goes with it, and a training
-that it asked for is stopped when it ends. Requests about objects are answered in their order;
-training and evaluating run beside them, so the session keeps answering meanwhile.
+Each session has an object store of its own; what it leaves behind goes with it. A training that
+it asked for is the node's (worker_node/finished_work.py) and goes on for a while when the
+connection breaks. Requests about objects are answered in their order; training and evaluating run
+beside them, so the session keeps answering meanwhile.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
 
 from shared.commands import (
     CANCEL,
@@ -28,8 +29,10 @@ from shared.commands import (
 )
 from shared.errors import FedsmsError, HandshakeRefused, NodeFailed
 from shared.handshake import check, greeting_from
+from shared.heartbeat import HeardServer, watch
 from shared.patches import state_from, state_object
 from shared.pysyft import WorkerCommandMessage, serialize
+from shared.timeouts import limit
 from shared.vectors import Vector, as_vector
 from shared.wire import (
     Frame,
@@ -43,11 +46,10 @@ from shared.wire import (
 )
 from worker_node import pointer_access
 from worker_node.admission import Admission, peer_name
+from worker_node.finished_work import Key, key_of
 from worker_node.node import DataOwnerNode, ObjectStore
 from worker_node.work import evaluate, train
 
-HANDSHAKE_SECONDS = 10.0
-"""How long a new connection may take to say who it is."""
 MAX_WORK = 4
 """Requests to train or evaluate that one session may have open at a time."""
 
@@ -66,7 +68,7 @@ class Session:
     def __init__(
         self,
         node: DataOwnerNode,
-        connection: ServerConnection,
+        connection: HeardServer,
         admission: Admission | None = None,
     ) -> None:
         self._node = node
@@ -75,11 +77,21 @@ class Session:
         self._store = ObjectStore()
         self._work: set[asyncio.Task[None]] = set()
         self._pointers = pointer_access.PointerAccess(node)
+        self._trainings: set[Key] = set()
         self.peer = "somebody"
-        self.trained = False
+        self._trained = False
+
+    @property
+    def ended_a_run(self) -> bool:
+        """True where the coordinator has trained here and said goodbye.
+
+        One whose connection broke, or who says that it will be back, goes on with its run.
+        """
+        return self._trained and self._connection.close_code == CloseCode.NORMAL_CLOSURE
 
     async def run(self) -> None:
         """Runs until the connection ends; never raises for what the peer does."""
+        watching = asyncio.create_task(watch(self._connection, self._node.timeouts.heartbeat))
         try:
             if await self._greet():
                 async for data in self._connection:
@@ -93,6 +105,7 @@ class Session:
             log.exception("the session of %s ends with an unexpected error", self.peer)
             await self._connection.close(1011, "an unexpected error on the node")
         finally:
+            watching.cancel()
             for task in self._work:
                 task.cancel()
             await asyncio.gather(*self._work, return_exceptions=True)
@@ -103,7 +116,7 @@ class Session:
         if named is not None:
             self.peer = named.id
         try:
-            async with asyncio.timeout(HANDSHAKE_SECONDS):
+            async with asyncio.timeout(limit(self._node.timeouts.handshake_timeout)):
                 first = parse_frame(await self._connection.recv())
         except TimeoutError:
             await self._connection.close(1008, "no handshake in time")
@@ -155,13 +168,15 @@ class Session:
         """Starts the work that a command asks for; its inputs are taken from the store now."""
         name, arguments = _parts(message)
         if name == CANCEL:
+            for key in self._trainings:
+                self._node.trainings.give_up(key)
             for task in self._work:
                 task.cancel()
             await self._reply(request_id, None)
             return
         if name in pointer_access.COMMANDS:
             told = await self._pointers.command(name, arguments, self.peer)
-            self.trained = True
+            self._trained = True
             await self._send(Kind.REPLY, request_id, serialize(told, self._node))
             return
         if len(self._work) >= MAX_WORK:
@@ -221,11 +236,18 @@ class Session:
     async def _train(self, command: TrainCommand, state: Vector, request_id: bytes) -> TrainReport:
         sending: set[asyncio.Task[None]] = set()
         on_progress = self._progress_to(request_id, sending)
-        report, trained = await train(self._node, self.peer, command, state, on_progress)
+        key = key_of(self.peer, command, state)
+        self._trainings.add(key)
+        try:
+            report, trained = await self._node.trainings.result_of(
+                key, lambda tell: train(self._node, self.peer, command, state, tell), on_progress
+            )
+        finally:
+            self._trainings.discard(key)
         await asyncio.gather(*sending)  # the last event goes before the answer
         result = state_object(trained, state, command.result_id)
         self._store.objects[command.result_id] = result
-        self.trained = True
+        self._trained = True
         return report
 
     def _progress_to(

@@ -14,7 +14,7 @@ class Stay:
 
     Args:
         leave: called, once or more often, when the stay is over.
-        runs: sessions that trained and ended, after which the stay is over; 0 counts none.
+        runs: after so many the stay is over; 0 counts none.
         patience: seconds without a session after which it is over too; 0 waits for ever.
     """
 
@@ -35,10 +35,10 @@ class Stay:
         if self._timer is not None:
             self._timer.cancel()
 
-    def left(self, *, trained: bool) -> None:
-        """A session has ended."""
+    def left(self, *, after_a_run: bool) -> None:
+        """A session has ended, and a coordinator's run with it or not."""
         self._here -= 1
-        if trained and self._runs_left:
+        if after_a_run and self._runs_left:
             self._runs_left -= 1
             if not self._runs_left:
                 log.info("the runs to serve are done")

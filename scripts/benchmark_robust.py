@@ -1,0 +1,115 @@
+"""What one bad owner of ten does to the model: `scripts/benchmark.py robust`.
+
+Real messages, dealt evenly to ten owners. One of them trains on flipped labels, or gives back
+noise; held-out rows are everybody's true ones. The rounds are done in this process, without
+sockets, which gives the same bits (tests/test_federation.py).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean
+from typing import Any, get_args
+
+import click
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from scripts.fetch_data import find_data
+from scripts.many_nodes import flipped, read_shard
+from scripts.split_data import owner_names, split_data
+from server.aggregation import make_aggregator
+from server.plan import node_seed
+from server.training_run import with_flags
+from shared.metrics import Metrics, merge, metrics_from
+from shared.model import initial_state
+from shared.recipe import Aggregation, Recipe, load_recipe
+from shared.text import encode_all
+from shared.vectors import Vector
+from worker_node.dataset import Message, Shard
+from worker_node.local_training import score, train
+
+BAD = "bob"
+Attack = Callable[[Vector], Vector]
+Rows = tuple[npt.NDArray[np.integer[Any]], npt.NDArray[np.integer[Any]]]
+
+
+def as_noise(state: Vector) -> Vector:
+    """Random numbers in place of a trained state (P,)."""
+    return np.random.default_rng(0).normal(size=state.size).astype(np.float32)
+
+
+def rows_of(messages: tuple[Message, ...], recipe: Recipe) -> Rows:
+    texts = [message.text for message in messages]
+    return encode_all(texts, recipe.text), np.array([message.label for message in messages])
+
+
+class Federation:
+    """Owners' encoded rows, and rounds over them.
+
+    Args:
+        shards: each owner's messages.
+    """
+
+    def __init__(self, shards: dict[str, Shard], recipe: Recipe, seed: int) -> None:
+        self._seed = seed
+        self._train = {name: rows_of(shard.train, recipe) for name, shard in shards.items()}
+        self._held_out = [rows_of(shard.held_out, recipe) for shard in shards.values()]
+
+    def run(self, recipe: Recipe, noisy: str) -> Metrics:
+        """All rounds; the last state's metrics over all held-out rows.
+
+        Args:
+            noisy: the owner who gives back noise; "" none.
+        """
+        state = initial_state(recipe, self._seed)
+        for number in range(1, recipe.federation.rounds + 1):
+            aggregator = make_aggregator(recipe.federation, state)
+            for name, rows in self._train.items():
+                seed = node_seed(self._seed, name, number)
+                result = train(state, *rows, recipe, seed, round_index=number - 1)
+                trained = as_noise(result.state) if name == noisy else result.state
+                aggregator.add(name, trained, result.rows)
+            state = aggregator.finish().state
+        return metrics_from(merge(score(state, *rows, recipe) for rows in self._held_out))
+
+
+ATTACKS = ("none", "flipped labels", "noise")
+
+
+@click.command()
+@click.option("--seeds", type=click.IntRange(1, 100), default=1, show_default=True)
+@click.option("--owners", type=click.IntRange(2, 64), default=10, show_default=True)
+@click.option("--rounds", type=click.IntRange(min=1), help="[default: the recipe's, 15]")
+@click.option("--recipe", "recipe_name", default="default", show_default=True)
+def robust(seeds: int, owners: int, rounds: int | None, recipe_name: str) -> None:
+    """ROC AUC with one bad owner, with and without a robust rule."""
+    torch.set_num_threads(1)
+    rules: tuple[Aggregation, ...] = get_args(Aggregation)
+    click.echo("ROC AUC in %".ljust(18) + "".join(rule.rjust(15) for rule in rules))
+    for attack in ATTACKS:
+        found: dict[str, list[float]] = {rule: [] for rule in rules}
+        for seed in range(1, seeds + 1):
+            recipe = load_recipe(recipe_name)
+            federation = Federation(_shards(owners, seed, attack), recipe, seed)
+            for rule in rules:
+                metrics = federation.run(
+                    with_flags(recipe, rounds, rule), BAD if attack == "noise" else ""
+                )
+                found[rule].append(100 * (metrics.roc_auc or 0.0))
+                click.echo(f"{attack}, {rule}, seed {seed}: {found[rule][-1]:.2f}", err=True)
+        cells = "".join(f"{mean(found[rule]):>15.2f}" for rule in rules)
+        click.echo(attack.ljust(18) + cells)
+
+
+def _shards(owners: int, seed: int, attack: str) -> dict[str, Shard]:
+    names = owner_names(owners)
+    with tempfile.TemporaryDirectory(prefix="fedsms-") as scratch:
+        split_data(find_data(), Path(scratch) / "shards", names, partition="iid", seed=seed)
+        shards = {name: read_shard(Path(scratch) / "shards", name) for name in names}
+    if attack == "flipped labels":
+        shards[BAD] = flipped(shards[BAD])
+    return shards

@@ -1,0 +1,55 @@
+"""What is worth another attempt, and how long to wait before it."""
+
+from __future__ import annotations
+
+import enum
+import random
+from collections.abc import Iterator
+
+from shared.errors import (
+    CertificateRefused,
+    FedsmsError,
+    HandshakeRefused,
+    NodeFailed,
+    NodeTimeout,
+    NodeUnreachable,
+)
+
+FIRST_DELAY = 0.1
+LONGEST_DELAY = 5.0
+
+
+class Retry(enum.Enum):
+    """When a node that failed should be asked again."""
+
+    NOW = "now"
+    NEXT_ROUND = "next round"
+    NEVER = "never"
+
+
+def verdict(error: FedsmsError) -> Retry:
+    """The one place that decides what is worth a retry.
+
+    A connection that broke says nothing about the request: the node may answer it over the next
+    one, from its memory. A node that was too slow, or that answered that it cannot, would do the
+    same again with the same request; the next round's is another. So would one that was replaced
+    by a peer that does not fit, until its owner puts that right. Everything else is final, a
+    certificate that is refused above all: who was revoked is not to be called for hours.
+    """
+    if isinstance(error, CertificateRefused):
+        return Retry.NEVER
+    if isinstance(error, NodeTimeout | NodeFailed | HandshakeRefused):
+        return Retry.NEXT_ROUND
+    return Retry.NOW if isinstance(error, NodeUnreachable) else Retry.NEVER
+
+
+def delays() -> Iterator[float]:
+    """Seconds before each attempt, without end: doubled each time, up to LONGEST_DELAY.
+
+    Each is drawn between half and the whole of that, so that many who lost a connection at the
+    same moment do not come back at the same moment.
+    """
+    longest = FIRST_DELAY
+    while True:
+        yield random.uniform(longest / 2, longest)  # noqa: S311 - nothing secret hangs on it
+        longest = min(2 * longest, LONGEST_DELAY)

@@ -1,0 +1,128 @@
+"""A coordinator in the test's own process, over real sockets to nodes that are processes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from server.addresses import NodeAddress
+from server.cohort import MinNodes
+from server.coordinator import Coordinator
+from server.dial import dial
+from server.members import Members
+from server.plan import Plan
+from server.records import Round
+from shared.commands import Progress
+from shared.identity import DEFAULT
+from shared.model import initial_state
+from shared.recipe import Recipe
+from shared.timeouts import Timeouts
+from shared.vectors import Vector
+
+PATIENCE_SECONDS = 90.0
+ENDLESS = 100_000
+"""Rounds of a run that a test stops when it has seen enough."""
+ONE = MinNodes(count=1)
+
+
+def of_rounds(recipe: Recipe, rounds: int) -> Recipe:
+    tables = recipe.model_dump()
+    tables["federation"]["rounds"] = rounds
+    return Recipe.model_validate(tables)
+
+
+@dataclass
+class Watcher:
+    """An Observer that remembers, and calls `on_stage` at each stage of a node."""
+
+    rounds: list[Round] = field(default_factory=list)
+    notices: list[tuple[int, str, str]] = field(default_factory=list)
+    state: Vector | None = None
+    on_stage: Callable[[int, str, str, Progress | None], None] = lambda *_: None
+
+    def on_progress(self, number: int, node: str, stage: str, progress: Progress | None) -> None:
+        self.on_stage(number, node, stage, progress)
+
+    def on_notice(self, number: int, node: str, text: str) -> None:
+        self.notices.append((number, node, text))
+
+    def on_round(self, record: Round, state: Vector) -> None:
+        self.rounds.append(record)
+        self.state = state
+
+    def took_part(self, node: str) -> bool:
+        """True where the node is in the newest round."""
+        return bool(self.rounds) and node in {one.node for one in self.rounds[-1].nodes}
+
+    def reasons(self, node: str) -> set[str]:
+        """Why the node was left out of rounds."""
+        return {record.left_out[node] for record in self.rounds if node in record.left_out}
+
+
+async def until(happened: Callable[[], bool], what: str) -> None:
+    """Polls, in the event loop, until something has happened."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + PATIENCE_SECONDS
+    while not happened():
+        assert loop.time() < deadline, f"waited in vain for: {what}"
+        await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def members_of(
+    urls: Mapping[str, str], timeouts: Timeouts, need: int | None = None, identity: Path = DEFAULT
+) -> AsyncIterator[Members]:
+    """Nodes that are dialled again when they are lost."""
+    connects = {
+        node: partial(dial, NodeAddress(node, url), identity, timeouts)
+        for node, url in urls.items()
+    }
+    members = Members(connects, timeouts)
+    try:
+        await members.start(need)
+        yield members
+    finally:
+        await members.close()
+
+
+async def trained(
+    urls: Mapping[str, str],
+    recipe: Recipe,
+    watcher: Watcher,
+    timeouts: Timeouts | None = None,
+    min_nodes: MinNodes = ONE,
+    identity: Path = DEFAULT,
+    **plan: Any,
+) -> Vector:
+    """A whole run; gives its last state."""
+    async with members_of(urls, timeouts or Timeouts(), identity=identity) as members:
+        planned = Plan(seed=1, run="a-test", min_nodes=min_nodes, **plan)
+        coordinator = Coordinator(members, recipe, planned, [watcher])
+        return await coordinator.run(initial_state(recipe, 1))
+
+
+@asynccontextmanager
+async def training(
+    urls: Mapping[str, str],
+    recipe: Recipe,
+    timeouts: Timeouts,
+    min_nodes: MinNodes = ONE,
+    identity: Path = DEFAULT,
+) -> AsyncIterator[Watcher]:
+    """A run that goes on in the background as long as the context lasts."""
+    watcher = Watcher()
+    task = asyncio.create_task(
+        trained(urls, of_rounds(recipe, ENDLESS), watcher, timeouts, min_nodes, identity)
+    )
+    try:
+        yield watcher
+        assert not task.done(), task.exception()
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

@@ -1,0 +1,87 @@
+"""The sum that has no order: exact against Python's fractions, and the same however it is fed."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from server.exact_sum import LARGEST, ExactSum
+from shared.vectors import Vector
+
+numbers = st.floats(-(2.0**33), 2.0**33, width=32)
+results = st.lists(
+    st.tuples(st.lists(numbers, min_size=3, max_size=3), st.integers(1, 2**29 - 1)),
+    min_size=1,
+    max_size=12,
+)
+
+
+def mean(parts: list[tuple[list[float], int]]) -> Vector:
+    total = ExactSum(3)
+    for values, weight in parts:
+        total.add(np.array(values, np.float32), weight)
+    return total.mean()
+
+
+@settings(deadline=None)
+@given(results)
+def test_the_mean_is_the_exact_one_rounded_to_the_last_bits_of_a_double(
+    parts: list[tuple[list[float], int]],
+) -> None:
+    weight = sum(rows for _, rows in parts)
+    found = mean(parts)
+    for place in range(3):
+        products = [Fraction(values[place]) * rows for values, rows in parts]
+        exact = sum(products, Fraction(0)) / weight
+        largest = max(abs(Fraction(values[place])) for values, _ in parts)
+        # half a unit of the last place of a float32, and what a double's rounding may add
+        allowed = abs(exact) * Fraction(2) ** -24 + largest * Fraction(2) ** -48
+        assert abs(Fraction(float(found[place])) - exact) <= allowed + Fraction(2) ** -150
+
+
+@settings(deadline=None)
+@given(results, st.randoms(use_true_random=False))
+def test_no_bit_depends_on_the_order(
+    parts: list[tuple[list[float], int]], random: np.random.Generator
+) -> None:
+    shuffled = list(parts)
+    random.shuffle(shuffled)
+    assert mean(shuffled).tobytes() == mean(parts).tobytes()
+
+
+def test_states_of_a_real_size_give_the_same_bits_in_any_order() -> None:
+    rng = np.random.default_rng(0)
+    states = [rng.normal(scale=0.1, size=50_000).astype(np.float32) for _ in range(20)]
+    found = set()
+    for _ in range(4):
+        total = ExactSum(50_000)
+        for number in rng.permutation(20):
+            total.add(states[number], 100 + int(number))
+        found.add(total.mean().tobytes())
+    assert len(found) == 1
+
+
+def test_memory_does_not_grow_with_the_states() -> None:
+    rng = np.random.default_rng(0)
+    total = ExactSum(10_000)
+    sizes = set()
+    for _ in range(50):
+        total.add(rng.normal(size=10_000).astype(np.float32), 7)
+        sizes.add(total.nbytes)
+    assert len(sizes) == 1
+    assert sizes.pop() <= 5 * 8 * 10_000
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, LARGEST, -LARGEST])
+def test_what_cannot_be_a_result_is_refused_and_leaves_no_trace(bad: float) -> None:
+    total = ExactSum(2)
+    total.add(np.array([1, 2], np.float32), 3)
+    with pytest.raises(ValueError, match="not finite"):
+        total.add(np.array([0, bad], np.float32), 3)
+    with pytest.raises(ValueError, match="rows"):
+        total.add(np.zeros(2, np.float32), 2**29)
+    assert total.mean().tolist() == [1, 2]
