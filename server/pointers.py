@@ -49,8 +49,8 @@ def connect(
 
     Raises:
         UsageError: the address or the recipe is none, or TLS is missing. IdentityError: the
-        identity folder is unfit. NodeUnreachable, HandshakeRefused: no such node. NodeFailed: its
-        owner does not allow pointers.
+        identity folder is unfit. NodeUnreachable, HandshakeRefused: no such node. PolicyRefused:
+        its owner does not allow pointers.
     """
     address, rules = parse_node(node), load_recipe(recipe)
     for warning in check_protected([address], insecure):

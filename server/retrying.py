@@ -13,6 +13,7 @@ from shared.errors import (
     NodeFailed,
     NodeTimeout,
     NodeUnreachable,
+    PolicyRefused,
 )
 
 FIRST_DELAY = 0.1
@@ -32,13 +33,14 @@ def verdict(error: FedsmsError) -> Retry:
 
     A connection that broke says nothing about the request: the node may answer it over the next
     one, from its memory. A node that was too slow, or that answered that it cannot, would do the
-    same again with the same request; the next round's is another. So would one that was replaced
-    by a peer that does not fit, until its owner puts that right. Everything else is final, a
+    same again with the same request; the next round's is another. So would one whose owner's
+    policy says no, until the hour comes or the owner's yes, and one that was replaced by a peer
+    that does not fit, until its owner puts that right. Everything else is final, a
     certificate that is refused above all: who was revoked is not to be called for hours.
     """
     if isinstance(error, CertificateRefused):
         return Retry.NEVER
-    if isinstance(error, NodeTimeout | NodeFailed | HandshakeRefused):
+    if isinstance(error, NodeTimeout | NodeFailed | HandshakeRefused | PolicyRefused):
         return Retry.NEXT_ROUND
     return Retry.NOW if isinstance(error, NodeUnreachable) else Retry.NEVER
 

@@ -11,6 +11,7 @@ FedsmsError                       1   anything else
 ├── StorageError                  7   a run folder, a model or an identity cannot be written or read
 ├── IdentityError                 8   this side's own certificate, key, request or CA is unfit
 ├── QuorumLost                    9   too few nodes took part for too long; the run can be resumed
+├── PolicyRefused                10   the owner's policy does not allow what was asked for
 └── Interrupted                 130   Ctrl-C; what was done is kept
 
 Exit code 0 is success. Each error says what happened, why, and what to do next; what a program
@@ -99,6 +100,16 @@ class QuorumLost(FedsmsError):
     """Fewer nodes than a round needs took part, for longer than a run waits for them."""
 
     exit_code = 9
+
+
+class PolicyRefused(FedsmsError):
+    """An owner's policy.toml does not allow what a coordinator asked for.
+
+    rule: name of the rule that says no; "" where the error came over the wire, in words.
+    """
+
+    exit_code = 10
+    rule = ""
 
 
 class Interrupted(FedsmsError):

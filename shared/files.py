@@ -27,11 +27,13 @@ def make_folder(path: Path) -> None:
         raise storage_error("make the folder", path, error) from error
 
 
-def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
+def write_whole(path: Path, data: bytes, mode: int = 0o644, durable: bool = True) -> None:
     """Replaces a file so that a reader, or a crash, sees the old content or the new one.
 
     Args:
         mode: the file's permissions; nobody ever sees it with wider ones.
+        durable: waits until it is on disk; False is quick, and outlives this process but perhaps
+            not a power cut.
 
     Raises:
         StorageError: it cannot be written; what was there before is still there.
@@ -42,7 +44,8 @@ def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
                 file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    os.fsync(file.fileno())
             Path(temporary).chmod(mode)
             Path(temporary).replace(path)
             _sync_folder(path.parent)

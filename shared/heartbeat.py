@@ -2,7 +2,8 @@
 
 Any byte that arrives is a sign of life, not the answer to a ping alone: on a slow line a model
 takes longer than a heartbeat, and pings and answers wait behind it. What is counted are the beats
-without a byte, not the time: a process that was held up itself blames nobody.
+without a byte, not the time: a process that was held up itself blames nobody, and one that does
+not read, because it has enough to do, neither.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ async def watch(connection: HeardClient | HeardServer, seconds: float) -> None:
             if pinging is None or pinging.done():
                 pinging = asyncio.create_task(_ping(connection))
             await asyncio.sleep(seconds / BEATS)
-            silent_beats = 0 if connection.arrivals != heard else silent_beats + 1
+            heard_of = connection.arrivals != heard or not connection.transport.is_reading()
+            silent_beats = 0 if heard_of else silent_beats + 1
             heard = connection.arrivals
         connection.silent = True
         connection.transport.abort()

@@ -130,6 +130,13 @@ class Recipe(_Table):
         tables += self.text.ngram_buckets if self.text.ngrams else 0
         return tables + gates * (model.embedding + model.hidden + 2) + states + 1
 
+    @property
+    def numbers_a_row(self) -> int:
+        """Numbers that a row takes, at most, while it goes through the model and back."""
+        model = self.model
+        states = self.text.tokens * (2 * model.embedding + 16 * model.hidden * model.directions)
+        return states + 2 * self.text.ngrams
+
     @model_validator(mode="after")
     def _fits_a_node(self) -> Recipe:
         """A node takes recipes from a coordinator: each number may be fair and the whole not."""
@@ -137,9 +144,7 @@ class Recipe(_Table):
             raise ValueError(
                 f"the model has {self.parameters:,} parameters; at most {MOST_PARAMETERS:,} may be"
             )
-        model = self.model
-        numbers = self.text.tokens * (2 * model.embedding + 16 * model.hidden * model.directions)
-        numbers = self.training.batch_size * (numbers + 2 * self.text.ngrams)
+        numbers = self.training.batch_size * self.numbers_a_row
         if numbers > MOST_NUMBERS_A_BATCH:
             raise ValueError(
                 f"a batch needs {numbers:,} numbers in memory; at most {MOST_NUMBERS_A_BATCH:,} "

@@ -26,6 +26,7 @@ from shared.errors import (
     FedsmsError,
     HandshakeRefused,
     NodeFailed,
+    PolicyRefused,
     UsageError,
 )
 
@@ -102,7 +103,8 @@ def unpack_map(payload: bytes | memoryview) -> dict[str, Any]:
 
 
 _CARRIED = {
-    kind.__name__: kind for kind in (NodeFailed, HandshakeRefused, CertificateRefused, UsageError)
+    kind.__name__: kind
+    for kind in (NodeFailed, HandshakeRefused, CertificateRefused, PolicyRefused, UsageError)
 }
 
 

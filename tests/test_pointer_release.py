@@ -12,7 +12,7 @@ import torch
 from scripts.local_nodes import LocalNode, local_nodes
 from server.pointer_client import PointerClient
 from server.pointers import connect
-from shared.errors import NodeFailed, UsageError
+from shared.errors import NodeFailed, PolicyRefused, UsageError
 from shared.pointer_wire import Item
 from shared.pysyft import make_hook
 from tests.conftest import OwnerFiles
@@ -145,6 +145,6 @@ def test_a_local_tensor_is_not_sent_by_accident(bob: PointerClient) -> None:
 
 
 def test_an_owner_who_does_not_allow_pointers_is_named(nodes: list[LocalNode]) -> None:
-    with pytest.raises(NodeFailed, match="does not allow pointer operations") as refused:
+    with pytest.raises(PolicyRefused, match="does not allow pointer operations") as refused:
         connect(nodes[1].flag)
     assert "--allow pointers" in refused.value.next_step

@@ -89,7 +89,7 @@ def test_an_owner_who_allows_no_pointers_ends_the_run_with_a_word_on_who_must_al
 ) -> None:
     recipe = write_recipe(tmp_path)
     done = cli("server", "train", *node_flags, "--recipe", recipe, "--mode", "pointers")
-    assert done.code == 6
+    assert done.code == 10
     assert "node anne" in done.err
     assert "does not allow pointer operations" in done.err
     assert "python -m worker_node serve --allow pointers" in done.err

@@ -22,10 +22,12 @@ from tests.conftest import OwnerFiles
 from tests.pointers import rows_of, train, worker, write_recipe
 from tests.running import until
 from worker_node.dataset import Shard
+from worker_node.guard import Guard
 from worker_node.listener import listening
 from worker_node.node import DataOwnerNode
 from worker_node.pointer_data import tagged_tensors
 from worker_node.pointer_session import PointerSession
+from worker_node.policy import Policy
 from worker_node.trainer_process import TrainerProcess
 
 pytestmark = pytest.mark.timeout(240)
@@ -236,7 +238,8 @@ def test_a_session_that_is_cut_off_leaves_nothing_on_the_node(
         bob.leave()
 
     async def scene() -> None:
-        node = DataOwnerNode("bob", shard, TrainerProcess(shard), allow_pointers=True)
+        allowed = Policy(modes=("pointers",))
+        node = DataOwnerNode("bob", shard, TrainerProcess(shard), guard=Guard(allowed))
         async with listening(node, "127.0.0.1", 0) as url:
             await asyncio.to_thread(work, url)
 

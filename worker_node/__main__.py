@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,66 +24,15 @@ import click
 from shared.cli import HELP, GroupWithExamples, run, subcommand_of
 from shared.errors import IdentityError, UsageError
 from shared.version import FEDSMS
+from worker_node.audit_commands import show_log
 from worker_node.enrolment_commands import COMMANDS
+from worker_node.options import data_options, health_option, serve_options
 
 if TYPE_CHECKING:
+    from shared.identity import Identity
     from worker_node.admission import Admission
     from worker_node.dataset import Shard
-
-Decorated = TypeVar("Decorated", bound=Callable[..., Any])
-
-DATA_OPTIONS = (
-    click.option(
-        "--data",
-        required=True,
-        type=click.Path(path_type=Path),
-        envvar="FEDSMS_DATA",
-        show_envvar=True,
-        help="The owner's messages: .tsv (label, tab, text), .csv (label,text header) or .jsonl; "
-        "or a folder that holds one such file called messages.*, and held-out.* if there is one.",
-    ),
-    click.option(
-        "--held-out-data",
-        type=click.Path(path_type=Path),
-        envvar="FEDSMS_HELD_OUT_DATA",
-        show_envvar=True,
-        help="File of rows to measure with; then all of --data is trained on.",
-    ),
-    click.option(
-        "--held-out",
-        type=click.FloatRange(min=0, max=1, max_open=True),
-        default=0.2,
-        show_default=True,
-        envvar="FEDSMS_HELD_OUT",
-        show_envvar=True,
-        help="Else the share of --data that is held out; 0 holds nothing out.",
-    ),
-    click.option("--skip-bad-lines", is_flag=True, help="Count bad lines instead of stopping."),
-    click.option(
-        "--allow-one-class", is_flag=True, help="Serve even where all rows are ham, or all spam."
-    ),
-    click.option(
-        "--hide-label-counts",
-        is_flag=True,
-        help="Tell numbers of spam only as evaluation does, of held-out messages.",
-    ),
-)
-
-
-health_option = click.option(
-    "--health-socket",
-    type=click.Path(path_type=Path),
-    envvar="FEDSMS_HEALTH_SOCKET",
-    show_envvar=True,
-    help="Path of a Unix socket at which the node tells its health.  [default: none]",
-)
-
-
-def data_options(function: Decorated) -> Decorated:
-    """The options that say what the node holds."""
-    for option in reversed(DATA_OPTIONS):
-        function = option(function)
-    return function
+    from worker_node.policy import Mode
 
 
 def read_shard(
@@ -123,117 +72,15 @@ def main() -> None:
 
 
 command = subcommand_of(main)
-for enrolment_command in COMMANDS:
-    main.add_command(enrolment_command)
+for further_command in (*COMMANDS, show_log):
+    main.add_command(further_command)
 
 
 @command(
     "python -m worker_node serve --id bob --data messages.tsv",
     "python -m worker_node serve --data messages.csv --identity identity --host 0.0.0.0",
 )
-@click.option(
-    "--id",
-    "node_id",
-    envvar="FEDSMS_ID",
-    show_envvar=True,
-    help="The owner's name.  [default: the name in the identity's certificate]",
-)
-@data_options
-@click.option(
-    "--host",
-    default="127.0.0.1",
-    show_default=True,
-    envvar="FEDSMS_HOST",
-    show_envvar=True,
-    help="Where to listen.",
-)
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=8777,
-    show_default=True,
-    envvar="FEDSMS_PORT",
-    show_envvar=True,
-    help="0 takes a free one.",
-)
-@click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Torch threads of the training process; a small model gains nothing from more.",
-)
-@click.option(
-    "--identity",
-    type=click.Path(path_type=Path),
-    envvar="FEDSMS_IDENTITY",
-    show_envvar=True,
-    help="Folder with the node's key and certificate; makes it serve with TLS.  "
-    "[default: identity, where it is there]",
-)
-@click.option(
-    "--coordinator",
-    "coordinators",
-    multiple=True,
-    metavar="NAME",
-    envvar="FEDSMS_COORDINATORS",
-    show_envvar=True,
-    help="A coordinator to work with; repeatable.  [default: those in coordinators.txt]",
-)
-@click.option(
-    "--insecure",
-    is_flag=True,
-    envvar="FEDSMS_INSECURE",
-    show_envvar=True,
-    help="Serve without TLS: whoever reaches the port may train, and read along.",
-)
-@health_option
-@click.option(
-    "--runs",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    envvar="FEDSMS_RUNS",
-    show_envvar=True,
-    help="Stop after this many coordinators have trained and said goodbye; 0 serves on.",
-)
-@click.option(
-    "--patience",
-    type=click.FloatRange(min=0),
-    default=0,
-    show_default=True,
-    envvar="FEDSMS_PATIENCE",
-    show_envvar=True,
-    metavar="SECONDS",
-    help="Stop when no coordinator has been here for so long; 0 waits for ever.",
-)
-@click.option(
-    "--allow",
-    type=click.Choice(["pointers"]),
-    multiple=True,
-    envvar="FEDSMS_ALLOW",
-    show_envvar=True,
-    help="What else coordinators may do than rounds: pointers lets them run tensor operations on "
-    "your rows, which tells them more.",
-)
-@click.option(
-    "--heartbeat",
-    type=click.FloatRange(min=0, max=1e6),
-    default=10.0,
-    show_default=True,
-    envvar="FEDSMS_HEARTBEAT",
-    show_envvar=True,
-    help="Seconds of silence after which a coordinator counts as lost; 0: never.",
-)
-@click.option(
-    "--keep-work",
-    type=click.FloatRange(min=0, max=1e6),
-    default=30.0,
-    show_default=True,
-    envvar="FEDSMS_KEEP_WORK",
-    show_envvar=True,
-    help="Seconds that a training goes on whose coordinator is lost, for its return; 0: none.",
-)
+@serve_options
 @click.option("--json", "as_json", is_flag=True, help="Say the address as JSON.")
 def serve(
     node_id: str | None,
@@ -248,8 +95,10 @@ def serve(
     health_socket: Path | None,
     runs: int,
     patience: float,
-    allow: tuple[str, ...],
+    allow: tuple[Mode, ...],
     hide_label_counts: bool,
+    policy: Path | None,
+    audit_log: Path | None,
     as_json: bool,
     **source: Any,
 ) -> None:
@@ -260,7 +109,11 @@ def serve(
         check_node_id(node_id)
     logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", level=logging.INFO)
     logging.getLogger("syft").setLevel(logging.WARNING)  # says at import what it does without
-    admission = _admission(node_id, identity, host, coordinators, insecure)
+    from worker_node.guarding import find_guarding
+
+    own = _identity(node_id, identity, host, insecure)
+    guarding = find_guarding(policy, audit_log, own, node_id or "node", allow)
+    admission = _admission(own, coordinators or guarding.policy.coordinators)
     own_id = node_id or (admission.node.id if admission else None)
     if own_id is None:
         raise UsageError("the node has no name", next_step="Give it one with --id ID.")
@@ -268,34 +121,30 @@ def serve(
     from worker_node.serving import ServeSettings
     from worker_node.serving import serve as run_server
 
+    tell_labels = guarding.policy.tell_label_counts and not hide_label_counts
     settings = ServeSettings(
         own_id,
         host,
         port,
-        not hide_label_counts,
+        tell_labels,
         threads,
         heartbeat=heartbeat,
         keep_work=keep_work,
         as_json=as_json,
+        admission=admission,
         health_socket=health_socket,
         runs=runs,
         patience=patience,
-        admission=admission,
-        allow_pointers="pointers" in allow,
+        guarding=guarding,
     )
     asyncio.run(run_server(settings, shard))
 
 
-def _admission(
-    node_id: str | None,
-    folder: Path | None,
-    host: str,
-    coordinators: tuple[str, ...],
-    insecure: bool,
-) -> Admission | None:
-    """Whom the node lets in; None where it serves without TLS."""
-    from shared.handshake import check_node_id
-    from worker_node.admission import find_identity, make_admission
+def _identity(
+    node_id: str | None, folder: Path | None, host: str, insecure: bool
+) -> Identity | None:
+    """What the node proves itself with; None where it serves without TLS."""
+    from worker_node.admission import find_identity
 
     own = find_identity(folder, host, insecure)
     if own is None:
@@ -308,6 +157,16 @@ def _admission(
         )
     for warning in own.warnings():
         logging.getLogger("fedsms.node").warning("%s", warning)
+    return own
+
+
+def _admission(own: Identity | None, coordinators: Sequence[str]) -> Admission | None:
+    """Whom the node lets in; None where it serves without TLS."""
+    from shared.handshake import check_node_id
+    from worker_node.admission import make_admission
+
+    if own is None:
+        return None
     return make_admission(own, [check_node_id(name) for name in coordinators])
 
 

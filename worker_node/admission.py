@@ -40,7 +40,7 @@ class Admission:
             f"{self.node} does not work with {peer}",
             "its certificate is good, but the node's owner has not allowed it",
             f"Ask {self.node.id}'s owner to add {peer.id} to coordinators.txt in the node's "
-            "identity folder, and to start the node again.",
+            "identity folder, or to its policy.toml, and to start the node again.",
         )
 
 

@@ -18,14 +18,18 @@ def init(node_id: str, identity: Path) -> None:
     """Make this node's key, which stays here, and a request for the coordinator's owner."""
     from shared.handshake import check_node_id
     from worker_node.enrolment import make_request
+    from worker_node.policy_file import write_example
 
     path, key_print = make_request(identity, check_node_id(node_id))
+    policy = write_example(identity)
     click.echo(f"The request of node {node_id} is {path}; its private key stays in {identity}.")
     click.echo(f"  fingerprint of its key: {key_print}")
     click.echo("Send the request to the coordinator's owner, and tell the fingerprint on another")
     click.echo("way, by telephone for instance. Install the file that comes back with:")
     where = "" if identity == Path("identity") else f" --identity {identity}"
     click.echo(f"  python -m worker_node join {node_id}.pem{where}")
+    if policy is not None:
+        click.echo(f"What coordinators may have done on this node stands in {policy}.")
 
 
 @command("join", "python -m worker_node join bob.pem")

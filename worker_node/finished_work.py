@@ -89,6 +89,11 @@ class Trainings:
     def __len__(self) -> int:
         return len(self._known)
 
+    def know(self, key: Key) -> bool:
+        """Whether `result_of` would begin nothing for a key."""
+        training = self._known.get(key)
+        return training is not None and not training.task.cancelling()
+
     async def result_of(self, key: Key, begin: Begin, on_progress: OnProgress) -> Trained:
         """The result for a key: remembered, awaited, or begun now.
 
@@ -98,9 +103,7 @@ class Trainings:
             FedsmsError: what the training failed with; a failure is not remembered.
             asyncio.CancelledError: the training was given up.
         """
-        training = self._known.get(key)
-        if training is None or training.task.cancelling():
-            training = self._begin(key, begin)
+        training = self._known[key] if self.know(key) else self._begin(key, begin)
         training.listeners.append(on_progress)
         if not training.finished:
             training.stop_timer()

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
-from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.asyncio.server import ServerConnection, serve
 
-from shared.errors import UsageError
+from shared.certificates import fingerprint
 from shared.heartbeat import HeardServer
 from shared.timeouts import limit
-from shared.transport import describe_os_error, transport_options
+from shared.tls import peer_certificate
+from shared.transport import transport_options
 from worker_node.admission import Admission
+from worker_node.gate import Gate, gated_sockets, group_of
+from worker_node.guarded_connection import GuardedConnection
 from worker_node.node import DataOwnerNode
 from worker_node.session import Session
 from worker_node.stay import Stay
 
 MAX_SESSIONS = 32
 """Connections that a node serves at a time; each may keep objects in its memory."""
+MAX_SESSIONS_OF_ONE = 8
+"""Of them, those of one coordinator: of its certificate, or without TLS of its address."""
 
 log = logging.getLogger("fedsms.node")
 # A port scan or a health check is no news, and certainly no stack trace in the owner's log.
@@ -47,49 +53,58 @@ async def listening(
     """
 
     staying = stay or Stay(lambda: None)
-    sessions = 0
+    gate = Gate()
+    sessions: Counter[str] = Counter()
 
     async def handler(connection: ServerConnection) -> None:
-        nonlocal sessions
-        if sessions >= MAX_SESSIONS:
-            await connection.close(1013, f"{MAX_SESSIONS} sessions are open, try again later")
+        peer = peer_of(connection)
+        if sessions.total() >= MAX_SESSIONS or sessions[peer] >= MAX_SESSIONS_OF_ONE:
+            await connection.close(1013, "enough sessions are open, try again later")
             return
-        sessions += 1
-        assert isinstance(connection, HeardServer)
-        session = Session(node, connection, admission)
+        sessions[peer] += 1
+        assert isinstance(connection, GuardedConnection)
+        session = Session(node, connection, admission, on_greeted)
         staying.came()
         try:
             await session.run()
             log.info("%s left", session.peer)
         finally:
-            sessions -= 1
+            sessions[peer] -= 1
+            if not sessions[peer]:
+                del sessions[peer]
             staying.left(after_a_run=session.ended_a_run)
 
+    def on_greeted(connection: HeardServer) -> None:
+        gate.greeted(connection.remote_address)
+        assert isinstance(connection, GuardedConnection)
+        connection.greeted(node.guard.most_message_bytes)
+
     context = admission.context if admission else None
-    # asyncio takes none where there is no TLS
-    patience = limit(node.timeouts.handshake_timeout) if admission else None
-    try:
-        server = await serve(
-            handler,
-            host,
-            port,
-            create_connection=HeardServer,
-            ssl=context,
-            ssl_handshake_timeout=patience,
-            **transport_options(),
-        )
-    except OSError as error:
-        raise UsageError(
-            f"node {node.id} cannot listen at {host}:{port}",
-            describe_os_error(error),
-            "Give another --host or --port; --port 0 takes a free one.",
-        ) from error
-    async with server:
-        yield _url(server, "wss" if admission else "ws")
+    patience = limit(node.timeouts.handshake_timeout)
+    sockets = gated_sockets(str(node.id), host, port, gate)
+    async with AsyncExitStack() as servers:
+        for one in sockets:
+            server = serve(
+                handler,
+                sock=one,
+                ssl=context,
+                # asyncio takes none where there is no TLS
+                ssl_handshake_timeout=patience if admission else None,
+                create_connection=GuardedConnection,
+                open_timeout=patience,
+                **transport_options(),
+            )
+            await servers.enter_async_context(server)
+        yield _url(sockets[0], "wss" if admission else "ws")
 
 
-def _url(server: Server, scheme: str) -> str:
-    listener = next(iter(server.sockets))
+def peer_of(connection: ServerConnection) -> str:
+    """Who it counts for: the certificate, or the address of whoever has none."""
+    certificate = peer_certificate(connection)
+    return fingerprint(certificate) if certificate else group_of(connection.remote_address)
+
+
+def _url(listener: socket.socket, scheme: str) -> str:
     host, port = listener.getsockname()[:2]
     name = f"[{host}]" if listener.family is socket.AF_INET6 else host
     return f"{scheme}://{name}:{port}"

@@ -33,8 +33,10 @@ from shared.pysyft import (
     serialize,
 )
 from shared.timeouts import Timeouts
+from shared.vectors import plain_array
 from worker_node.dataset import Shard
 from worker_node.finished_work import Trainings
+from worker_node.guard import Guard
 from worker_node.trainer_process import TrainerProcess
 
 ANSWERED = (ObjectMessage, ObjectRequestMessage, ForceObjectDeleteMessage, WorkerCommandMessage)
@@ -43,6 +45,9 @@ MAX_OBJECTS = 8
 KEEP_WORK_SECONDS = 30.0
 """How long a training goes on whose coordinator is gone; then the trainer is free for others."""
 DEFAULT_TIMEOUTS = Timeouts()
+
+MAX_STATES = 4
+"""Models of the largest size that one session may keep."""
 
 
 @dataclass
@@ -61,7 +66,7 @@ class DataOwnerNode(WebsocketServerWorker):
         shard: the owner's messages.
         trainer: the process that trains on them.
         tell_labels: False hides how many messages are spam.
-        allow_pointers: coordinators may run tensor operations here; see pointer_access.py.
+        guard: the owner's policy and audit log; None has the default policy, and no log.
         timeouts: of them, the handshake's and the heartbeat count here.
         keep_work: seconds that a training goes on when the connection of whoever asked for it is
             lost; 0 gives it up at once.
@@ -79,20 +84,21 @@ class DataOwnerNode(WebsocketServerWorker):
         shard: Shard,
         trainer: TrainerProcess,
         tell_labels: bool = True,
-        allow_pointers: bool = False,
+        guard: Guard | None = None,
         *,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         keep_work: float = KEEP_WORK_SECONDS,
     ) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(hook=make_hook(), host="", port=0, id=node_id, loop=loop)
-        sent_to_pointers = (torch.nn.Parameter, BaseDataset) if allow_pointers else ()
+        self.guard = guard or Guard()
+        pointed_at = (torch.nn.Parameter, BaseDataset)
+        sent_to_pointers = pointed_at if self.guard.allows_pointers else ()
         accepted = (*ANSWERED, torch.Tensor, *sent_to_pointers, dict, list, set, str, tuple)
         restrict_decoder(self, accepted)
         self.shard = shard
         self.trainer = trainer
         self.tell_labels = tell_labels
-        self.allow_pointers = allow_pointers
         self.timeouts = timeouts
         self.trainings = Trainings(keep_work)
         self.work: str = ""
@@ -141,6 +147,7 @@ class DataOwnerNode(WebsocketServerWorker):
             if not _is_plain_tensor(message.object):
                 raise NodeFailed(f"node {self.id} keeps tensors without tags, and nothing else")
             self.require_room(store, promised)
+            _require_bytes(message.object, store, self.guard.most_message_bytes)
         elif type(message.object_id) not in (int, str):
             raise NodeFailed("an object's id is a number or a word")
         elif isinstance(message, ObjectRequestMessage) and message.object_id not in store.objects:
@@ -152,6 +159,14 @@ class DataOwnerNode(WebsocketServerWorker):
         """Raises NodeFailed where the store, with what is promised to it, can take no more."""
         if len(store.objects) + promised >= MAX_OBJECTS:
             raise NodeFailed(f"a session keeps at most {MAX_OBJECTS} objects on node {self.id}")
+
+
+def _require_bytes(sent: object, store: ObjectStore, most_bytes: int) -> None:
+    """Raises NodeFailed where a session would keep more than its share of the node's memory."""
+    kept = [plain_array(one) for one in (*store.objects.values(), sent)]
+    size = sum(one.nbytes for one in kept if one is not None)
+    if size > MAX_STATES * most_bytes:
+        raise NodeFailed(f"a session keeps at most {MAX_STATES * most_bytes:,} bytes on this node")
 
 
 def _is_plain_tensor(received: object) -> bool:

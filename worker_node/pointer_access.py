@@ -17,10 +17,13 @@ from shared.pointer_commands import OPEN_POINTERS, SUMMARISE, OpenPointers, Summ
 from shared.recipe import Recipe
 from shared.vectors import plain_array
 from shared.wire import Frame, MalformedFrame
+from worker_node.guard import Who
 from worker_node.node import DataOwnerNode
 from worker_node.pointer_data import tagged_tensors
+from worker_node.pointer_marks import Mark
 from worker_node.pointer_session import PointerSession
 from worker_node.pointer_store import PointerStore
+from worker_node.policy import refusal
 
 COMMANDS = (OPEN_POINTERS, SUMMARISE)
 
@@ -34,18 +37,23 @@ class PointerAccess:
         self._node = node
         self._session: PointerSession | None = None
 
-    async def command(self, name: str, arguments: Any, peer: str) -> dict[str, Any] | None:
-        """Answers one of COMMANDS. Raises NodeFailed where the owner does not allow pointers."""
-        if not self._node.allow_pointers:
-            raise NodeFailed(
+    async def command(self, name: str, arguments: Any, who: Who) -> dict[str, Any] | None:
+        """Answers one of COMMANDS.
+
+        Raises PolicyRefused where the owner does not allow pointers, or not to this coordinator.
+        """
+        if not self._node.guard.allows_pointers:
+            raise refusal(
+                "modes",
                 f"node {self._node.id} does not allow pointer operations",
-                "its owner has not turned them on",
                 f"Ask the owner of {self._node.id} to start the node with: "
                 "python -m worker_node serve --allow pointers ...",
             )
         if name == OPEN_POINTERS:
-            await self._open(OpenPointers.parse(arguments))
-            log.info("%s begins pointer operations", peer)
+            command = OpenPointers.parse(arguments)
+            await self._node.guard.may_point(who, command.recipe, self._node.shard)
+            await self._open(command)
+            log.info("%s begins pointer operations", who.name)
             return None
         return self._summarise(SummariseScores.parse(arguments)).model_dump()
 
@@ -64,7 +72,7 @@ class PointerAccess:
     async def _open(self, command: OpenPointers) -> None:
         text = Recipe.from_json(command.recipe).text
         rows = await asyncio.to_thread(tagged_tensors, self._node.shard, text)
-        store = PointerStore()
+        store = PointerStore(self._node.guard)
         store.add_rows(rows)
         self._session = PointerSession(self._node, store, command.seed)
 
@@ -76,6 +84,9 @@ class PointerAccess:
             raise NodeFailed("as many scores as labels are counted")
         if not np.isin(labels, (0.0, 1.0)).all():
             raise NodeFailed("labels are 0 for ham and 1 for spam")
+        told = [store.marks.of(one) for one in (*command.logits, *command.labels)]
+        if max(told, default=Mark.CLEAN) >= Mark.DATA:
+            self._node.guard.take_numbers(len(logits))
         try:
             summary = summarise(logits, labels)
         except ValueError as error:

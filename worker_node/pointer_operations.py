@@ -20,6 +20,7 @@ from shared.tensor_operations import MAY_SHARE_MEMORY, MAY_WRITE, OPERATIONS, Gi
 
 Builder = Callable[[Sequence[Any]], Any]
 _base: Any = TensorBase
+_is_alias: Any = torch._C._is_alias_of  # type: ignore[attr-defined]
 _data = _base.data.__get__
 _grad = _base.grad.__get__
 _DATASET_PARTS: dict[str, Callable[..., Any]] = {
@@ -72,9 +73,23 @@ class Operation:
 
     def __call__(self, objects: Sequence[Any]) -> Any:
         """The result of the operation on its tensors, in the order of their ids."""
-        if self.named is None:
-            return self.run(*self.arguments(objects))
-        return self.run(*self.arguments(objects), **self.named(objects))
+        named = self.named(objects) if self.named is not None else {}
+        result = self.run(*self.arguments(objects), **named)
+        if self.gives is Gives.ONE and not self.shares:
+            return _in_memory_of_its_own(result, objects)
+        return result
+
+
+def _in_memory_of_its_own(result: Any, operands: Sequence[Any]) -> Any:
+    """The result, copied where it is a view after all.
+
+    Marks follow memory: an einsum that changes nothing gives a view of its operand, and rows that
+    are written into one would show in the other.
+    """
+    tensors = [one for one in operands if isinstance(one, torch.Tensor)]
+    if isinstance(result, torch.Tensor) and any(_is_alias(result, one) for one in tensors):
+        return _base.clone(result)
+    return result
 
 
 def compile_template(template: Any) -> Operation:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from shared.errors import FedsmsError, NodeFailed
+from shared.errors import FedsmsError, NodeFailed, PolicyRefused
 from shared.parameter_transfer import ParameterBases
 from shared.pointer_wire import (
     DELETE,
@@ -173,10 +173,12 @@ class PointerSession:
                 store.add_result(results[0], result)
             elif operation.gives is Gives.MANY:
                 results = self._many(result)
+                store.tells(operands)
                 answers.append(results)
             else:
                 results = []
                 if operation.gives is Gives.VALUE:
+                    store.tells(operands)
                     answers.append(_value(result))
             marks.follow(operation, mark, operands, results)
         except Exception as error:  # noqa: BLE001  # torch raises nearly anything
@@ -191,6 +193,11 @@ class PointerSession:
         return ids
 
     def _pack(self, number: int, error: Exception, mark: int) -> bytes:
+        if mark >= Mark.DATA and not isinstance(error, PolicyRefused):
+            try:
+                self.store.tell()  # that it failed, and on which sizes
+            except PolicyRefused as refused:
+                error = refused
         if isinstance(error, FedsmsError):
             return pack_failure(number, error.fact, error.cause, error.next_step)
         return pack_failure(number, "it failed there", _words(error, mark), "")
@@ -224,6 +231,7 @@ class PointerSession:
         answers.append((wanted.requires_grad, *parts))
 
     def _shape(self, content: Any, answers: list[Any]) -> None:
+        self.store.tells((content,))
         answers.append(list(self.store.get(content).shape))
 
     def _search(self, content: Any, answers: list[Any]) -> None:

@@ -9,17 +9,24 @@ import torch
 
 from shared.errors import NodeFailed
 from shared.pysyft import BaseDataset, new_id
+from worker_node.guard import Guard
 from worker_node.pointer_data import TaggedTensor
 from worker_node.pointer_marks import Mark, Marks
+from worker_node.policy import refusal
 
 MAX_OBJECTS = 50_000
 """Objects that one session may keep; a batch of the tutorial's training needs about 600."""
 
 
 class PointerStore:
-    """The objects of one session; they go with it."""
+    """The objects of one session; they go with it.
 
-    def __init__(self) -> None:
+    Args:
+        guard: whose policy says what may be released; None has the default policy.
+    """
+
+    def __init__(self, guard: Guard | None = None) -> None:
+        self._guard = guard or Guard()
         self.objects: dict[int, Any] = {}
         self.marks = Marks()
         self._tags: dict[int, frozenset[str]] = {}
@@ -104,9 +111,25 @@ class PointerStore:
                 "single ones do, as a loss or an accuracy, and so do gradients and parameters",
                 "Compute a mean or a sum there, and fetch that.",
             )
+        if mark is Mark.DATA:
+            self._guard.take_numbers(1)
+        if mark is Mark.GRADIENT and not self._guard.policy.pointers.gradients:
+            raise refusal("pointers.gradients", "gradients of the rows do not leave the node")
         wanted.id = object_id
         self.delete(object_id)
         return wanted
+
+    def tells(self, object_ids: Iterable[int]) -> None:
+        """A shape, a count or a failure of these is about to be told, and may tell of rows.
+
+        Raises PolicyRefused where the owner's policy lets out no more of it.
+        """
+        if self.marks.highest(tuple(object_ids)) >= Mark.DATA:
+            self.tell()
+
+    def tell(self) -> None:
+        """One more number about rows is about to be told; raises as `tells` does."""
+        self._guard.take_numbers(1)
 
     def search(self, query: Sequence[Any]) -> list[tuple[int, str, Any, tuple[str, ...]]]:
         """Id, kind, shape and tags of each object that has all tags and ids asked for.
@@ -122,6 +145,9 @@ class PointerStore:
         ]
         if not query:
             found = list(self._tags)
+        for object_id in found:
+            if object_id not in self._tags:  # whose shape may be an answer in itself
+                self.tells((object_id,))
         return [self._told(object_id) for object_id in found]
 
     def _told(self, object_id: int) -> tuple[int, str, Any, tuple[str, ...]]:

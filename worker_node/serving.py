@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
@@ -17,7 +17,9 @@ from shared.timeouts import Timeouts
 from shared.transport import is_loopback
 from worker_node.admission import Admission
 from worker_node.dataset import Shard
+from worker_node.guarding import Guarding, guarded
 from worker_node.health import telling_health
+from worker_node.limits import limit_memory
 from worker_node.listener import listening
 from worker_node.node import KEEP_WORK_SECONDS, DataOwnerNode
 from worker_node.stay import Stay
@@ -32,13 +34,13 @@ class ServeSettings:
 
     tell_labels: False hides how many messages are spam.
     threads: torch threads of the training process, and of pointer operations.
-    allow_pointers: coordinators may run tensor operations on the rows.
     heartbeat: seconds of silence after which a coordinator counts as lost; 0 waits for ever.
     keep_work: seconds that a training goes on when the connection of whoever asked for it is
         lost; 0 gives it up at once.
-    admission: who is let in, over TLS; None lets in everybody, without TLS.
     health_socket: where it tells its health; None tells nobody.
     runs, patience: when it stops by itself; see worker_node/stay.py.
+    admission: who is let in, over TLS; None lets in everybody, without TLS.
+    guarding: the owner's policy, and where the audit log and the counts of the day are kept.
     """
 
     node_id: str
@@ -46,7 +48,6 @@ class ServeSettings:
     port: int = 8777
     tell_labels: bool = True
     threads: int = 1
-    allow_pointers: bool = False
     heartbeat: float = 10.0
     keep_work: float = KEEP_WORK_SECONDS
     as_json: bool = False
@@ -54,6 +55,7 @@ class ServeSettings:
     health_socket: Path | None = None
     runs: int = 0
     patience: float = 0
+    guarding: Guarding = field(default_factory=Guarding)
 
 
 async def serve(settings: ServeSettings, shard: Shard) -> None:
@@ -71,25 +73,28 @@ async def serve(settings: ServeSettings, shard: Shard) -> None:
     trainer = TrainerProcess(shard, settings.threads)
     try:
         await _start(trainer, stop)
-        torch.set_num_threads(settings.threads)
-        node = DataOwnerNode(
-            settings.node_id,
-            shard,
-            trainer,
-            settings.tell_labels,
-            settings.allow_pointers,
-            timeouts=Timeouts(heartbeat=settings.heartbeat),
-            keep_work=settings.keep_work,
-        )
         stay = Stay(stop.set, settings.runs, settings.patience)
-        async with (
-            listening(node, settings.host, settings.port, settings.admission, stay) as url,
-            telling_health(node, settings.health_socket),
-        ):
-            stay.begin()
-            _say_ready(settings, shard, url)
-            await stop.wait()
-            log.info("node %s stops%s", settings.node_id, _abandoned(node))
+        async with guarded(settings.guarding, settings.node_id, shard) as guard:
+            torch.set_num_threads(settings.threads)
+            node = DataOwnerNode(
+                settings.node_id,
+                shard,
+                trainer,
+                settings.tell_labels,
+                guard,
+                timeouts=Timeouts(heartbeat=settings.heartbeat),
+                keep_work=settings.keep_work,
+            )
+            if guard.allows_pointers:
+                limit_memory(guard.policy.pointers.megabytes)
+            async with (
+                listening(node, settings.host, settings.port, settings.admission, stay) as url,
+                telling_health(node, settings.health_socket),
+            ):
+                stay.begin()
+                _say_ready(settings, shard, url)
+                await stop.wait()
+                log.info("node %s stops%s", settings.node_id, _abandoned(node))
     finally:
         await trainer.close()
 
@@ -122,7 +127,7 @@ def _say_ready(settings: ServeSettings, shard: Shard, url: str) -> None:
             "use it inside a network that you trust",
             url,
         )
-    if settings.allow_pointers:
+    if "pointers" in settings.guarding.policy.modes:
         log.warning(
             "pointer operations are allowed: a coordinator may run tensor operations on your rows, "
             "and a malicious one may read much of them from what it is given back"

@@ -27,7 +27,13 @@ from shared.commands import (
     TrainCommand,
     TrainReport,
 )
-from shared.errors import FedsmsError, HandshakeRefused, NodeFailed
+from shared.errors import (
+    FedsmsError,
+    HandshakeRefused,
+    NodeFailed,
+    PolicyRefused,
+    StorageError,
+)
 from shared.handshake import check, greeting_from
 from shared.heartbeat import HeardServer, watch
 from shared.patches import state_from, state_object
@@ -47,6 +53,7 @@ from shared.wire import (
 from worker_node import pointer_access
 from worker_node.admission import Admission, peer_name
 from worker_node.finished_work import Key, key_of
+from worker_node.ledger import Ledger
 from worker_node.node import DataOwnerNode, ObjectStore
 from worker_node.work import evaluate, train
 
@@ -63,6 +70,7 @@ class Session:
 
     Args:
         admission: whom the node lets in, by certificate; None asks nobody for one.
+        on_greeted: called once the handshake is done.
     """
 
     def __init__(
@@ -70,12 +78,15 @@ class Session:
         node: DataOwnerNode,
         connection: HeardServer,
         admission: Admission | None = None,
+        on_greeted: Callable[[HeardServer], None] = lambda _: None,
     ) -> None:
         self._node = node
         self._connection = connection
         self._admission = admission
+        self._on_greeted = on_greeted
         self._store = ObjectStore()
         self._work: set[asyncio.Task[None]] = set()
+        self._ledger = Ledger(node.guard, connection)
         self._pointers = pointer_access.PointerAccess(node)
         self._trainings: set[Key] = set()
         self.peer = "somebody"
@@ -98,11 +109,13 @@ class Session:
                     await self._handle(parse_frame(data))
         except MalformedFrame as error:
             log.warning("%s sent a malformed frame, goodbye: %s", self.peer, error)
+            await self._ledger.ended(str(error))
             await self._connection.close(1002, str(error)[:100].encode("ascii", "replace").decode())
         except ConnectionClosed:
             pass
         except Exception:
             log.exception("the session of %s ends with an unexpected error", self.peer)
+            await self._ledger.ended("an unexpected error on the node")
             await self._connection.close(1011, "an unexpected error on the node")
         finally:
             watching.cancel()
@@ -115,6 +128,7 @@ class Session:
         named = peer_name(self._connection) if self._admission else None
         if named is not None:
             self.peer = named.id
+        who = self._ledger.meet(self.peer if named is not None else "")
         try:
             async with asyncio.timeout(limit(self._node.timeouts.handshake_timeout)):
                 first = parse_frame(await self._connection.recv())
@@ -131,23 +145,34 @@ class Session:
             told = {"greeting": ours.to_map()}  # whom the owner does not know is told no counts
             theirs = greeting_from(unpack_map(first.payload))
             if named is None:
-                self.peer = theirs.id
+                self.peer = who.name = theirs.id
             check(theirs, ours)
-        except HandshakeRefused as error:
+            self._node.guard.admit(who)
+        except (HandshakeRefused, PolicyRefused) as error:
+            if isinstance(error, PolicyRefused):
+                told = {}
+            self._ledger.refused(first.request_id, error)
             log.warning("%s refused: %s", self.peer, error)
             await self._send(
                 Kind.REFUSED, first.request_id, pack_map({"error": pack_error(error), **told})
             )
             await self._connection.close(1008, "handshake refused")
             return False
+        self._on_greeted(self._connection)
         await self._send(Kind.HELLO, first.request_id, pack_map(ours.to_map()))
         return True
 
     async def _send(self, kind: Kind, request_id: bytes, payload: bytes) -> None:
-        await self._connection.send(frame(kind, request_id, payload))
+        data = frame(kind, request_id, payload)
+        try:
+            await self._ledger.before(kind, request_id, len(data))
+        except StorageError:  # nothing leaves unlogged
+            await self._connection.close(1011, "this node cannot write its audit log")
+        await self._connection.send(data)
 
     async def _handle(self, request: Frame) -> None:
         if request.kind is Kind.COMMANDS:
+            self._ledger.pointed(request.request_id, len(request.payload))
             answer = self._pointers.handle(request)
             if answer is not None:
                 await self._send(Kind.REPLY, request.request_id, answer)
@@ -156,6 +181,7 @@ class Session:
             raise MalformedFrame(f"a {request.kind.name} frame from a coordinator")
         try:
             message = self._node.open(bytes(request.payload))
+            self._ledger.arrived(request.request_id, message)
             if isinstance(message, WorkerCommandMessage):
                 await self._command(message, request.request_id)
             else:
@@ -175,7 +201,7 @@ class Session:
             await self._reply(request_id, None)
             return
         if name in pointer_access.COMMANDS:
-            told = await self._pointers.command(name, arguments, self.peer)
+            told = await self._pointers.command(name, arguments, self._ledger.who)
             self._trained = True
             await self._send(Kind.REPLY, request_id, serialize(told, self._node))
             return
@@ -183,11 +209,18 @@ class Session:
             raise NodeFailed(f"a session has at most {MAX_WORK} trainings and evaluations open")
         if name == TRAIN:
             command = TrainCommand.parse(arguments)
+            self._ledger.about(request_id, command.result_id, f"round {command.round}")
             self._node.require_room(self._store, len(self._work))
-            work: Work = self._train(command, self._state(command.state_id, None), request_id)
+            state = self._state(command.state_id, None)
+            key = key_of(self.peer, command, state)
+            if not self._node.trainings.know(key):  # a repeated request is no further training
+                await self._node.guard.may_train(self._ledger.who, command, self._node.shard)
+            work: Work = self._train(key, command, state, request_id)
         elif name == EVALUATE:
             wanted = EvaluateCommand.parse(arguments)
+            self._ledger.about(request_id, wanted.state_id)
             state = self._state(wanted.state_id, wanted.base_id)
+            await self._node.guard.may_evaluate(self._ledger.who, wanted.recipe, self._node.shard)
             work = evaluate(self._node, self.peer, wanted, state)
         else:
             raise NodeFailed(f"node {self._node.id} knows no command {name!r:.80}")
@@ -226,6 +259,7 @@ class Session:
             await self._send_error(request_id, NodeFailed("an unexpected error on the node", cause))
 
     async def _send_error(self, request_id: bytes, error: FedsmsError) -> None:
+        self._ledger.refused(request_id, error)
         with contextlib.suppress(ConnectionClosed):
             await self._send(Kind.ERROR, request_id, pack_error(error))
 
@@ -233,10 +267,11 @@ class Session:
         values = report.model_dump() if report is not None else None
         await self._send(Kind.REPLY, request_id, serialize(values, self._node))
 
-    async def _train(self, command: TrainCommand, state: Vector, request_id: bytes) -> TrainReport:
+    async def _train(
+        self, key: Key, command: TrainCommand, state: Vector, request_id: bytes
+    ) -> TrainReport:
         sending: set[asyncio.Task[None]] = set()
         on_progress = self._progress_to(request_id, sending)
-        key = key_of(self.peer, command, state)
         self._trainings.add(key)
         try:
             report, trained = await self._node.trainings.result_of(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import traceback
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -27,6 +28,7 @@ from shared.text import encode_all
 from worker_node import pipes
 from worker_node.local_training import TrainingDiverged, TrainingStopped, score, train
 
+MOST_CAUSE = 300  # characters
 DIVERGED = "the loss is no finite number any more; a smaller learning rate may help"
 
 Rows = tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]
@@ -56,7 +58,8 @@ class Trainer:
             except TrainingDiverged:
                 self._tell({"event": "failed", "cause": DIVERGED})
             except (FedsmsError, ValueError, RuntimeError, MemoryError) as error:
-                self._tell({"event": "failed", "cause": str(error) or type(error).__name__})
+                traceback.print_exc()  # for the owner, in the node's log
+                self._tell({"event": "failed", "cause": cause_of(error)})
 
     def _tell(self, message: dict[str, Any]) -> None:
         self._outbox.write(pipes.pack(message))
@@ -116,6 +119,16 @@ class Trainer:
     def _should_stop(self) -> bool:
         # The node asks one thing at a time, so what can be read now is the end of the pipe.
         return pipes.is_readable(self._inbox)
+
+
+def cause_of(error: Exception) -> str:
+    """What a coordinator is told of an error: our own words, or its kind where they are torch's.
+
+    A library's words may hold paths, or values that it was working on.
+    """
+    if isinstance(error, (UnicodeError, RuntimeError, MemoryError)):
+        return f"an error of the kind {type(error).__name__}; the node's own log has the rest"
+    return str(error).splitlines()[0][:MOST_CAUSE] if str(error) else type(error).__name__
 
 
 def _warm_up() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgpack
 
-from shared.pysyft import content_rules
+from shared.pysyft import content_rules, item_count
 from shared.pysyft.errors import MalformedMessage
 from shared.pysyft.loading import sy
 
@@ -39,6 +39,8 @@ def unpack(data: bytes, worker: Any = None) -> object:
     view = memoryview(data)
     if len(view) < 2 or view[0] != _NO_COMPRESSION:
         raise MalformedMessage("a message is empty, compressed, or none of PySyft's")
+    if content_rules.is_restricted(worker):
+        item_count.check(view[1:])
     try:
         simple = msgpack.unpackb(
             view[1:],

@@ -52,6 +52,11 @@ def restrict_decoder(worker: Any, accepted: Collection[type]) -> None:
     setattr(worker, _LIST_OF_WORKER, Accepted(_codes(accepted), own_id))
 
 
+def is_restricted(worker: Any) -> bool:
+    """Whether `worker` has a list, and so reads what strangers send."""
+    return hasattr(worker, _LIST_OF_WORKER)
+
+
 def check_for(worker: Any, simple: object) -> None:
     """Raises ForbiddenContent or MalformedMessage where `worker` has a list that says so."""
     accepted = getattr(worker, _LIST_OF_WORKER, None)

@@ -1,0 +1,219 @@
+"""Frames made to cost memory or time: oversized, in pieces, truncated, nested, of many small
+values, compressed, and pings that nobody reads the answers of."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import struct
+import zlib
+from typing import Any
+
+import msgpack
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame as WebSocketFrame
+from websockets.frames import Opcode
+
+from scripts.local_nodes import LocalNode
+from shared.errors import NodeFailed
+from shared.transport import transport_options
+from shared.wire import Kind, frame, new_request_id
+from tests.attacks.scene import StockWorker, forget_peak, memory, peak_memory, report
+from tests.node_requests import error, pack, run
+from tests.peers import Peer, coordinator, stranger
+
+MEBIBYTE = 2**20
+MOST_GROWTH = 160 * MEBIBYTE
+"""What one hostile message may make a node take, for a moment: some copies of 17 MiB."""
+
+
+def raw(peer: Peer, opcode: Opcode, data: bytes, fin: bool = True) -> bytes:
+    return WebSocketFrame(opcode, data, fin).serialize(mask=True, extensions=[])
+
+
+async def flood(peer: Peer, piece: bytes) -> None:
+    """Sends it again and again, up to a gigabyte. Raises OSError where the node hangs up."""
+    for _ in range(2**30 // len(piece)):
+        peer.connection.transport.write(piece)
+        await peer.connection.drain()
+        if peer.connection.transport.is_closing():
+            raise ConnectionError
+        await asyncio.sleep(0)
+
+
+async def ending(peer: Peer) -> int:
+    await peer.connection.wait_closed()
+    assert peer.connection.close_code is not None
+    return peer.connection.close_code
+
+
+def test_a_stranger_may_send_no_more_than_a_greeting(bob: LocalNode) -> None:
+    async def session() -> None:
+        async with stranger(bob.url) as peer:
+            await peer.connection.send(bytes(MEBIBYTE))
+            assert await ending(peer) == 1009
+
+    run(session())
+
+
+def test_a_message_larger_than_any_model_is_refused_by_its_header(bob: LocalNode) -> None:
+    async def session() -> None:
+        forget_peak(bob.process.pid)
+        before = memory(bob.process.pid)
+        async with coordinator(bob.url) as peer:
+            header = struct.pack("!BBQ", 0x82, 0xFF, 2**40) + bytes(4)
+            peer.connection.transport.write(header)
+            assert await ending(peer) == 1009
+        assert peak_memory(bob.process.pid) - before < 16 * MEBIBYTE
+
+    run(session())
+
+
+def test_a_message_in_endless_pieces_ends(bob: LocalNode) -> None:
+    async def session() -> None:
+        before = memory(bob.process.pid)
+        async with coordinator(bob.url) as peer:
+            peer.connection.transport.write(raw(peer, Opcode.BINARY, b"", fin=False))
+            piece = raw(peer, Opcode.CONT, b"", fin=False) * 1000
+            with pytest.raises((ConnectionClosed, OSError)):
+                await flood(peer, piece)
+        assert memory(bob.process.pid) - before < 32 * MEBIBYTE
+
+    run(session())
+
+
+@pytest.mark.parametrize("size", [0, 1, 16, 17, 18, 40])
+def test_a_truncated_frame_is_malformed(bob: LocalNode, size: int) -> None:
+    whole = frame(Kind.REQUEST, new_request_id(), pack({"a": 1}))
+
+    async def session() -> None:
+        async with coordinator(bob.url) as peer:
+            await peer.connection.send(whole[:size])
+            if size < 17:
+                assert await ending(peer) == 1002
+            else:
+                assert isinstance(error(await peer.receive()), NodeFailed)
+
+    run(session())
+
+
+def nested(depth: int) -> bytes:
+    return b"\x28" + b"\x91" * depth + b"\x00"
+
+
+def many_small(size: int) -> bytes:
+    """Lists of 16,384 numbers each, in a list: millions of values in some megabytes."""
+    inner = b"\xdc\x40\x00" + bytes(16_384)
+    count = size // len(inner)
+    return b"\x28\xdc" + struct.pack("!H", count) + inner * count
+
+
+def announced(depth: int) -> bytes:
+    """Lists that each announce many values: msgpack takes memory for what is announced."""
+    return b"\x28" + b"\xdc\x40\x00" * depth
+
+
+HEAVY: dict[str, Any] = {
+    "nested too deep": lambda: nested(2**20),
+    "16 MB of small numbers": lambda: many_small(16_000_000),
+    "16 MB of empty lists": lambda: b"\x28\xdd" + struct.pack("!I", 2**24) + b"\x90" * 16_000_000,
+    "16 MB of empty maps": lambda: b"\x28\xdc\x40\x00" + b"\x80" * 16_000_000,
+    "16 MB in a string": lambda: b"\x28\xdb" + struct.pack("!I", 16_000_000) + bytes(16_000_000),
+    "announced and not sent": lambda: announced(500),
+    "announced in many": lambda: announced(100_000),
+    "extensions": lambda: b"\x28" + b"\xd4\x01\x00" * 5000,
+}
+
+
+@pytest.mark.parametrize("name", HEAVY)
+def test_a_heavy_message_costs_little_and_delays_nobody(bob: LocalNode, name: str) -> None:
+    async def session() -> None:
+        forget_peak(bob.process.pid)
+        before = memory(bob.process.pid)
+        async with coordinator(bob.url) as peer:
+            asked = asyncio.create_task(peer.ask(HEAVY[name]()))
+            async with coordinator(bob.url):
+                pass  # meanwhile others are served
+            assert isinstance(error(await asked), NodeFailed)
+        assert peak_memory(bob.process.pid) - before < MOST_GROWTH
+
+    run(session())
+
+
+def test_messages_that_wait_take_no_more_memory_than_one_or_two(bob: LocalNode) -> None:
+    """Many models in a row, faster than the node reads them; 16 of 16 MB would be 256 MB."""
+
+    async def session() -> None:
+        forget_peak(bob.process.pid)
+        before = memory(bob.process.pid)
+        heavy = frame(Kind.REQUEST, new_request_id(), HEAVY["16 MB in a string"]())
+        async with coordinator(bob.url) as peer:
+            await asyncio.gather(*(peer.connection.send(heavy) for _ in range(12)))
+            for _ in range(12):
+                await peer.receive()
+        assert peak_memory(bob.process.pid) - before < MOST_GROWTH
+
+    run(session())
+
+
+def test_a_session_keeps_a_bounded_number_of_bytes(bob: LocalNode) -> None:
+    import torch
+
+    from shared.pysyft import ObjectMessage
+
+    async def session() -> None:
+        async with coordinator(bob.url) as peer:
+            answers = []
+            for number in range(6):
+                large: Any = torch.zeros(4_000_000)
+                large.id = number
+                answers.append(await peer.ask(pack(ObjectMessage(large))))
+            assert [one.kind for one in answers[:4]] == [Kind.REPLY] * 4
+            assert "bytes on this node" in str(error(answers[5]))
+
+    run(session())
+
+
+def test_compression_is_not_spoken(bob: LocalNode) -> None:
+    bomb = zlib.compress(bytes(100 * MEBIBYTE))
+
+    async def session() -> None:
+        options = {**transport_options(), "compression": "deflate"}
+        async with connect(bob.url, proxy=None, **options) as connection:  # type: ignore[arg-type]
+            assert connection.protocol.extensions == []
+            peer = Peer(connection)
+            await peer.greet()
+            for scheme in (b"\x29", b"\x2a"):
+                assert "compressed" in str(error(await peer.ask(scheme + bomb)))
+
+    run(session())
+
+
+def test_pysyfts_own_worker_unpacks_a_bomb(stock: StockWorker) -> None:
+    size = 200 * MEBIBYTE
+    bomb = b"\x2a" + zlib.compress(msgpack.packb(bytes(size)))
+    assert len(bomb) < size // 900
+    before = memory(stock.process.pid)
+    stock.ask_bytes(bomb)
+    grown = peak_memory(stock.process.pid) - before
+    assert grown > size
+    report(
+        f"a zip bomb of {len(bomb) // 1024} KiB",
+        f"{grown // MEBIBYTE} MiB of memory",
+        "malformed: nothing is decompressed",
+    )
+
+
+def test_pings_whose_answers_nobody_reads_end_the_connection(bob: LocalNode) -> None:
+    async def session() -> None:
+        before = memory(bob.process.pid)
+        async with coordinator(bob.url) as peer:
+            peer.connection.transport.pause_reading()
+            pings = raw(peer, Opcode.PING, os.urandom(125)) * 1000
+            with pytest.raises((ConnectionClosed, OSError)):
+                await flood(peer, pings)
+        assert memory(bob.process.pid) - before < 32 * MEBIBYTE
+
+    run(session())

@@ -1,0 +1,42 @@
+"""A training request sent again, by the same coordinator or by somebody who recorded it."""
+
+from __future__ import annotations
+
+from scripts.local_nodes import LocalNode
+from shared.commands import TRAIN
+from shared.pysyft import ObjectRequestMessage
+from shared.recipe import Recipe
+from shared.wire import Kind, frame, new_request_id
+from tests.node_requests import command, error, pack, reply, run, send_state, training
+from tests.peers import coordinator
+
+
+def test_a_repeated_training_tells_nothing_new(bob: LocalNode, recipe: Recipe) -> None:
+    """The same bits come back, so that whoever repeats it learns no more than from the first."""
+
+    async def session() -> None:
+        async with coordinator(bob.url) as peer:
+            state_id = await send_state(peer, recipe)
+            asked = command(TRAIN, **training(recipe, state_id, result_id=8))
+            request_id = new_request_id()
+            results = []
+            for _ in range(2):
+                await peer.connection.send(frame(Kind.REQUEST, request_id, asked))
+                assert reply(await peer.answer_to(request_id))["rows"] == 140
+                fetched = reply(await peer.ask(pack(ObjectRequestMessage(8, None, ""))))
+                results.append(fetched.tolist())
+            assert results[0] == results[1]
+
+    run(session())
+
+
+def test_a_recorded_request_is_nothing_in_another_session(bob: LocalNode, recipe: Recipe) -> None:
+    async def session() -> None:
+        async with coordinator(bob.url) as peer:
+            state_id = await send_state(peer, recipe)
+            recorded = command(TRAIN, **training(recipe, state_id))
+            assert reply(await peer.ask(recorded))["rows"] == 140
+        async with coordinator(bob.url) as thief:
+            assert "was not sent" in error(await thief.ask(recorded)).fact
+
+    run(session())

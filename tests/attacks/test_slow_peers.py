@@ -1,0 +1,176 @@
+"""Slow loris: who takes for ever over TCP, TLS, the HTTP request, the greeting, or a message."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from tests.identities import Federation
+from tests.node_requests import run
+from tests.peers import coordinator, stranger
+from worker_node import guarded_connection, listener, session
+from worker_node.admission import Admission, make_admission
+from worker_node.dataset import Message, Shard
+from worker_node.node import DataOwnerNode
+from worker_node.trainer_process import TrainerProcess
+
+SHORT = 0.3
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounds that a test can wait for."""
+    monkeypatch.setattr(listener, "HANDSHAKE_SECONDS", SHORT)
+    monkeypatch.setattr(session, "HANDSHAKE_SECONDS", SHORT)
+    monkeypatch.setattr(guarded_connection, "MESSAGE_SECONDS", SHORT)
+    monkeypatch.setattr(guarded_connection, "CHECK_SECONDS", SHORT / 4)
+
+
+@asynccontextmanager
+async def serving(admission: Admission | None = None) -> AsyncIterator[str]:
+    """A node in this process, whose trainer nobody needs."""
+    shard = Shard((Message(0, "a"), Message(1, "b")), (Message(0, "c"), Message(1, "d")))
+    node = DataOwnerNode("bob", shard, TrainerProcess(shard))
+    async with listener.listening(node, "127.0.0.1", 0, admission) as url:
+        yield url
+
+
+async def is_hung_up_on(url: str, first: bytes, drip: bytes) -> None:
+    """Sends some bytes, then one at a time, until the node has had enough."""
+    port = int(url.rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(first)
+
+    async def dripping() -> None:
+        while drip:
+            writer.write(drip)
+            await asyncio.sleep(SHORT / 10)
+
+    slowly = asyncio.create_task(dripping())
+    try:
+        async with asyncio.timeout(30):
+            with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+                await reader.readexactly(10**6)
+    finally:
+        slowly.cancel()
+        writer.transport.abort()
+
+
+OPENINGS: dict[str, tuple[bytes, bytes]] = {
+    "says nothing": (b"", b""),
+    "drips an HTTP request": (b"GET / HTTP/1.1\r\n", b"X"),
+    "sends headers without end": (b"GET / HTTP/1.1\r\n", b"X: y\r\n"),
+}
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("name", OPENINGS)
+def test_who_is_slow_to_open_is_hung_up_on_and_others_are_served(name: str) -> None:
+    async def scene() -> None:
+        async with serving() as url:
+            await is_hung_up_on(url, *OPENINGS[name])
+            async with coordinator(url):
+                pass
+
+    run(scene())
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("first", [b"", b"\x16\x03\x01\x02\x00\x01"], ids=["nothing", "a piece"])
+def test_who_is_slow_in_tls_is_hung_up_on(tmp_path: Path, first: bytes) -> None:
+    from server.authority import make_authority
+    from shared import identity
+
+    federation = Federation(tmp_path, make_authority(tmp_path / "authority")[0])
+    federation.coordinator()
+    own = identity.load(federation.node("bob"), "node")
+
+    async def scene() -> None:
+        async with serving(make_admission(own, ["coordinator"])) as url:
+            await is_hung_up_on(url, first, b"\x00" if first else b"")
+
+    run(scene())
+
+
+@pytest.mark.usefixtures("impatient")
+def test_who_opens_and_then_does_not_greet_is_hung_up_on() -> None:
+    async def scene() -> None:
+        async with serving() as url, stranger(url) as peer:
+            with pytest.raises(ConnectionClosed, match="no handshake in time"):
+                await peer.receive()
+
+    run(scene())
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("fragments", [False, True])
+def test_a_message_that_never_comes_to_its_end_ends_the_connection(
+    monkeypatch: pytest.MonkeyPatch, fragments: bool
+) -> None:
+    monkeypatch.setattr(guarded_connection, "SLOWEST_BYTES", 10_000.0)
+
+    async def scene() -> None:
+        async with serving() as url, coordinator(url) as peer:
+            # a frame of 1,000 bytes, or one of a message that goes on; then a byte at a time
+            first = b"\x02\x81\0\0\0\0x" if fragments else b"\x82\xfe\x03\xe8\0\0\0\0"
+            drip = b"\x00\x81\0\0\0\0x" if fragments else b"x"
+            peer.connection.transport.write(first)
+            waiting = asyncio.create_task(peer.connection.recv())
+            async with asyncio.timeout(30):
+                while not waiting.done():
+                    peer.connection.transport.write(drip)
+                    await asyncio.wait([waiting], timeout=SHORT / 10)
+            with pytest.raises(ConnectionClosed):
+                waiting.result()
+
+    run(scene())
+
+
+def test_one_address_does_not_take_all_places_of_those_who_come() -> None:
+    """Connections that never greet; somebody of another address still comes in."""
+
+    async def scene() -> None:
+        async with serving() as url:
+            port = int(url.rpartition(":")[2])
+            crowd = [socket.create_connection(("127.0.0.1", port)) for _ in range(40)]
+            try:
+                await asyncio.sleep(0)
+                reader, writer = await asyncio.open_connection(
+                    "127.0.0.1", port, local_addr=("127.0.0.2", 0)
+                )
+                writer.write(b"GET / HTTP/1.1\r\n\r\n")
+                async with asyncio.timeout(30):
+                    assert (await reader.readline()).startswith(b"HTTP/1.1 ")
+                writer.close()
+            finally:
+                for one in crowd:
+                    one.close()
+
+    run(scene())
+
+
+def test_of_many_connections_at_once_some_are_turned_away_and_counted_down_again() -> None:
+    from worker_node.gate import Gate, GateSettings
+
+    now = [0.0]
+    gate = Gate(GateSettings(strangers_of_one=3, burst=6, rate=1), clock=lambda: now[0])
+    addresses: list[tuple[Any, ...]] = [("10.0.0.1", port) for port in range(10)]
+    assert [gate.admit(one) for one in addresses[:4]] == [True, True, True, False]
+    assert gate.admit(("10.0.0.2", 1))  # another address
+    gate.greeted(addresses[0])
+    gate.left(addresses[1])
+    assert [gate.admit(one) for one in addresses[4:7]] == [True, True, False]
+    for one in addresses:
+        gate.left(one)
+        gate.left(one)
+    assert gate.admit(addresses[7])  # the last of the six at once
+    assert not gate.admit(addresses[8])
+    now[0] = 1.0
+    assert gate.admit(addresses[8])

@@ -1,0 +1,200 @@
+"""The options of the data owner's commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+DATA_OPTIONS = (
+    click.option(
+        "--data",
+        required=True,
+        type=click.Path(path_type=Path),
+        envvar="FEDSMS_DATA",
+        show_envvar=True,
+        help="The owner's messages: .tsv (label, tab, text), .csv (label,text header) or .jsonl; "
+        "or a folder that holds one such file called messages.*, and held-out.* if there is one.",
+    ),
+    click.option(
+        "--held-out-data",
+        type=click.Path(path_type=Path),
+        envvar="FEDSMS_HELD_OUT_DATA",
+        show_envvar=True,
+        help="File of rows to measure with; then all of --data is trained on.",
+    ),
+    click.option(
+        "--held-out",
+        type=click.FloatRange(min=0, max=1, max_open=True),
+        default=0.2,
+        show_default=True,
+        envvar="FEDSMS_HELD_OUT",
+        show_envvar=True,
+        help="Else the share of --data that is held out; 0 holds nothing out.",
+    ),
+    click.option("--skip-bad-lines", is_flag=True, help="Count bad lines instead of stopping."),
+    click.option(
+        "--allow-one-class", is_flag=True, help="Serve even where all rows are ham, or all spam."
+    ),
+    click.option(
+        "--hide-label-counts",
+        is_flag=True,
+        help="Tell numbers of spam only as evaluation does, of held-out messages.",
+    ),
+)
+
+
+health_option = click.option(
+    "--health-socket",
+    type=click.Path(path_type=Path),
+    envvar="FEDSMS_HEALTH_SOCKET",
+    show_envvar=True,
+    help="Path of a Unix socket at which the node tells its health.  [default: none]",
+)
+
+
+GUARD_OPTIONS = (
+    click.option(
+        "--policy",
+        type=click.Path(path_type=Path),
+        envvar="FEDSMS_POLICY",
+        show_envvar=True,
+        help="What coordinators may have done here.  [default: policy.toml in the identity folder "
+        "or here, where it is there]",
+    ),
+    click.option(
+        "--audit-log",
+        type=click.Path(path_type=Path),
+        envvar="FEDSMS_AUDIT_LOG",
+        show_envvar=True,
+        help="Where each request is written down before it is answered; off writes nothing.  "
+        "[default: audit.jsonl in the identity folder; without one, <id>.audit.jsonl here]",
+    ),
+)
+
+SERVE_OPTIONS = (
+    click.option(
+        "--id",
+        "node_id",
+        envvar="FEDSMS_ID",
+        show_envvar=True,
+        help="The owner's name.  [default: the name in the identity's certificate]",
+    ),
+    *DATA_OPTIONS,
+    click.option(
+        "--host",
+        default="127.0.0.1",
+        show_default=True,
+        envvar="FEDSMS_HOST",
+        show_envvar=True,
+        help="Where to listen.",
+    ),
+    click.option(
+        "--port",
+        type=click.IntRange(0, 65535),
+        default=8777,
+        show_default=True,
+        envvar="FEDSMS_PORT",
+        show_envvar=True,
+        help="0 takes a free one.",
+    ),
+    click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="Torch threads of the training process; a small model gains nothing from more.",
+    ),
+    click.option(
+        "--identity",
+        type=click.Path(path_type=Path),
+        envvar="FEDSMS_IDENTITY",
+        show_envvar=True,
+        help="Folder with the node's key and certificate; makes it serve with TLS.  "
+        "[default: identity, where it is there]",
+    ),
+    click.option(
+        "--coordinator",
+        "coordinators",
+        multiple=True,
+        metavar="NAME",
+        envvar="FEDSMS_COORDINATORS",
+        show_envvar=True,
+        help="A coordinator to work with; repeatable.  [default: those in coordinators.txt]",
+    ),
+    click.option(
+        "--insecure",
+        is_flag=True,
+        envvar="FEDSMS_INSECURE",
+        show_envvar=True,
+        help="Serve without TLS: whoever reaches the port may train, and read along.",
+    ),
+    health_option,
+    click.option(
+        "--runs",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        envvar="FEDSMS_RUNS",
+        show_envvar=True,
+        help="Stop after this many coordinators have trained and said goodbye; 0 serves on.",
+    ),
+    click.option(
+        "--patience",
+        type=click.FloatRange(min=0),
+        default=0,
+        show_default=True,
+        envvar="FEDSMS_PATIENCE",
+        show_envvar=True,
+        metavar="SECONDS",
+        help="Stop when no coordinator has been here for so long; 0 waits for ever.",
+    ),
+    click.option(
+        "--allow",
+        type=click.Choice(["pointers"]),
+        multiple=True,
+        envvar="FEDSMS_ALLOW",
+        show_envvar=True,
+        help="What else coordinators may do than rounds: pointers lets them run tensor operations "
+        "on your rows, which tells them more; so does modes in policy.toml.",
+    ),
+    click.option(
+        "--heartbeat",
+        type=click.FloatRange(min=0, max=1e6),
+        default=10.0,
+        show_default=True,
+        envvar="FEDSMS_HEARTBEAT",
+        show_envvar=True,
+        help="Seconds of silence after which a coordinator counts as lost; 0: never.",
+    ),
+    click.option(
+        "--keep-work",
+        type=click.FloatRange(min=0, max=1e6),
+        default=30.0,
+        show_default=True,
+        envvar="FEDSMS_KEEP_WORK",
+        show_envvar=True,
+        help="Seconds that a training goes on whose coordinator is lost, for its return; 0: none.",
+    ),
+    *GUARD_OPTIONS,
+)
+
+
+def data_options(function: Decorated) -> Decorated:
+    """The options that say what the node holds."""
+    return _all(DATA_OPTIONS, function)
+
+
+def serve_options(function: Decorated) -> Decorated:
+    """What the node holds, where and how it serves, and what coordinators may do."""
+    return _all(SERVE_OPTIONS, function)
+
+
+def _all(options: tuple[Callable[[Any], Any], ...], function: Decorated) -> Decorated:
+    for option in reversed(options):
+        function = option(function)
+    return function
