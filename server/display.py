@@ -152,12 +152,16 @@ def _cells(metrics: Metrics) -> list[str]:
 
 
 def rounds_table(records: list[Round]) -> Table:
-    """A row a round: losses, metrics over all owners' held-out rows, seconds and bytes."""
+    """A row a round: losses, metrics over all owners' held-out rows, seconds and bytes; and who
+    was left out, where somebody was."""
     title = "Rounds (metrics on all owners' held-out rows)"
     table = Table(title=title, title_justify="left", box=box.SIMPLE)
     names = ["round", "train loss", "loss", "AUC %", "AP %", "precision %", "recall %", "F1 %"]
     for name in [*names, "seconds", "MB out", "MB in"]:
         table.add_column(name, justify="right")
+    all_took_part = not any(record.without for record in records)
+    if not all_took_part:
+        table.add_column("left out", max_width=30)
     for record in records:
         table.add_row(
             str(record.number),
@@ -166,5 +170,6 @@ def rounds_table(records: list[Round]) -> Table:
             f"{record.seconds:.2f}",
             megabytes(sum(node.bytes_sent for node in record.nodes)),
             megabytes(sum(node.bytes_received for node in record.nodes)),
+            *([] if all_took_part else [", ".join(sorted(record.without))]),
         )
     return table

@@ -60,6 +60,12 @@ class Round:
     seconds_outside: float
     left_out: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def without(self) -> dict[str, str]:
+        """Why nodes that were asked are not in the model, or not in the metrics, by node id."""
+        refused = {node.node: node.left_out for node in self.nodes if node.left_out}
+        return {**self.left_out, **refused}
+
     def rows(self) -> list[dict[str, Any]]:
         """A flat dictionary for each node, then one for all nodes together (node "*").
 
@@ -79,8 +85,7 @@ class Round:
             "seconds": self.seconds,
             "seconds_outside_training": self.seconds_outside,
             "nodes": [record.node for record in self.nodes if not record.left_out],
-            "left_out": dict(self.left_out)
-            | {record.node: record.left_out for record in self.nodes if record.left_out},
+            "left_out": self.without,
             "bytes_sent": sum(record.bytes_sent for record in self.nodes),
             "bytes_received": sum(record.bytes_received for record in self.nodes),
         }
@@ -148,8 +153,8 @@ def round_line(record: Round) -> str:
 
 def _without(record: Round) -> str:
     """Who is not in the model, or not in the metrics."""
-    names = [*record.left_out, *(node.node for node in record.nodes if node.left_out)]
-    shown = ", ".join(sorted(names)[:5]) + (f" and {len(names) - 5} more" if names[5:] else "")
+    names = sorted(record.without)
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if names[5:] else "")
     return f"  without {shown}" if names else ""
 
 

@@ -19,8 +19,9 @@ import logging
 import re
 import shutil
 import time
+from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,7 @@ class _Totals:
     sent: int = 0
     received: int = 0
     metrics: Metrics | None = None
+    left_out: Counter[str] = field(default_factory=Counter)
 
     def add(self, record: Round) -> None:
         self.rounds = record.number
@@ -189,6 +191,7 @@ class _Totals:
         self.sent += sum(node.bytes_sent for node in record.nodes)
         self.received += sum(node.bytes_received for node in record.nodes)
         self.metrics = record.metrics
+        self.left_out.update(record.without.keys())
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -197,6 +200,7 @@ class _Totals:
             "seconds_in_rounds": self.seconds,
             "bytes_sent": self.sent,
             "bytes_received": self.received,
+            "rounds_left_out": dict(sorted(self.left_out.items())),
         }
 
 

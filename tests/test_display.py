@@ -111,6 +111,21 @@ def test_tables_show_what_is_known_and_a_dash_for_what_is_not(
     assert "\x1b" not in shown
 
 
+def test_the_table_of_rounds_names_who_was_left_out_where_somebody_was(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    first = one_round(1)
+    print_table(rounds_table([first]))
+    assert "left out" not in capsys.readouterr().out
+    second = replace(one_round(2), left_out={"zoe": "it was late", "bob": "it is away"})
+    print_table(rounds_table([first, second]))
+    shown = capsys.readouterr().out
+    assert "left out" in shown
+    assert [line.split()[-2:] for line in shown.splitlines() if line.strip()[:1] == "2"] == [
+        ["bob,", "zoe"]
+    ]
+
+
 def test_status_shows_words_of_others_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     bob = NodeAddress("bob", "ws://[fe80::1]:8777")
     busy = "training round 1 of 2 for [/red] :smile:"

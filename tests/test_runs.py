@@ -86,6 +86,7 @@ def test_a_run_leaves_everything_that_it_did(tmp_path: Path, recipe: Recipe) -> 
     assert (summary["rounds_completed"], summary["bytes_sent"]) == (5, 1000)
     assert summary["metrics"] == figures(8).as_dict()
     assert summary["model_bytes"] == state.nbytes
+    assert summary["rounds_left_out"] == {}
     assert "round 5/5" in (folder / "log.txt").read_text(encoding="utf-8")
     np.testing.assert_array_equal(load(folder).state, state)
     checkpoint = load(folder / "checkpoints" / "round-00003")
