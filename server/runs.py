@@ -104,7 +104,7 @@ class RunFolder:
         facts = {"round": record.number, "metrics": record.metrics.as_dict()}
         if self._kept:
             folder = self.path / "checkpoints" / f"round-{record.number:05d}"
-            make_folder(folder.parent)
+            make_folder(folder.parent, parents=False)  # a run folder that is gone stays gone
             make_folder(folder)
             save(folder, model, facts)
             self._drop_old_checkpoints()

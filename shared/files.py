@@ -19,10 +19,17 @@ def storage_error(doing: str, path: Path, error: OSError) -> StorageError:
     )
 
 
-def make_folder(path: Path) -> None:
-    """A folder in one that is there. Raises StorageError; a folder that is there is fine."""
+def make_folder(path: Path, parents: bool = True) -> None:
+    """Makes a folder; one that is there is fine.
+
+    Args:
+        parents: makes those that are missing too; False takes a missing one for an error.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
     try:
-        path.mkdir(exist_ok=True)
+        path.mkdir(parents=parents, exist_ok=True)
     except OSError as error:
         raise storage_error("make the folder", path, error) from error
 
