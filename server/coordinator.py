@@ -24,7 +24,7 @@ from server.plan import Plan, node_seed
 from server.records import Observer, Round
 from server.turns import Turn, evaluations
 from shared.commands import EvaluateCommand, TrainCommand
-from shared.errors import NodeFailed
+from shared.errors import NodeFailed, PolicyRefused
 from shared.metrics import Metrics
 from shared.recipe import Recipe
 from shared.vectors import Vector, new_object_id
@@ -108,12 +108,12 @@ class Coordinator:
         return following
 
     def _choose(self, number: int) -> list[Member]:
-        """Whom a round asks: its cohort, those who are there before those who are away."""
+        """Whom a round asks: its cohort, those who can be asked before the others."""
         by_id = {member.id: member for member in self._members.all}
         if self._asked == len(by_id):
             return self._members.all
         order = [by_id[node] for node in draw_order(by_id, self._plan.seed, number)]
-        order.sort(key=lambda member: member.link is None)
+        order.sort(key=lambda member: not member.is_ready)
         return sorted(order[: self._asked], key=lambda member: member.id)
 
     async def _train(
@@ -135,9 +135,13 @@ class Coordinator:
                 self._tell(number, member, "sending")
                 await self._send_whole(member, base)
             self._tell(number, member, "training")
-            report = await client.train(
-                command, lambda progress: self._tell(number, member, "training", progress)
-            )
+            try:
+                report = await client.train(
+                    command, lambda progress: self._tell(number, member, "training", progress)
+                )
+            except PolicyRefused as error:
+                member.rest(error)
+                raise
             async with self._fetching:
                 self._tell(number, member, "fetching")
                 trained = await client.fetch_state(result_id, base.state)
@@ -179,7 +183,11 @@ class Coordinator:
             # One after the other on the wire, without waiting for an answer in between.
             steps = [client.send_state(packed), client.evaluate(command)]
             steps += [client.forget(object_id) for object_id in old]
-            report = await self._first_in_line(steps)
+            try:
+                report = await self._first_in_line(steps)
+            except PolicyRefused:  # of the evaluation alone: the other steps are done
+                member.holds = {state.id}
+                raise
         summary_of(member.id, report)
         turn.transfer -= report.seconds_evaluating + report.seconds_waiting
         turn.evaluation = report
@@ -187,13 +195,19 @@ class Coordinator:
         self._tell(number, member, "waiting")
 
     async def _first_in_line(self, steps: list[Coroutine[Any, Any, Any]]) -> Any:
-        """All steps at once; the first, which moves a model, takes its turn. Gives the second's."""
+        """All steps at once; the first, which moves a model, takes its turn. Gives the second's.
+
+        Raises PolicyRefused only where every other step is done.
+        """
         tasks: list[asyncio.Task[Any]] = []
         try:
             async with self._sending:
                 tasks = [asyncio.create_task(step) for step in steps]
                 await asyncio.wait(tasks[:1])
             return (await asyncio.gather(*tasks))[1]
+        except PolicyRefused:
+            await asyncio.gather(tasks[0], *tasks[2:])  # what fails there is worse
+            raise
         finally:
             for task in tasks:
                 task.cancel()

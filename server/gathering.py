@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from server.members import Member, Members, quorum_lost
 from server.retrying import Retry, verdict
-from shared.errors import FedsmsError, NodeTimeout
+from shared.errors import FedsmsError, NodeTimeout, PolicyRefused
 
 Work = Callable[[Member], Awaitable[None]]
 """A node's part in a step. May be called again after it failed; cancelled where it is late."""
@@ -111,7 +111,7 @@ class _Step:
         return 0.0 if self._enough else self._members.timeouts.quorum_wait
 
     def _begin(self, member: Member) -> None:
-        if member.link is None:
+        if not member.is_ready:
             self._gathered.left_out.update(self._members.reasons([member]))
         else:
             self._gathered.left_out.pop(member.id, None)
@@ -124,7 +124,8 @@ class _Step:
             try:
                 await self._work(member)
             except FedsmsError as error:
-                if member.link is link:
+                # An owner's no is an answer: the connection is as well as before.
+                if member.link is link and not isinstance(error, PolicyRefused):
                     self._members.leave(member, error)
                 if verdict(error) is not Retry.NOW or attempt == MOST_ATTEMPTS:
                     raise

@@ -14,8 +14,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from server.link import Link
-from server.retrying import Retry, delays, verdict
-from shared.errors import FedsmsError, NodeUnreachable, QuorumLost
+from server.retrying import POLICY_REST, Retry, delays, verdict
+from shared.errors import FedsmsError, NodeUnreachable, PolicyRefused, QuorumLost
 from shared.timeouts import Timeouts, limit
 from shared.transport import BACK_SOON, CLOSE_SECONDS
 
@@ -33,7 +33,7 @@ class Member:
 
     Attributes:
         link: its standing connection; None while it is away.
-        error: why it is away.
+        error: why it is away, or is not asked for a while.
         holds: ids of the states that it holds whole over this connection.
     """
 
@@ -45,6 +45,18 @@ class Member:
         self.holds: set[int] = set()
         self.returning: asyncio.Task[None] | None = None
         self._client: NodeClient | None = None
+        self._rests_until = 0.0
+
+    @property
+    def is_ready(self) -> bool:
+        """True where it may be asked for something now."""
+        loop = asyncio.get_running_loop()
+        return self.link is not None and loop.time() >= self._rests_until
+
+    def rest(self, error: PolicyRefused) -> None:
+        """Is not asked for a while, since its owner's policy said no; its connection stands."""
+        self.error = error
+        self._rests_until = asyncio.get_running_loop().time() + POLICY_REST
 
     @property
     def may_return(self) -> bool:
@@ -131,8 +143,9 @@ class Members:
             member.error = error
 
     def reasons(self, members: Iterable[Member]) -> dict[str, FedsmsError]:
-        """Why members are away, by node id."""
-        return {one.id: one.error for one in members if one.link is None and one.error is not None}
+        """Why members are away, or are not asked, by node id."""
+        away = (one for one in members if not one.is_ready)
+        return {one.id: one.error for one in away if one.error is not None}
 
     async def is_back(self, member: Member, seconds: float) -> bool:
         """Waits so long for a member that left; True where it is there again."""

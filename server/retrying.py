@@ -18,6 +18,8 @@ from shared.errors import (
 
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 5.0
+POLICY_REST = 30.0
+"""Seconds for which a node trains no more whose owner's policy said no: asking costs a model."""
 
 
 class Retry(enum.Enum):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -116,13 +116,10 @@ async def training(
 ) -> AsyncIterator[Watcher]:
     """A run that goes on in the background as long as the context lasts."""
     watcher = Watcher()
-    task = asyncio.create_task(
-        trained(urls, of_rounds(recipe, ENDLESS), watcher, timeouts, min_nodes, identity)
-    )
-    try:
+    # A run that ends with an error ends the test with it, whatever the test waits for.
+    async with asyncio.TaskGroup() as group:
+        endless = of_rounds(recipe, ENDLESS)
+        task = group.create_task(trained(urls, endless, watcher, timeouts, min_nodes, identity))
         yield watcher
-        assert not task.done(), task.exception()
-    finally:
+        assert not task.done(), "the run is over"
         task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task

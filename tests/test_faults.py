@@ -25,29 +25,31 @@ from shared.recipe import Recipe
 from shared.timeouts import Timeouts
 from tests.conftest import OwnerFiles
 from tests.federating import Watcher, members_of, of_rounds, trained, training, until
+from tests.running import until as wait_until
 
 pytestmark = pytest.mark.timeout(240)
 QUICK = Timeouts(heartbeat=1, rejoin_window=0.3)
 
 
-def flags_of(owners: list[OwnerFiles]) -> tuple[str, ...]:
-    # as often as QUICK: on a slow line each side hears the other's pings alone
-    return (*owners[0].flags, "--heartbeat", "1")
+@pytest.fixture(scope="module")
+def flags(owners: list[OwnerFiles], generous: tuple[str, str]) -> tuple[str, ...]:
+    # often enough for the slow lines, on which each side hears the other's pings alone
+    return (*owners[0].flags, "--heartbeat", "3", *generous)
 
 
 @pytest.fixture(scope="module")
-def carol(owners: list[OwnerFiles]) -> Iterator[LocalNode]:
+def carol(flags: tuple[str, ...]) -> Iterator[LocalNode]:
     """A node of these tests' own, which they stop and kill; `revive` starts it again."""
-    node = start_node("carol", flags_of(owners))
+    node = start_node("carol", flags)
     wait_until_ready(node)
     yield node
     node.stop()
 
 
-def revive(node: LocalNode, owners: list[OwnerFiles]) -> None:
+def revive(node: LocalNode, flags: tuple[str, ...]) -> None:
     """Starts a killed node again: same id, same rows, another port."""
     node.stop()
-    fresh = start_node(node.id, flags_of(owners))
+    fresh = start_node(node.id, flags)
     wait_until_ready(fresh)
     node.process, node.url, node.log = fresh.process, fresh.url, fresh.log
 
@@ -76,12 +78,12 @@ def run(work: Any) -> Any:
 
 
 def test_a_node_killed_at_any_stage_is_left_out_and_back_once_it_answers(
-    bob: LocalNode, carol: LocalNode, line: Line, owners: list[OwnerFiles], recipe: Recipe
+    bob: LocalNode, carol: LocalNode, line: Line, flags: tuple[str, ...], recipe: Recipe
 ) -> None:
     async def session() -> None:
         urls = {"bob": bob.url, "carol": line.url}
         async with training(urls, recipe, QUICK) as watcher:
-            for stage in ("training", "fetching", "sending"):
+            for stage in ("training", "fetching", "evaluating", "sending"):
                 await until(lambda: watcher.took_part("carol"), f"carol, before {stage}")
                 if stage == "sending":  # happens after a return alone
                     line.cut()
@@ -89,7 +91,7 @@ def test_a_node_killed_at_any_stage_is_left_out_and_back_once_it_answers(
                 await until(lambda: carol.process.poll() is not None, f"the kill while {stage}")
                 await until(lambda: not watcher.took_part("carol"), "a round without carol")
                 assert watcher.took_part("bob")
-                await asyncio.to_thread(revive, carol, owners)
+                await asyncio.to_thread(revive, carol, flags)
                 line.target(carol.url)
             await until(lambda: watcher.took_part("carol"), "carol to be back")
             assert all("node carol" in reason for reason in watcher.reasons("carol"))
@@ -99,12 +101,18 @@ def test_a_node_killed_at_any_stage_is_left_out_and_back_once_it_answers(
     run(session())
 
 
+def trainings(node: LocalNode) -> list[str]:
+    return [text for text in node.log if "of 2 for" in text and "loss" in text]
+
+
 @pytest.mark.parametrize("stage", ["training", "fetching", "evaluating"])
 def test_a_connection_that_breaks_trains_nothing_twice_and_changes_no_bit(
     bob: LocalNode, carol: LocalNode, line: Line, recipe: Recipe, stage: str
 ) -> None:
+    carol.log.clear()
     undisturbed = run(trained({"bob": bob.url, "carol": carol.url}, recipe, Watcher()))
-    told = len(carol.log)
+    wait_until(lambda: len(trainings(carol)) == 2, "the log of two rounds")
+    carol.log.clear()
     watcher = Watcher()
     watcher.on_stage = at_stage(stage, line.cut)
     patient = Timeouts(rejoin_window=30)
@@ -112,20 +120,28 @@ def test_a_connection_that_breaks_trains_nothing_twice_and_changes_no_bit(
     assert np.array_equal(disturbed, undisturbed)
     assert line.dialled == 2
     assert [record.left_out for record in watcher.rounds] == [{}, {}]
-    trainings = [text for text in carol.log[told:] if "training round" in text and "loss" in text]
-    assert len(trainings) == 2, trainings
+    wait_until(lambda: len(trainings(carol)) >= 2, "the log of two rounds")
+    assert len(trainings(carol)) == 2, carol.log
 
 
+@pytest.mark.parametrize(
+    ("stage", "direction", "after"),
+    # of a state of 17,564 bytes there, and about as many in the answer
+    [("sending", "cut_after", 9_000), ("fetching", "cut_back_after", 5_000)],
+)
 def test_a_frame_that_is_cut_in_the_middle_is_sent_again(
-    bob: LocalNode, carol: LocalNode, line: Line, recipe: Recipe
+    bob: LocalNode,
+    carol: LocalNode,
+    line: Line,
+    recipe: Recipe,
+    stage: str,
+    direction: str,
+    after: int,
 ) -> None:
     watcher = Watcher()
     undisturbed = run(trained({"bob": bob.url, "carol": carol.url}, recipe, Watcher()))
 
-    def strike() -> None:
-        line.cut_after = 9_000  # of a state of 17,564 bytes
-
-    watcher.on_stage = at_stage("sending", strike)
+    watcher.on_stage = at_stage(stage, lambda: setattr(line, direction, after))
     patient = Timeouts(rejoin_window=30)
     disturbed = run(trained({"bob": bob.url, "carol": line.url}, recipe, watcher, patient))
     assert line.cuts == 1
@@ -170,9 +186,9 @@ def test_a_partition_that_heals_costs_rounds_and_nothing_else(
 
 
 @pytest.mark.parametrize(
-    ("bytes_a_second", "delay", "loss"),
+    ("bytes_a_second", "delay", "loss", "heartbeat"),
     # a model takes longer than the heartbeat; 1 Mbit/s, 300 ms there and back, 2 % lost
-    [(8_000, 0.05, 0.0), (125_000, 0.15, 0.02)],
+    [(6_000, 0.05, 0.0, 2.0), (125_000, 0.15, 0.02, 5.0)],
 )
 def test_a_bad_line_is_no_dead_line(
     bob: LocalNode,
@@ -181,10 +197,11 @@ def test_a_bad_line_is_no_dead_line(
     bytes_a_second: int,
     delay: float,
     loss: float,
+    heartbeat: float,
 ) -> None:
     line.bytes_a_second, line.delay, line.loss = bytes_a_second, delay, loss
     watcher = Watcher()
-    patient = Timeouts(heartbeat=1.5)
+    patient = Timeouts(heartbeat=heartbeat)
     run(trained({"bob": bob.url, "carol": line.url}, recipe, watcher, patient))
     assert [record.left_out for record in watcher.rounds] == [{}, {}]
     assert line.dialled == 1
@@ -208,7 +225,8 @@ def test_a_late_node_is_left_out_at_the_deadline_with_its_reason(
         late = Timeouts(round_deadline=1, heartbeat=0)
         async with training({"bob": bob.url, "carol": line.url}, recipe, late) as watcher:
             await until(lambda: watcher.took_part("carol"), "the first round")
-            line.silent = True
+            # the deadline is that of the training; a silence amid the evaluation is another's
+            watcher.on_stage = at_stage("training", lambda: setattr(line, "silent", True))
             await until(lambda: bool(watcher.reasons("carol")), "the deadline")
             line.silent = False
             (why,) = (reason for reason in watcher.reasons("carol") if "late" in reason)

@@ -268,6 +268,36 @@ def test_a_disk_that_is_full_ends_the_run_which_goes_on_once_there_is_room(
     check_like(folder, undisturbed)
 
 
+SMALL_DISK = """
+mkdir disk && mount -t tmpfs -o size=160k none disk || exit 99
+"$@"
+code=$?
+cp -a disk/runs . && exit $code
+"""
+
+
+def test_a_run_goes_on_from_the_copy_of_a_disk_on_which_no_byte_was_left(
+    node_flags: list[str], undisturbed: Path, quick: Path, tmp_path: Path
+) -> None:
+    flags = ["--recipe", of_rounds(quick, tmp_path, ROUNDS), "--run-dir", "disk/runs", *node_flags]
+    command = [sys.executable, "-m", "server", "train", *map(str, flags)]
+    own_mounts = ["unshare", "--map-root-user", "--mount", "sh", "-c", SMALL_DISK, "-", *command]
+    done = subprocess.run(
+        own_mounts, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+    )
+    if done.returncode in (1, 99) and ("unshare:" in done.stderr or "mount:" in done.stderr):
+        pytest.skip(f"no disk of its own can be mounted here: {done.stderr.strip()}")
+    assert done.returncode == 7, done.stderr
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "--resume disk/runs/" in done.stderr
+    folder = only(tmp_path / "runs")
+    assert complete(run("server", "train", "--json", "--resume", folder, cwd=tmp_path))
+    check_like(folder, undisturbed)
+    settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+    assert 0 < settings["resumed_after"][0] < ROUNDS
+
+
 def test_a_run_folder_that_is_taken_away_ends_the_run(
     node_flags: list[str], quick: Path, tmp_path: Path
 ) -> None:
