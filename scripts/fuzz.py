@@ -49,6 +49,7 @@ from shared.wire import Kind, frame, new_request_id, pack_map, parse_frame
 from worker_node.dataset import Message, Shard
 from worker_node.guard import Guard
 from worker_node.node import DataOwnerNode
+from worker_node.pace import Pace
 from worker_node.policy import Policy
 from worker_node.session import Session
 
@@ -77,6 +78,7 @@ class Line:
     """A connection in memory: gives the frames it was made with, then ends."""
 
     remote_address = ("127.0.0.1", 1)
+    arrivals = 0
 
     def __init__(self, frames: list[bytes]) -> None:
         self._frames = iter(frames)
@@ -108,7 +110,8 @@ def corpus(pointers: bool) -> list[bytes]:
     """Frames as a coordinator sends them."""
     me = make_hook().local_worker
     recipe = RECIPE.to_json()
-    train = {"state_id": 1, "result_id": 2, "recipe": recipe, "seed": 1, "round": 1, "rounds": 2}
+    train = {"state_id": 1, "result_id": 2, "run": "fuzz", "recipe": recipe, "seed": 1}
+    train |= {"round": 1, "rounds": 2}
     evaluate = {"state_id": 1, "base_id": None, "recipe": recipe}
     commands: list[tuple[str, dict[str, Any]]] = [
         (TRAIN, train),
@@ -161,7 +164,6 @@ def _insert(rng: random.Random, data: bytearray) -> None:
         b"\xc6\x7f\xff\xff\xff",
         b"\x91" * 600,
     )
-    data[rng.randrange(len(data)) :][:0] = b""
     place = rng.randrange(len(data))
     data[place:place] = rng.choice((*heads, rng.randbytes(rng.randint(1, 9)), b"\xcb\x7f\xf8" * 3))
 
@@ -218,7 +220,8 @@ async def fuzz(inputs: int, seed: int, pointers: bool) -> Result:
     rows = (Message(0, "see you"), Message(1, "win a prize"))
     modes: Any = ("train", "evaluate", *(("pointers",) if pointers else ()))
     days = {"rounds": 10**9, "evaluations": 10**9}
-    guard = Guard(Policy(modes=modes, day=days, pointers={"numbers": 10**9}))  # type: ignore[arg-type]
+    policy = Policy(modes=modes, day=days, pointers={"numbers": 10**9})  # type: ignore[arg-type]
+    guard = Guard(policy, pace=Pace(burst=1e12))
     node = DataOwnerNode("bob", Shard(rows, rows), Trainer(), guard=guard)  # type: ignore[arg-type]
     unexpected = Unexpected()
     logger = logging.getLogger("fedsms.node")
@@ -243,7 +246,7 @@ async def _session(
 ) -> None:
     greeting = Greeting(role="coordinator", id="fuzz").to_map()
     line = Line([frame(Kind.HELLO, new_request_id(), pack_map(greeting)), *inputs])
-    await Session(node, line).run()  # type: ignore[arg-type]
+    await Session(node, line).run()  # type: ignore[arg-type]  # what it uses of a connection
     taken = inputs[: line.taken - 1]
     found.sessions += 1
     found.inputs += max(1, len(taken))

@@ -23,6 +23,8 @@ from shared.errors import NodeFailed
 ROOT = Path(__file__).resolve().parents[1]
 NO_SETTINGS = ("--federation", os.devnull)
 """Flags of the coordinator that keep a user's own ./federation.toml out."""
+UNGUARDED = str(ROOT / "scripts" / "unguarded.toml")
+"""Policy of a node whose flags name no other."""
 START_SECONDS = 120.0
 STOP_SECONDS = 15.0
 
@@ -128,7 +130,7 @@ def start_node(node_id: str, flags: Sequence[str], port: int = 0) -> LocalNode:
     # Without the identity that the user may have in this folder, unless the flags name one.
     plain = () if "--identity" in flags else ("--insecure",)
     listen = ("--port", str(port), "--json", *plain)
-    unguarded = ("--policy", os.devnull, "--audit-log", "off")  # flags given later count
+    unguarded = ("--policy", UNGUARDED, "--audit-log", "off")  # flags given later count
     command = ("-m", "worker_node", "serve", "--id", node_id, *listen, *unguarded, *flags)
     process = subprocess.Popen(
         [sys.executable, *command],

@@ -27,6 +27,7 @@ from shared.version import FEDSMS
 from worker_node.audit_commands import show_log
 from worker_node.enrolment_commands import COMMANDS
 from worker_node.options import data_options, health_option, serve_options
+from worker_node.owner_log import begin_log
 
 if TYPE_CHECKING:
     from shared.identity import Identity
@@ -107,8 +108,7 @@ def serve(
 
     if node_id is not None:
         check_node_id(node_id)
-    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", level=logging.INFO)
-    logging.getLogger("syft").setLevel(logging.WARNING)  # says at import what it does without
+    begin_log()
     from worker_node.guarding import find_guarding
 
     own = _identity(node_id, identity, host, insecure)

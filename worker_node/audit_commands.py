@@ -11,6 +11,7 @@ import click
 
 from shared.cli import command, identity_option
 from shared.errors import StorageError
+from worker_node.owner_log import printable
 
 AUDIT_LOG = "audit.jsonl"
 
@@ -63,7 +64,7 @@ def show_log(
 
 def _show(lines: Iterable[dict[str, Any]], as_json: bool) -> None:
     for line in lines:
-        click.echo(json.dumps(line) if as_json else _in_words(line))
+        click.echo(json.dumps(line) if as_json else printable(_in_words(line)))
 
 
 def _in_words(line: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from shared.commands import Progress, TrainCommand, TrainReport
 from shared.vectors import Vector
@@ -27,6 +27,8 @@ MOST_ORPHANS = 4
 """Trainings under way that nobody waits for; one more gives up the oldest."""
 
 OnProgress = Callable[[Progress], None]
+Source = Literal["", "under way", "finished"]
+"""Where the result of a training comes from: "" for one that is begun."""
 Trained = tuple[TrainReport, Vector]
 Begin = Callable[[OnProgress], Coroutine[Any, Any, Trained]]
 
@@ -89,10 +91,12 @@ class Trainings:
     def __len__(self) -> int:
         return len(self._known)
 
-    def know(self, key: Key) -> bool:
-        """Whether `result_of` would begin nothing for a key."""
+    def source(self, key: Key) -> Source:
+        """Where `result_of`, called now, would take the result from."""
         training = self._known.get(key)
-        return training is not None and not training.task.cancelling()
+        if training is None or training.task.cancelling():
+            return ""
+        return "finished" if training.finished else "under way"
 
     async def result_of(self, key: Key, begin: Begin, on_progress: OnProgress) -> Trained:
         """The result for a key: remembered, awaited, or begun now.
@@ -103,7 +107,7 @@ class Trainings:
             FedsmsError: what the training failed with; a failure is not remembered.
             asyncio.CancelledError: the training was given up.
         """
-        training = self._known[key] if self.know(key) else self._begin(key, begin)
+        training = self._known[key] if self.source(key) else self._begin(key, begin)
         training.listeners.append(on_progress)
         if not training.finished:
             training.stop_timer()

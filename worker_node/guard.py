@@ -13,6 +13,7 @@ from worker_node.audit import Audit, NoAudit
 from worker_node.audit_lines import Entry
 from worker_node.dataset import Shard
 from worker_node.owner_prompt import Terminal
+from worker_node.pace import Pace
 from worker_node.policy import Mode, Policy, Question, refusal
 from worker_node.standing import Counted, Standing
 
@@ -46,11 +47,13 @@ class Guard:
         audit: Audit | None = None,
         standing: Standing | None = None,
         terminal: Terminal | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self.policy = policy or Policy()
         self._audit: Audit = audit or NoAudit()
         self._standing = standing or Standing()
         self._terminal = terminal or Terminal()
+        self._pace = pace or Pace()
         self._numbers = 0  # counted as told already, and not told yet
         self._asking: dict[str, asyncio.Task[None]] = {}
 
@@ -67,6 +70,13 @@ class Guard:
         """Raises StorageError where the log cannot be written; nothing may be answered then."""
         entry.who, entry.certificate, entry.address = who.name, who.certificate, who.address
         await self._audit.record(entry, durable)
+
+    async def keep_pace(self, who: Who) -> None:
+        """Waits where a coordinator asks too often. Safe to cancel."""
+        # without TLS a name costs nothing
+        seconds = self._pace.wait(who.certificate or who.address.rpartition(":")[0])
+        if seconds:
+            await asyncio.sleep(seconds)
 
     def admit(self, who: Who) -> None:
         """Raises PolicyRefused for a coordinator that the owner has not let in.

@@ -6,7 +6,7 @@ of TLS and of that request. What it leaves, and this class adds:
 - bytes that wait to be read: websockets counts frames, of which 16 may have 64 MiB each;
 - the size of the first message, before anybody knows who sends it;
 - control frames: each ping is answered, and answers that nobody reads pile up;
-- messages that arrive a byte at a time.
+- messages that arrive a byte at a time, and a peer that takes none of what is sent to it.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ SLICE_BYTES = 2**14
 MESSAGE_SECONDS = 30.0
 SLOWEST_BYTES = 4096.0
 """How long a message may take: some seconds, and one more for so many bytes."""
+STALLED_SECONDS = 120.0
+"""How long a peer may take nothing of what waits for it. Else it would hold its place for ever:
+a node that waits for room in the line does not read, and blames nobody for silence."""
 CHECK_SECONDS = 5.0
 
 
@@ -45,6 +48,8 @@ class GuardedConnection(HeardServer):
     _held = False
     _wants_reading = True
     _timer: asyncio.TimerHandle | None = None
+    _unsent = 0
+    _stalled_since: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -128,6 +133,9 @@ class GuardedConnection(HeardServer):
 
     def _check_time(self) -> None:
         self._timer = self.loop.call_later(CHECK_SECONDS, self._check_time)
+        if self._is_stalled():
+            self._end("nothing of what is sent is taken")
+            return
         reading = self._wants_reading and not self._held
         if self._message_began is None:
             return
@@ -137,6 +145,13 @@ class GuardedConnection(HeardServer):
         allowed = MESSAGE_SECONDS + self._message_bytes / SLOWEST_BYTES
         if time.monotonic() - self._message_began > allowed:
             self._end("a message that comes too slowly")
+
+    def _is_stalled(self) -> bool:
+        before, self._unsent = self._unsent, self.transport.get_write_buffer_size()
+        now = time.monotonic()
+        if not self._unsent or self._unsent < before or self._stalled_since is None:
+            self._stalled_since = now
+        return now - self._stalled_since > STALLED_SECONDS
 
     def _end(self, why: str) -> None:
         """Ends the connection at once: who breaks these bounds may not read a goodbye either."""

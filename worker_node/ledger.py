@@ -13,6 +13,7 @@ from typing import Any
 from websockets.asyncio.server import ServerConnection
 
 from shared.certificates import fingerprint
+from shared.commands import TrainCommand
 from shared.errors import FedsmsError, PolicyRefused, StorageError
 from shared.pysyft import (
     ForceObjectDeleteMessage,
@@ -23,6 +24,7 @@ from shared.pysyft import (
 from shared.tls import peer_certificate
 from shared.wire import Kind
 from worker_node.audit_lines import Entry
+from worker_node.finished_work import Source
 from worker_node.guard import Guard, Who
 
 _WHAT = {
@@ -32,6 +34,11 @@ _WHAT = {
 }
 _SILENT = ("keep", "delete", "cancel")
 _HANDSHAKE = (Kind.HELLO, Kind.REFUSED)
+_REPEATED: dict[Source, str] = {
+    "": "",
+    "under way": ", asked for again: the training that goes on",
+    "finished": ", asked for again: answered from memory",
+}
 _MOST_OPEN = 64  # requests without an answer; a session has far fewer
 
 
@@ -84,6 +91,11 @@ class Ledger:
     def about(self, request_id: bytes, object_id: int, detail: str = "") -> None:
         entry = self._entry(request_id)
         entry.object, entry.detail = str(object_id), detail
+
+    def training(self, request_id: bytes, command: TrainCommand, source: Source = "") -> None:
+        """A training, and where its result comes from; "" where it is not repeated."""
+        detail = f"round {command.round} of {command.rounds}{_REPEATED[source]}"
+        self.about(request_id, command.result_id, detail)
 
     def refused(self, request_id: bytes, error: FedsmsError) -> None:
         """The answer to a request will be an error."""

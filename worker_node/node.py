@@ -172,3 +172,11 @@ def _require_bytes(sent: object, store: ObjectStore, most_bytes: int) -> None:
 def _is_plain_tensor(received: object) -> bool:
     """True for a tensor without tags, which PySyft's store never lets go of."""
     return isinstance(received, torch.Tensor) and not getattr(received, "tags", None)
+
+
+def command_of(message: Any) -> tuple[str, Any]:
+    """Name and arguments of a command. Raises NodeFailed where they are not what PySyft sends."""
+    name, parts = message.command_name, message.message
+    if not isinstance(name, str) or not isinstance(parts, (tuple, list)) or len(parts) != 3:
+        raise NodeFailed("a malformed command")
+    return name, parts[1]

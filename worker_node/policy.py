@@ -47,8 +47,8 @@ class RecipeBounds(_Table):
         4_000_000,
         ge=1,
         le=MOST_PARAMETERS,
-        description="Numbers in the model; the recipe named default has 303,361. It also bounds\n"
-        "how much a coordinator may send in one piece: 4 bytes a number, and a little.",
+        description="Numbers in the model; the built-in recipes have under half a million.\n"
+        "It also bounds what a coordinator may send in one piece: 4 bytes a number, and a little.",
     )
     tokens: int = Field(1000, ge=1, le=1000, description="Words read of a message.")
     local_epochs: int = Field(100, ge=1, le=100, description="Passes over the rows in a round.")

@@ -52,9 +52,9 @@ from shared.wire import (
 )
 from worker_node import pointer_access
 from worker_node.admission import Admission, peer_name
-from worker_node.finished_work import Key, key_of
+from worker_node.finished_work import Key, OnProgress, Trained, key_of
 from worker_node.ledger import Ledger
-from worker_node.node import DataOwnerNode, ObjectStore
+from worker_node.node import DataOwnerNode, ObjectStore, command_of
 from worker_node.work import evaluate, train
 
 MAX_WORK = 4
@@ -179,6 +179,7 @@ class Session:
             return
         if request.kind is not Kind.REQUEST:
             raise MalformedFrame(f"a {request.kind.name} frame from a coordinator")
+        await self._node.guard.keep_pace(self._ledger.who)
         try:
             message = self._node.open(bytes(request.payload))
             self._ledger.arrived(request.request_id, message)
@@ -192,7 +193,7 @@ class Session:
 
     async def _command(self, message: Any, request_id: bytes) -> None:
         """Starts the work that a command asks for; its inputs are taken from the store now."""
-        name, arguments = _parts(message)
+        name, arguments = command_of(message)
         if name == CANCEL:
             for key in self._trainings:
                 self._node.trainings.give_up(key)
@@ -209,19 +210,15 @@ class Session:
             raise NodeFailed(f"a session has at most {MAX_WORK} trainings and evaluations open")
         if name == TRAIN:
             command = TrainCommand.parse(arguments)
-            self._ledger.about(request_id, command.result_id, f"round {command.round}")
+            self._ledger.training(request_id, command)
             self._node.require_room(self._store, len(self._work))
             state = self._state(command.state_id, None)
-            key = key_of(self.peer, command, state)
-            if not self._node.trainings.know(key):  # a repeated request is no further training
-                await self._node.guard.may_train(self._ledger.who, command, self._node.shard)
-            work: Work = self._train(key, command, state, request_id)
+            work: Work = self._train(command, state, request_id)
         elif name == EVALUATE:
             wanted = EvaluateCommand.parse(arguments)
             self._ledger.about(request_id, wanted.state_id)
             state = self._state(wanted.state_id, wanted.base_id)
-            await self._node.guard.may_evaluate(self._ledger.who, wanted.recipe, self._node.shard)
-            work = evaluate(self._node, self.peer, wanted, state)
+            work = self._evaluate(wanted, state)
         else:
             raise NodeFailed(f"node {self._node.id} knows no command {name!r:.80}")
         task = asyncio.create_task(self._answer(work, request_id))
@@ -267,16 +264,20 @@ class Session:
         values = report.model_dump() if report is not None else None
         await self._send(Kind.REPLY, request_id, serialize(values, self._node))
 
-    async def _train(
-        self, key: Key, command: TrainCommand, state: Vector, request_id: bytes
-    ) -> TrainReport:
+    async def _train(self, command: TrainCommand, state: Vector, request_id: bytes) -> TrainReport:
+        node, key = self._node, key_of(self.peer, command, state)
+
+        async def begin(tell: OnProgress) -> Trained:
+            # here, so that a request which is only repeated counts for nothing
+            await node.guard.may_train(self._ledger.who, command, node.shard)
+            return await train(node, self.peer, command, state, tell)
+
         sending: set[asyncio.Task[None]] = set()
         on_progress = self._progress_to(request_id, sending)
         self._trainings.add(key)
+        self._ledger.training(request_id, command, node.trainings.source(key))
         try:
-            report, trained = await self._node.trainings.result_of(
-                key, lambda tell: train(self._node, self.peer, command, state, tell), on_progress
-            )
+            report, trained = await node.trainings.result_of(key, begin, on_progress)
         finally:
             self._trainings.discard(key)
         await asyncio.gather(*sending)  # the last event goes before the answer
@@ -285,9 +286,11 @@ class Session:
         self._trained = True
         return report
 
-    def _progress_to(
-        self, request_id: bytes, sending: set[asyncio.Task[None]]
-    ) -> Callable[[Progress], None]:
+    async def _evaluate(self, command: EvaluateCommand, state: Vector) -> EvaluateReport:
+        await self._node.guard.may_evaluate(self._ledger.who, command.recipe, self._node.shard)
+        return await evaluate(self._node, self.peer, command, state)
+
+    def _progress_to(self, request_id: bytes, sending: set[asyncio.Task[None]]) -> OnProgress:
         """Passes progress on as events; one that finds the line busy is left out."""
 
         def on_progress(progress: Progress) -> None:
@@ -303,11 +306,3 @@ class Session:
             await self._send(Kind.EVENT, request_id, pack_map(progress.model_dump()))
         except ConnectionClosed:
             log.debug("a progress event had nobody to go to")
-
-
-def _parts(message: Any) -> tuple[str, Any]:
-    """Name and arguments of a command. Raises NodeFailed where they are not what PySyft sends."""
-    name, parts = message.command_name, message.message
-    if not isinstance(name, str) or not isinstance(parts, (tuple, list)) or len(parts) != 3:
-        raise NodeFailed("a malformed command")
-    return name, parts[1]

@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
 
+from shared.pysyft import ObjectMessage, ObjectRequestMessage
+from shared.timeouts import Timeouts
+from shared.wire import Kind
 from tests.identities import Federation
-from tests.node_requests import run
+from tests.node_requests import pack, run
 from tests.peers import coordinator, stranger
-from worker_node import guarded_connection, listener, session
+from worker_node import guarded_connection, listener
 from worker_node.admission import Admission, make_admission
 from worker_node.dataset import Message, Shard
 from worker_node.node import DataOwnerNode
@@ -27,17 +32,23 @@ SHORT = 0.3
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds that a test can wait for."""
-    monkeypatch.setattr(listener, "HANDSHAKE_SECONDS", SHORT)
-    monkeypatch.setattr(session, "HANDSHAKE_SECONDS", SHORT)
     monkeypatch.setattr(guarded_connection, "MESSAGE_SECONDS", SHORT)
+    monkeypatch.setattr(guarded_connection, "STALLED_SECONDS", SHORT)
     monkeypatch.setattr(guarded_connection, "CHECK_SECONDS", SHORT / 4)
 
 
 @asynccontextmanager
-async def serving(admission: Admission | None = None) -> AsyncIterator[str]:
-    """A node in this process, whose trainer nobody needs."""
+async def serving(
+    admission: Admission | None = None, handshake: float = SHORT
+) -> AsyncIterator[str]:
+    """A node in this process, whose trainer nobody needs.
+
+    Args:
+        handshake: seconds that it waits for one, of TLS, of HTTP and of its own.
+    """
     shard = Shard((Message(0, "a"), Message(1, "b")), (Message(0, "c"), Message(1, "d")))
-    node = DataOwnerNode("bob", shard, TrainerProcess(shard))
+    timeouts = Timeouts(handshake_timeout=handshake)
+    node = DataOwnerNode("bob", shard, TrainerProcess(shard), timeouts=timeouts)
     async with listener.listening(node, "127.0.0.1", 0, admission) as url:
         yield url
 
@@ -61,6 +72,9 @@ async def is_hung_up_on(url: str, first: bytes, drip: bytes) -> None:
     finally:
         slowly.cancel()
         writer.transport.abort()
+
+
+PING = Frame(Opcode.PING, b"").serialize(mask=True, extensions=[])
 
 
 OPENINGS: dict[str, tuple[bytes, bytes]] = {
@@ -133,11 +147,34 @@ def test_a_message_that_never_comes_to_its_end_ends_the_connection(
     run(scene())
 
 
+@pytest.mark.usefixtures("impatient")
+def test_who_takes_nothing_of_what_is_sent_is_hung_up_on() -> None:
+    """It asks for more than the line takes and reads none of it; else it would keep its place."""
+
+    async def scene() -> None:
+        async with serving() as url, coordinator(url) as peer:
+            for number in range(3):
+                large: Any = torch.zeros(4_000_000)
+                large.id = number
+                assert (await peer.ask(pack(ObjectMessage(large)))).kind is Kind.REPLY
+            peer.connection.transport.pause_reading()
+            for number in range(3):
+                await peer.send(Kind.REQUEST, pack(ObjectRequestMessage(number, None, "")))
+            async with asyncio.timeout(30):
+                while not peer.connection.transport.is_closing():
+                    peer.connection.transport.write(PING)  # a broken line shows in writing
+                    await asyncio.sleep(SHORT / 10)
+            async with coordinator(url):
+                pass
+
+    run(scene())
+
+
 def test_one_address_does_not_take_all_places_of_those_who_come() -> None:
     """Connections that never greet; somebody of another address still comes in."""
 
     async def scene() -> None:
-        async with serving() as url:
+        async with serving(handshake=10) as url:
             port = int(url.rpartition(":")[2])
             crowd = [socket.create_connection(("127.0.0.1", port)) for _ in range(40)]
             try:
