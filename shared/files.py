@@ -55,7 +55,8 @@ def write_whole(path: Path, data: bytes, mode: int = 0o644, durable: bool = True
                     os.fsync(file.fileno())
             Path(temporary).chmod(mode)
             Path(temporary).replace(path)
-            _sync_folder(path.parent)
+            if durable:
+                _sync_folder(path.parent)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise

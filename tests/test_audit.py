@@ -91,6 +91,25 @@ def test_a_session_is_in_the_log_line_by_line(
     assert (nobody.code, nobody.out) == (0, "")
 
 
+def test_what_strangers_say_cannot_steer_the_owners_terminal(
+    tmp_path: Path, cli: Callable[..., Finished]
+) -> None:
+    path = tmp_path / "audit.jsonl"
+    forged = "x\n      9  2026-11-22T00:00:00Z  allowed"
+
+    async def write() -> None:
+        log = AuditLog(path)
+        await log.record(Entry("\x1b[2J\x07", detail=forged))
+        await log.close()
+
+    asyncio.run(write())
+    shown = cli("worker_node", "log", "--audit-log", path).out
+    assert shown.count("\n") == 1
+    assert "\x1b" not in shown
+    assert "\x07" not in shown
+    assert verify(path, None).fault == ""
+
+
 def changed(lines: list[bytes]) -> list[bytes]:
     return [line.replace(b'"object": "7"', b'"object": "8"') for line in lines]
 
