@@ -44,7 +44,8 @@ ENV PATH=/fedsms/.venv/bin:$PATH \
     LANG=C.UTF-8 \
     HOME=/tmp
 COPY scripts/as_owner_of /usr/local/bin/
-RUN mkdir -m 0700 /identity && mkdir /data /runs && chown fedsms:fedsms /identity /data /runs
+RUN mkdir -m 0700 /identity /audit && mkdir /data /runs \
+    && chown fedsms:fedsms /identity /audit /data /runs
 # Run folders are told as they are called on the host: runs/<time>-<name>
 WORKDIR /
 LABEL org.opencontainers.image.title="fedsms" \
@@ -65,6 +66,8 @@ ENTRYPOINT ["python"]
 FROM runtime AS node
 ENV FEDSMS_DATA=/data \
     FEDSMS_IDENTITY=/identity \
+    FEDSMS_AUDIT_LOG=/audit/audit.jsonl \
+    FEDSMS_STANDING=/audit/standing.json \
     FEDSMS_HOST=0.0.0.0 \
     FEDSMS_HEALTH_SOCKET=/tmp/health.sock
 COPY shared/ /fedsms/shared/

@@ -52,3 +52,4 @@ tag_option = click.option(
     show_envvar=True,
     help="Of the images.",
 )
+json_option = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")

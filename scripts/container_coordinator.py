@@ -7,34 +7,30 @@ runs, and no message. It runs as the calling user, who then owns what it writes.
 from __future__ import annotations
 
 import secrets
-import signal
-import sys
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any, TextIO
+from typing import Any
 
-from docker.errors import APIError, NotFound
+from docker.errors import NotFound
 from docker.models.containers import Container
 from docker.models.networks import Network
 from docker.types import Mount
 
-from scripts.container_confinement import CONFINED, MEMORY
+from scripts.container_attached import run_attached
+from scripts.container_confinement import CONFINED
 from scripts.container_engine import engine_errors
 from scripts.container_images import check_image
 from scripts.container_labels import Federation
 from scripts.container_setup import coordinator_user
-from shared.errors import FedsmsError, UsageError
+from shared.errors import UsageError
 from shared.files import storage_error
 
 PORT = 8777
 IDENTITY = "/identity"
 HOME = Path("/caller")
 """Where the caller's current folder would be: paths in the output are then true outside too."""
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -66,10 +62,7 @@ def runs_folder(given: str) -> CallersPath:
 def run_coordinator(
     federation: Federation, arguments: Sequence[str], mounts: Sequence[Mount], *, dials: bool
 ) -> int:
-    """Runs `python -m server ARGUMENTS`; its output is ours.
-
-    Ctrl-C (or SIGTERM) reaches the coordinator as Ctrl-C, and it ends in order; a second one ends
-    it at once.
+    """Runs `python -m server ARGUMENTS`; its output and signals are ours.
 
     Args:
         dials: whether it is on the owners' networks; else it has none.
@@ -84,7 +77,7 @@ def run_coordinator(
     with engine_errors("run the coordinator"):
         container = _create(federation, arguments, mounts, owners)
         try:
-            return _run(container)
+            return run_attached(container, "the coordinator")
         finally:
             with suppress(NotFound):  # `down` in another terminal was faster
                 container.remove(force=True, v=True)
@@ -130,46 +123,3 @@ def _among(
         },
         "volumes": {identity: {"bind": IDENTITY, "mode": "ro"}},
     }
-
-
-def _run(container: Container) -> int:
-    output = container.attach(stream=True, demux=True)
-    container.start()
-    with _passing_signals(container):
-        for out, err in output:
-            _write(sys.stdout, out)
-            _write(sys.stderr, err)
-        code: int = container.wait()["StatusCode"]
-    container.reload()
-    if container.attrs["State"]["OOMKilled"]:
-        raise FedsmsError("the coordinator ran out of memory", f"it may take {MEMORY}")
-    return code
-
-
-def _write(stream: TextIO, content: bytes | None) -> None:
-    if content:
-        stream.buffer.write(content)
-        stream.flush()
-
-
-@contextmanager
-def _passing_signals(container: Container) -> Iterator[None]:
-    """Signals to this process go to the container as Ctrl-C; the second one kills it."""
-    came: list[int] = []
-
-    def send(name: str) -> None:
-        with suppress(APIError):  # it has just ended
-            container.kill(name)
-
-    def passed(number: int, _: FrameType | None) -> None:
-        came.append(number)
-        name = "SIGINT" if len(came) == 1 else "SIGKILL"
-        # in a thread: the client may be in the middle of a request in this one
-        threading.Thread(target=send, args=(name,)).start()
-
-    before = [signal.signal(number, passed) for number in SIGNALS]
-    try:
-        yield
-    finally:
-        for number, handler in zip(SIGNALS, before, strict=True):
-            signal.signal(number, handler)

@@ -25,6 +25,7 @@ ROLE = "fedsms.role"
 OWNER = "fedsms.owner"
 SETTINGS = "fedsms.settings"
 ROWS = "fedsms.rows"
+POLICY = "fedsms.policy"
 
 MOST_OWNERS = 256
 Role = Literal["node", "coordinator", "setup"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from docker.errors import NotFound
 from docker.models.containers import Container
@@ -11,7 +13,7 @@ from docker.models.networks import Network
 from docker.types import EndpointConfig, Mount
 
 from scripts.container_confinement import CONFINED
-from scripts.container_labels import OWNER, Federation
+from scripts.container_labels import OWNER, POLICY, Federation
 from scripts.container_networks import join_network
 from scripts.container_states import health
 from shared.errors import NodeFailed
@@ -21,6 +23,10 @@ READY_SECONDS = 300.0
 POLL_SECONDS = 0.25
 CHECK_SECONDS = (4, 30)
 """Between two health checks of a node: at least, and at most, by how many nodes there are."""
+STOP_SECONDS = 15
+"""For a node to abandon its training, before it is killed."""
+INSIDE = "/policy.toml"
+"""Where an owner's policy lies in the container."""
 SECOND = 1_000_000_000
 
 
@@ -30,21 +36,28 @@ def ensure_node(
     network: Network,
     labels: Mapping[str, str],
     owners: int,
+    policy: Path | None = None,
 ) -> Container:
     """The owner's node, running and on its network; made where there is none.
 
-    A container of an older image makes way for one of the newest: all that it holds is in volumes.
+    A container of an older image, or with another policy, makes way for a new one: all that it
+    holds is in volumes.
+
+    Args:
+        policy: the owner's policy.toml; None has the defaults.
     """
-    container = _existing(federation, owner)
+    digest = hashlib.sha256(policy.read_bytes()).hexdigest() if policy is not None else ""
+    container = _existing(federation, owner, digest)
     if container is None:
-        container = _create(federation, owner, network, labels, owners)
+        labels = {**labels, POLICY: digest}
+        container = _create(federation, owner, network, labels, owners, policy)
     resume(container)
     container.reload()
     join_network(network, container, owner)
     return container
 
 
-def _existing(federation: Federation, owner: str) -> Container | None:
+def _existing(federation: Federation, owner: str, policy: str) -> Container | None:
     name = federation.called(owner)
     try:
         container = federation.client.containers.get(name)
@@ -52,28 +65,31 @@ def _existing(federation: Federation, owner: str) -> Container | None:
         return None
     federation.check_ours("container", name, container.labels)
     newest = federation.client.images.get(federation.image("node"))
-    if container.attrs["Image"] == newest.id:
+    if container.attrs["Image"] == newest.id and container.labels.get(POLICY) == policy:
         return container
+    container.stop(timeout=STOP_SECONDS)
     container.remove(force=True)
     return None
 
 
 def _create(
-    federation: Federation, owner: str, network: Network, labels: Mapping[str, str], owners: int
+    federation: Federation,
+    owner: str,
+    network: Network,
+    labels: Mapping[str, str],
+    owners: int,
+    policy: Path | None,
 ) -> Container:
     assert network.name is not None
     version = federation.client.api.api_version
     return federation.client.containers.create(
         federation.image("node"),
         name=federation.called(owner),
-        environment={"FEDSMS_ID": owner},
+        environment={"FEDSMS_ID": owner, **({"FEDSMS_POLICY": INSIDE} if policy else {})},
         labels={**federation.labels("node", owner), **labels},
         network=network.name,
         networking_config={network.name: EndpointConfig(version, aliases=[owner])},
-        mounts=[
-            Mount("/data", federation.called(owner, "data"), read_only=True),
-            Mount("/identity", federation.called(owner, "identity"), read_only=True),
-        ],
+        mounts=_mounts(federation, owner, policy),
         healthcheck={
             "test": ["CMD", "python", "-m", "worker_node", "health"],
             # a check costs a third of a second of a processor: all of them, a sixth of one
@@ -84,6 +100,17 @@ def _create(
         },
         **CONFINED,
     )
+
+
+def _mounts(federation: Federation, owner: str, policy: Path | None) -> list[Mount]:
+    mounts = [
+        Mount("/data", federation.called(owner, "data"), read_only=True),
+        Mount("/identity", federation.called(owner, "identity"), read_only=True),
+        Mount("/audit", federation.ensure_volume(owner, "audit", owner=owner)),
+    ]
+    if policy is not None:
+        mounts.append(Mount(INSIDE, str(policy.resolve()), type="bind", read_only=True))
+    return mounts
 
 
 def resume(container: Container) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -59,12 +59,14 @@ def bring_up(
     federation: Federation,
     settings: Settings,
     addresses: IPv4Network | None,
+    policies: Mapping[str, Path],
     say: Callable[[str], None],
 ) -> None:
     """Makes and starts all that is not there or does not run, and waits until it is healthy.
 
     Args:
         addresses: the range for the owners' networks; None leaves them to the engine.
+        policies: owner -> policy.toml; the others' nodes have the defaults.
         say: is told of progress, a line at a time.
 
     Raises:
@@ -73,6 +75,8 @@ def bring_up(
     """
     _check_settings(federation, settings)
     owners = owner_names(settings.owners)
+    for owner in policies.keys() - set(owners):
+        raise UsageError(f"no owner is called {owner}", f"there are {', '.join(owners)}")
     for container in federation.containers("setup"):  # of an `up` that was killed
         container.remove(force=True, v=True)
     say(f"Networks of {len(owners)} owner{'s' if len(owners) > 1 else ''} ...")
@@ -86,7 +90,9 @@ def bring_up(
     for owner in owners:
         labels = node_labels(settings.as_label(), rows[owner])
         with engine_errors(f"start the node of {owner}"):
-            nodes.append(ensure_node(federation, owner, networks[owner], labels, len(owners)))
+            policy = policies.get(owner)
+            node = ensure_node(federation, owner, networks[owner], labels, len(owners), policy)
+            nodes.append(node)
     wait_until_healthy(nodes, say)
 
 

@@ -23,11 +23,12 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, not as a module
 
-from scripts.container_cli import PROGRAM, name_option, opened, say, tag_option
+from scripts.container_cli import PROGRAM, json_option, name_option, opened, say, tag_option
+from scripts.federation_owners import OWNERS_COMMANDS
 from scripts.fetch_data import find_data
+from scripts.owner_folders import owners_of
 from scripts.partition import Partition
 from shared.cli import HELP, GroupWithExamples, run, subcommand_of
-from shared.cli import command as lone_command
 from shared.errors import Interrupted
 
 if TYPE_CHECKING:  # --help does without the Docker SDK
@@ -36,7 +37,6 @@ if TYPE_CHECKING:  # --help does without the Docker SDK
 run_dir_option = click.option(
     "--run-dir", default="runs", show_default=True, help="Folder that holds the run folders."
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
 
 
 @click.group(
@@ -93,6 +93,12 @@ command = subcommand_of(main)
     help="Private addresses for the owners' networks, 8 each.  [default: Docker's own pools, "
     "which have about 30 networks]",
 )
+@click.option(
+    "--policy",
+    multiple=True,
+    metavar="OWNER=FILE",
+    help="An owner's policy.toml, readable by everybody; repeatable.  [default: none]",
+)
 @name_option
 @tag_option
 def up(
@@ -103,6 +109,7 @@ def up(
     data: Path | None,
     build: bool | None,
     subnets: str | None,
+    policy: tuple[str, ...],
     name: str,
     tag: str,
 ) -> None:
@@ -112,13 +119,18 @@ def up(
         from scripts.container_networks import parse_range
         from scripts.container_up import Settings, bring_up
         from worker_node.messages import read_messages
+        from worker_node.policy_file import read_policy
 
         addresses = parse_range(subnets) if subnets else None
         source = find_data(data)
-        read_messages(source)  # what is wrong with it is told before anything is made
+        policies = owners_of(policy, "--policy", "FILE")
+        read_messages(source)  # what is wrong with a file is told before anything is made
+        for file in policies.values():
+            read_policy(file)
+        settings = Settings(owners, partition, alpha, seed, source)
         try:
             ensure_images(federation, build, say)
-            bring_up(federation, Settings(owners, partition, alpha, seed, source), addresses, say)
+            bring_up(federation, settings, addresses, policies, say)
         except KeyboardInterrupt:
             raise Interrupted(
                 "stopped", next_step="The same `up` completes what is there, `down` removes it."
@@ -126,20 +138,33 @@ def up(
         _print_nodes(federation)
 
 
-@command(f"{PROGRAM} train", f"{PROGRAM} train --recipe tutorial --rounds 5 --seed 7")
-@click.option(
-    "--recipe", default="default", show_default=True, metavar="tutorial|default|FILE.toml"
+@command(
+    f"{PROGRAM} train",
+    f"{PROGRAM} train --recipe tutorial --rounds 5 --seed 7",
+    f"{PROGRAM} train --min-nodes 0.8",
+    f"{PROGRAM} train --resume runs/20261122-170501-default",
 )
+@click.option("--recipe", metavar="tutorial|default|FILE.toml", help="[default: default]")
 @click.option("--rounds", type=click.IntRange(min=1), help="[default: the recipe's]")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=1, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="[default: 1]")
+@click.option(
+    "--min-nodes",
+    metavar="COUNT|SHARE",
+    help="Nodes that a round needs.  [default: all to begin with, then 0.5]",
+)
+@click.option(
+    "--resume", metavar="RUN", help="Go on with the run in this folder, with its own settings."
+)
 @run_dir_option
 @json_option
 @name_option
 @tag_option
 def train(
-    recipe: str,
+    recipe: str | None,
     rounds: int | None,
-    seed: int,
+    seed: int | None,
+    min_nodes: str | None,
+    resume: str | None,
     run_dir: str,
     as_json: bool,
     name: str,
@@ -150,15 +175,17 @@ def train(
         from scripts.container_coordinator import CallersPath, run_coordinator, runs_folder
 
         federation.some_nodes()
-        runs = runs_folder(run_dir)
-        mounts = [runs.mount(read_only=False)]
-        chosen = recipe
-        if Path(recipe).is_file():
+        mounts = []
+        if recipe is not None and Path(recipe).is_file():
             file = CallersPath(recipe)
             mounts.append(file.mount(read_only=True))
-            chosen = file.argument
-        flags = ["--recipe", chosen, "--seed", str(seed), "--run-dir", runs.argument]
-        flags += ["--rounds", str(rounds)] if rounds else []
+            recipe = file.argument
+        wanted = {"recipe": recipe, "rounds": rounds, "seed": seed, "min-nodes": min_nodes}
+        flags = [f"--{flag}={value}" for flag, value in wanted.items() if value is not None]
+        runs = CallersPath(resume) if resume else runs_folder(run_dir)
+        if Path(runs.given).is_dir():
+            mounts.append(runs.mount(read_only=False))
+        flags.append(f"--{'resume' if resume else 'run-dir'}={runs.argument}")
         return run_coordinator(federation, ["train", *flags, *_json(as_json)], mounts, dials=True)
 
 
@@ -235,46 +262,14 @@ def _print_nodes(federation: Federation, as_json: bool = False) -> None:
         print_table(nodes_table(federation.name, states))
 
 
-def _on_owners(action: str, summary: str) -> None:
-    """Adds a command that does one thing to some owners' nodes."""
-
-    @lone_command(action, f"{PROGRAM} {action} carol", f"{PROGRAM} {action} carol dave")
-    @click.argument("owner", nargs=-1, required=True)
-    @name_option
-    def act(owner: tuple[str, ...], name: str) -> None:
-        with opened(name) as federation:
-            from scripts.container_actions import ACTIONS
-
-            ACTIONS[action](federation, owner)
-
-    act.help = summary
-    main.add_command(act)
-
-
-_on_owners("kill", "Kill an OWNER's node at once, as a power cut would.")
-_on_owners("start", "Start an OWNER's killed node, and wait until it is ready.")
-_on_owners("pause", "Freeze an OWNER's node: it hears, and says nothing.")
-_on_owners("unpause", "Let an OWNER's node go on.")
-_on_owners("disconnect", "Take an OWNER's node off its network.")
-_on_owners("connect", "Put an OWNER's node back on its network.")
-
-
-@command(f"{PROGRAM} logs carol --tail 20", f"{PROGRAM} logs --follow")
-@click.argument("owner", nargs=-1)
-@click.option("--follow", "-f", is_flag=True, help="Go on until the nodes end, or Ctrl-C.")
-@click.option("--tail", type=click.IntRange(min=0), help="Only so many of the last lines of each.")
-@name_option
-def logs(owner: tuple[str, ...], follow: bool, tail: int | None, name: str) -> None:
-    """Show what an OWNER's node wrote, or all of them."""
-    with opened(name) as federation:
-        from scripts.container_logs import show_logs
-
-        nodes = {one: federation.node(one) for one in owner} or federation.some_nodes()
-        show_logs(nodes, follow, tail)
+for one_of_owners in OWNERS_COMMANDS:
+    main.add_command(one_of_owners)
 
 
 @command(f"{PROGRAM} down", f"{PROGRAM} down --keep-volumes")
-@click.option("--keep-volumes", is_flag=True, help="Keep certificates and messages for a next up.")
+@click.option(
+    "--keep-volumes", is_flag=True, help="Keep certificates, messages and audit logs for a next up."
+)
 @name_option
 def down(keep_volumes: bool, name: str) -> None:
     """Remove the federation's containers, networks and volumes. Runs and images stay."""

@@ -21,17 +21,27 @@ def owner_option(what: str) -> Callable[..., Any]:
     return click.option("--owner", multiple=True, required=True, metavar="NAME=FOLDER", help=what)
 
 
-def owners_of(flags: Sequence[str]) -> dict[str, Path]:
-    """Owner -> folder. Raises UsageError where a flag is malformed or an owner is named twice."""
-    folders: dict[str, Path] = {}
-    for flag in flags:
-        name, sign, folder = flag.partition("=")
-        if not (name and sign and folder):
-            raise UsageError(f"--owner {flag} names no folder", next_step="Write NAME=FOLDER.")
-        if name in folders:
-            raise UsageError(f"--owner {name} is given twice")
-        folders[name] = Path(folder)
-    return folders
+def owners_of(
+    values: Sequence[str], flag: str = "--owner", what: str = "FOLDER"
+) -> dict[str, Path]:
+    """Owner -> path, from NAME=PATH.
+
+    Args:
+        flag: as which the values were given. what: the path leads to.
+
+    Raises UsageError where a value is malformed or an owner is named twice.
+    """
+    paths: dict[str, Path] = {}
+    for value in values:
+        name, sign, path = value.partition("=")
+        if not (name and sign and path):
+            raise UsageError(
+                f"{flag} {value} names no {what.lower()}", next_step=f"Write NAME={what}."
+            )
+        if name in paths:
+            raise UsageError(f"{flag} {name} is given twice")
+        paths[name] = Path(path)
+    return paths
 
 
 def hand_over(folders: Iterable[Path], uid: int, gid: int) -> None:

@@ -36,4 +36,8 @@ async def _evaluate(
         from server.coordinator import Coordinator
 
         plan = Plan(seed=0, run=new_run_id())
-        return await Coordinator(Members.standing(links), saved.recipe, plan).evaluate(saved.state)
+        members = Members.standing(links)
+        try:
+            return await Coordinator(members, saved.recipe, plan).evaluate(saved.state)
+        finally:  # or the end of the connections that follows would look like a loss
+            await members.close()

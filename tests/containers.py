@@ -130,6 +130,11 @@ class Federation:
         flags = ("run", "--rm", "-T", "--no-deps", "coordinator")
         return self.compose(*flags, *arguments, check=False, stdin=stdin)
 
+    def log(self, owner: str, *flags: str) -> list[dict[str, Any]]:
+        """Lines of a node's audit log, read as its owner does when the node has stopped."""
+        read = ("run", "--rm", "-T", "--no-deps", owner, "log", "--json", *flags)
+        return [json.loads(line) for line in self.compose(*read).out.splitlines()]
+
     def container(self, service: str) -> str:
         """The id of a service's newest container, one that `run` made apart."""
         labels = (f"project={self.project}", f"service={service}", "oneoff=False")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from cryptography.x509 import load_pem_x509_certificate
 
+from shared.certificates import fingerprint
 from tests.containers import (
     START_SECONDS,
     TARGETS,
@@ -129,6 +132,56 @@ def test_up_ends_with_the_coordinators_exit_code(federation: Federation, first: 
     assert "there is no recipe 'nonsense'" in done.out + done.err
 
 
+def test_a_nodes_audit_log_outlives_its_container_and_verifies(
+    federation: Federation, first: Path
+) -> None:
+    federation.compose("rm", "-f", "-s", "bob")
+    lines = federation.log("bob")
+    trained = [one for one in lines if one["what"] == "train" and one["decision"] == "allowed"]
+    assert len(trained) >= ROUNDS
+    coordinator = load_pem_x509_certificate(
+        federation.read("coordinator-identity", "certificate.pem")
+    )
+    who = ("coordinator", fingerprint(coordinator))
+    assert {(one["who"], one["certificate"]) for one in trained} == {who}
+    (verdict,) = federation.log("bob", "--verify")
+    assert (verdict["first"], verdict["last"]) == (1, len(lines))
+    assert (verdict["signed"], verdict["fault"]) == (True, "")
+    standing = json.loads(federation.read("bob-audit", "standing.json"))
+    assert standing["rounds"] >= ROUNDS
+    at_anne = federation.read("anne-audit", "audit.jsonl").decode().splitlines()
+    assert not any("node bob" in line for line in at_anne)
+
+
+def test_an_owners_policy_is_told_to_the_coordinator_and_written_down(
+    federation: Federation, first: Path
+) -> None:
+    (federation.folder / "bob.toml").write_text("[recipe]\nrounds = 2\n")
+    up = ("up", "--exit-code-from", "coordinator", "coordinator")
+    settings = {"RUNS_TO_SERVE": "1", "MIN_NODES": "2", "BOB_POLICY": "./bob.toml"}
+    refused = federation.compose(*up, check=False, **settings)
+    assert refused.code == 10, refused.out
+    rule = "the owner's policy does not allow this (rule recipe.rounds): "
+    why = f"{rule}{ROUNDS} rounds were asked for; at most 2 may be"
+    assert why in refused.out + refused.err
+    newest = federation.log("bob", "--decision", "refused")[-1]
+    assert (newest["what"], newest["who"]) == ("train", "coordinator")
+    assert why in newest["detail"]
+    allowed = federation.compose(*up, check=False, **settings, ROUNDS="2")
+    assert allowed.code == 0, allowed.out
+
+
+def test_a_policy_file_that_is_not_there_is_an_error_and_is_not_made(
+    federation: Federation, first: Path
+) -> None:
+    for tool in compose_tools():
+        other = Federation(federation.folder, federation.project, federation.settings, tool)
+        done = other.compose("up", "-d", "--no-deps", "bob", check=False, BOB_POLICY="./none.toml")
+        assert done.code != 0
+        assert "none.toml" in done.out + done.err
+    assert not (federation.folder / "none.toml").exists()
+
+
 def test_another_up_keeps_the_messages_and_the_certificates(
     federation: Federation, first: Path
 ) -> None:
@@ -208,9 +261,15 @@ def test_a_service_has_no_more_rights_than_it_needs(standing: Federation) -> Non
         written = standing.python(owner, "open('/data/x', 'w')")
         assert "Read-only file system" in written.err
         mounts = {
-            one["Name"] for one in inspect(standing.container(owner))["Mounts"] if "Name" in one
+            one["Name"]: one["RW"]
+            for one in inspect(standing.container(owner))["Mounts"]
+            if "Name" in one
         }
-        assert mounts == {standing.volume(f"{owner}-data"), standing.volume(f"{owner}-identity")}
+        assert mounts == {
+            standing.volume(f"{owner}-data"): False,
+            standing.volume(f"{owner}-identity"): False,
+            standing.volume(f"{owner}-audit"): True,
+        }
 
 
 def test_what_a_coordinator_is_asked_for_by_hand_works(standing: Federation, first: Path) -> None:
@@ -251,6 +310,62 @@ def test_asking_for_health_does_not_disturb_a_training(standing: Federation, fir
     again = newest_run(standing)
     assert again != first
     assert (again / "model.safetensors").read_bytes() == (first / "model.safetensors").read_bytes()
+
+
+def test_a_node_that_is_stopped_amid_a_training_ends_in_order_and_writes_it_down(
+    standing: Federation, slow: Path
+) -> None:
+    shutil.copy(slow, standing.runs / "slow.toml")
+    with ThreadPoolExecutor(1) as beside:
+        training = beside.submit(standing.ask, "train", "--recipe", "runs/slow.toml")
+        until(lambda: is_training(standing, "bob"), "bob to train", PATIENCE_SECONDS, 0.5)
+        container = standing.container("bob")
+        docker("stop", "--time", "60", container)
+        assert inspect(container)["State"]["ExitCode"] == 0
+        said = docker("logs", container).err
+        assert "node bob stops and abandons what it does: training round 1" in said
+        *_, trained, stopped = standing.log("bob")
+        assert (trained["what"], trained["decision"]) == ("train", "failed")
+        assert stopped["what"] == "stop"
+        docker("stop", "--time", "60", standing.container("anne"))
+        docker("stop", "--time", "60", coordinator_by_hand(standing))
+        assert training.result().code == 130
+
+
+def is_training(federation: Federation, owner: str) -> bool:
+    lines = docker("exec", federation.container(owner), *LAST_LINE, check=False).out.splitlines()
+    return bool(lines) and json.loads(lines[-1])["decision"] == "began"
+
+
+LAST_LINE = ("python", "-m", "worker_node", "log", "--json", "--since", "10m")
+
+
+def coordinator_by_hand(federation: Federation) -> str:
+    """The container of a coordinator that `run` made."""
+    labels = (f"project={federation.project}", "service=coordinator", "oneoff=True")
+    filters = [part for one in labels for part in ("-f", f"label=com.docker.compose.{one}")]
+    (found,) = docker("ps", "-q", *filters).out.split()
+    return found
+
+
+def test_a_killed_coordinators_run_goes_on_and_ends_with_the_same_weights(
+    standing: Federation, first: Path
+) -> None:
+    before = set(standing.runs.iterdir())
+    with ThreadPoolExecutor(1) as beside:
+        training = beside.submit(standing.ask, "train")
+        until(
+            lambda: any(new.glob("metrics.jsonl") for new in set(standing.runs.iterdir()) - before),
+            "a run folder",
+            PATIENCE_SECONDS,
+        )
+        run = newest_run(standing)
+        docker("kill", coordinator_by_hand(standing))
+        assert training.result().code == 137
+    assert not (run / "summary.json").exists()
+    resumed = standing.ask("train", "--resume", f"runs/{run.name}")
+    assert resumed.code == 0, resumed.err
+    assert (run / "model.safetensors").read_bytes() == (first / "model.safetensors").read_bytes()
 
 
 def test_a_killed_node_is_missed_and_comes_back(standing: Federation) -> None:

@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.containers, pytest.mark.timeout(900)]
 
 NAME = f"fedsms-tests-{os.getpid()}"
 OWNERS = ["bob", "anne", "carol"]
+PARTS = ("data", "identity", "audit")
 UP = ("up", "--owners", "3", "--partition", "dirichlet", "--alpha", "1", "--no-build")
 Run = Callable[..., Finished]
 
@@ -148,6 +149,34 @@ def test_a_killed_node_is_named_and_takes_part_again_once_started(
     assert whole("train", "--recipe", quick).code == 0
 
 
+def test_an_owners_policy_and_audit_log_are_the_nodes(
+    whole: Run, folder: Path, quick: Path
+) -> None:
+    (folder / "carol.toml").write_text("fewest_rows = 1000\n")
+    up = whole(*UP, "--policy", "carol=carol.toml")
+    assert up.code == 0, up.err
+    trained = whole("train", "--recipe", quick)
+    assert trained.code == 0, trained.err
+    assert "carol is out: " in trained.err
+    assert "rule fewest_rows" in trained.err
+    stopped = whole("train", "--recipe", quick, "--min-nodes", "3", "--run-dir", "asked")
+    assert stopped.code == 10, stopped.err
+
+    assert whole("kill", "carol").code == 0
+    refused = whole("audit", "carol", "--decision", "refused", "--json").out.splitlines()
+    assert {json.loads(line)["what"] for line in refused} == {"train"}
+    assert "signed by this node" in whole("audit", "carol", "--verify").out
+    unfit = whole(*UP, "--policy", "carol=messages.tsv")
+    assert unfit.code == 2
+    assert "is not TOML" in unfit.err
+
+    assert whole(*UP).code == 0  # carol has no policy of her own any more
+    (run,) = (folder / "asked").iterdir()
+    resumed = whole("train", "--resume", f"asked/{run.name}")
+    assert resumed.code == 0, resumed.err
+    assert json.loads((run / "summary.json").read_text())["rounds_completed"] == 2
+
+
 @pytest.mark.parametrize(("away", "back"), [("pause", "unpause"), ("disconnect", "connect")])
 def test_a_node_that_is_away_does_not_answer_until_it_is_back(
     whole: Run, away: str, back: str
@@ -177,7 +206,7 @@ def test_messages_and_keys_are_with_their_owner_alone(federation: Run, texts: li
     for owner in OWNERS:
         node = inspect(f"{NAME}-{owner}")
         mounts = {mount["Destination"]: mount["Name"] for mount in node["Mounts"]}
-        assert mounts == {"/data": f"{NAME}-{owner}-data", "/identity": f"{NAME}-{owner}-identity"}
+        assert mounts == {f"/{part}": f"{NAME}-{owner}-{part}" for part in PARTS}
         assert list(node["NetworkSettings"]["Networks"]) == [f"{NAME}-{owner}"]
         assert inspect(f"{NAME}-{owner}-data")["Labels"]["fedsms.owner"] == owner
         host = node["HostConfig"]

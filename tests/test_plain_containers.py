@@ -20,6 +20,7 @@ from tests.terminals import Terminal, give_to_caller
 
 OWNERS = ("bob", "anne")
 MACHINES = ("coordinator", *OWNERS)
+KEPT = {"audit.jsonl", "audit.jsonl.anchor", "standing.json"}
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1200)]
 
@@ -105,6 +106,7 @@ def test_a_stranger_who_follows_the_page_trains_with_plain_containers(
     written = follow(machines)
     assert "fingerprint" in written
     assert "round 15/15" in written
+    assert written.count("the anchor, signed by this node") == len(OWNERS)
 
     coordinator = machines["coordinator"].folder
     (run,) = (coordinator / "runs").iterdir()
@@ -117,6 +119,9 @@ def test_a_stranger_who_follows_the_page_trains_with_plain_containers(
         assert_confined(f"fedsms-node-{owner}")
         key = machines[owner].folder / "identity" / "key.pem"
         assert stat.S_IMODE(key.stat().st_mode) == 0o600
+        audit = machines[owner].folder / "audit"
+        assert {path.name for path in audit.iterdir()} == KEPT
+        assert {path.stat().st_uid for path in audit.iterdir()} == {key.stat().st_uid}
 
 
 def assert_confined(name: str) -> None:
@@ -126,7 +131,8 @@ def assert_confined(name: str) -> None:
     assert host["SecurityOpt"] == ["no-new-privileges"]
     assert host["Memory"] == 2**30
     assert host["PidsLimit"] == 256
-    assert all(mount["RW"] is False for mount in inspect(name)["Mounts"])
+    written = {mount["Destination"] for mount in inspect(name)["Mounts"] if mount["RW"]}
+    assert written == {"/audit"}
 
 
 def test_the_coordinator_of_a_caller_who_is_root_needs_no_capability(

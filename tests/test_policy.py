@@ -18,7 +18,7 @@ from shared.wire import Kind, unpack_error, unpack_map
 from tests.conftest import OwnerFiles
 from tests.node_requests import command, error, reply, run, send_state, training
 from tests.peers import coordinator, stranger
-from tests.running import Finished
+from tests.running import ROOT, Finished
 from worker_node.dataset import Shard
 from worker_node.guard import Guard
 from worker_node.listener import listening
@@ -236,3 +236,7 @@ def test_counts_begin_anew_each_day_and_a_damaged_file_is_an_error(tmp_path: Pat
     path.write_text('{"rounds": -1}', encoding="utf-8")
     with pytest.raises(StorageError, match="damaged"):
         Standing(path)
+
+
+def test_the_pages_example_is_what_init_writes() -> None:
+    assert (ROOT / "docs" / "policy.toml").read_text(encoding="utf-8") == example()

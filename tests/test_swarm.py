@@ -21,6 +21,7 @@ STACK = "federation"
 OURS = ("--filter", f"label=com.docker.stack.namespace={STACK}")
 JOB_SECONDS = 400.0
 RUNS = f"{STACK}_runs"
+VOLUMES = (RUNS, *(f"{STACK}_{owner}-audit" for owner in OWNERS))
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1200)]
 
@@ -31,8 +32,9 @@ def manager(built: None, tmp_path: Path) -> Iterator[Terminal]:
     machine = json.loads(docker("info", "--format", "{{json .}}").out)
     if machine["Swarm"]["LocalNodeState"] != "inactive":
         pytest.skip("swarm: this engine is in one already, which is left as it is")
-    if docker("volume", "inspect", RUNS, check=False).code == 0:
-        pytest.skip(f"swarm: a volume {RUNS} is here that the test did not make")
+    for volume in VOLUMES:
+        if docker("volume", "inspect", volume, check=False).code == 0:
+            pytest.skip(f"swarm: a volume {volume} is here that the test did not make")
     settings = {"REGISTRY": "", "TAG": TAG, "RECIPE": "tutorial", "ROUNDS": "3"}
     for name in ("COORDINATOR", "BOB", "ANNE"):
         settings[f"{name}_MACHINE"] = machine["Name"]
@@ -45,6 +47,8 @@ def manager(built: None, tmp_path: Path) -> Iterator[Terminal]:
         write_tsv(tmp_path / owner / "messages.tsv", made_up(150, seed=seed))
         (tmp_path / owner).chmod(0o755)
         settings[f"{owner.upper()}_DATA"] = str(tmp_path / owner)
+        settings[f"{owner.upper()}_POLICY"] = str(tmp_path / owner / "policy.toml")
+        (tmp_path / owner / "policy.toml").write_text("[recipe]\nrounds = 3\n")
     listen = ("--advertise-addr", "127.0.0.1", "--listen-addr", "127.0.0.1:0")
     docker("swarm", "init", *listen)
     try:
@@ -54,7 +58,7 @@ def manager(built: None, tmp_path: Path) -> Iterator[Terminal]:
         docker("swarm", "leave", "--force", check=False)
         if left := containers():
             docker("rm", "--force", *left, check=False)
-        docker("volume", "rm", "--force", RUNS, check=False)
+        docker("volume", "rm", "--force", *VOLUMES, check=False)
 
 
 def containers(*flags: str) -> list[str]:
@@ -110,6 +114,7 @@ def follow(manager: Terminal) -> str:
 
 def test_the_stack_trains_on_a_swarm_and_keeps_owners_apart(manager: Terminal) -> None:
     written = follow(manager)
+    assert "the anchor, signed by this node" in written
     assert "spam  " in written or "ham   " in written
     log = docker("service", "logs", "--raw", f"{STACK}_coordinator")
     assert "round 3/3" in log.out + log.err
@@ -122,7 +127,11 @@ def test_the_stack_trains_on_a_swarm_and_keeps_owners_apart(manager: Terminal) -
         assert one["HostConfig"]["CapDrop"] == ["ALL"]
         assert one["HostConfig"]["PidsLimit"] == 256
         sources = {mount["Source"]: mount["RW"] for mount in one["Mounts"] if mount["Source"]}
-        assert sources == {manager.settings[f"{owner.upper()}_DATA"]: False}
+        assert sources.pop(manager.settings[f"{owner.upper()}_DATA"]) is False
+        assert sources.pop(manager.settings[f"{owner.upper()}_POLICY"]) is False
+        assert list(sources.values()) == [True]
+        (audit,) = (mount for mount in one["Mounts"] if mount["RW"] and mount["Source"])
+        assert (audit["Name"], audit["Destination"]) == (f"{STACK}_{owner}-audit", "/audit")
         assert list(one["NetworkSettings"]["Networks"]) == [f"{STACK}_{owner}"]
         assert stat_of_key(owner) == "400 fedsms"
         network = inspect(f"{STACK}_{owner}")

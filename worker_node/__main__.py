@@ -100,6 +100,7 @@ def serve(
     hide_label_counts: bool,
     policy: Path | None,
     audit_log: Path | None,
+    standing: Path | None,
     as_json: bool,
     **source: Any,
 ) -> None:
@@ -112,7 +113,7 @@ def serve(
     from worker_node.guarding import find_guarding
 
     own = _identity(node_id, identity, host, insecure)
-    guarding = find_guarding(policy, audit_log, own, node_id or "node", allow)
+    guarding = find_guarding(policy, audit_log, own, node_id or "node", allow, standing)
     admission = _admission(own, coordinators or guarding.policy.coordinators)
     own_id = node_id or (admission.node.id if admission else None)
     if own_id is None:

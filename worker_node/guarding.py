@@ -48,11 +48,13 @@ def find_guarding(
     own: Identity | None,
     node_id: str,
     allow: Sequence[Mode] = (),
+    standing: Path | None = None,
 ) -> Guarding:
     """From the flags of `serve`, and what lies in the identity folder.
 
     Args:
         allow: modes beside those of the policy.
+        standing: None keeps the counts in the identity folder, without one beside the audit log.
 
     Raises UsageError for a policy that cannot be read, or is none.
     """
@@ -61,12 +63,13 @@ def find_guarding(
     modes = tuple(dict.fromkeys((*found.modes, *allow)))
     found = found.model_copy(update={"modes": modes})
     if audit_log == OFF:
-        kept = folder / STANDING if folder is not None else None
-        return Guarding(found, file, None, kept, folder)
+        if standing is None and folder is not None:
+            standing = folder / STANDING
+        return Guarding(found, file, None, standing, folder)
     if audit_log is None:
         audit_log = folder / AUDIT_LOG if folder is not None else Path(f"{node_id}.{AUDIT_LOG}")
     beside = folder / STANDING if folder is not None else audit_log.with_suffix(f".{STANDING}")
-    return Guarding(found, file, audit_log, beside, folder)
+    return Guarding(found, file, audit_log, standing or beside, folder)
 
 
 @asynccontextmanager

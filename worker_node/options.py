@@ -74,6 +74,14 @@ GUARD_OPTIONS = (
         help="Where each request is written down before it is answered; off writes nothing.  "
         "[default: audit.jsonl in the identity folder; without one, <id>.audit.jsonl here]",
     ),
+    click.option(
+        "--standing",
+        type=click.Path(path_type=Path),
+        envvar="FEDSMS_STANDING",
+        show_envvar=True,
+        help="File with today's counts, and whom the node knows.  [default: standing.json in the "
+        "identity folder; without one, beside the audit log]",
+    ),
 )
 
 SERVE_OPTIONS = (
