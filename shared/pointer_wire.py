@@ -72,7 +72,7 @@ def unpack_commands(payload: bytes | memoryview) -> tuple[bool, list[tuple[int, 
         raise MalformedFrame("pointer commands without their two parts")
     answer, items = values
     if type(items) is not tuple or not all(
-        type(item) is tuple and len(item) == 2 for item in items
+        type(item) is tuple and len(item) == 2 and type(item[0]) is int for item in items
     ):
         raise MalformedFrame("pointer commands that are no list of items")
     return answer, [(item[0], item[1]) for item in items]

@@ -18,7 +18,7 @@ from shared.wire import Kind, unpack_error, unpack_map
 from tests.conftest import OwnerFiles
 from tests.node_requests import command, error, reply, run, send_state, training
 from tests.peers import coordinator, stranger
-from tests.running import ROOT, Finished
+from tests.running import ROOT, Finished, greeting_of
 from worker_node.dataset import Shard
 from worker_node.guard import Guard
 from worker_node.listener import listening
@@ -185,6 +185,18 @@ def test_a_coordinator_that_is_not_named_is_told_no_count(
 
     with local_nodes({"bob": (*owners[1].flags, "--policy", str(path))}) as (node,):
         run(session(node.url))
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_the_policy_says_whether_counts_of_labels_are_told(
+    owners: list[OwnerFiles], tmp_path: Path, told: bool
+) -> None:
+    path = tmp_path / POLICY
+    path.write_text(f"tell_label_counts = {str(told).lower()}\n", encoding="utf-8")
+    with local_nodes({"bob": (*owners[1].flags, "--policy", str(path))}) as (node,):
+        greeting = greeting_of("bob", node.url)
+    assert greeting.rows == {"train": 140, "held_out": 50}
+    assert (greeting.labels is not None) is told
 
 
 def test_a_refusal_ends_the_coordinators_command_with_10(

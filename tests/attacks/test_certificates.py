@@ -4,7 +4,9 @@ coordinator that the owner has not named. None of them gets a fact of the node."
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -15,12 +17,14 @@ from scripts.local_nodes import LocalNode, local_nodes
 from server.addresses import NodeAddress
 from server.authority import make_authority
 from server.dial import dial
+from shared.certificates import fingerprint
 from shared.errors import FedsmsError, HandshakeRefused
-from shared.identity import Identity, load
-from shared.tls import blind_context
+from shared.identity import load, read_key
 from tests.attacks.scene import report
 from tests.conftest import OwnerFiles
-from tests.identities import Federation
+from tests.identities import Federation, unchecked_client
+from tests.peers import Peer
+from worker_node.audit_reading import verify
 
 REFUSED = (OSError, EOFError, InvalidMessage)
 """How a connection ends whose other side refuses in TLS: never with an answer."""
@@ -47,11 +51,11 @@ def guarded_bob(federation: Federation, owners: list[OwnerFiles]) -> Iterator[Lo
         yield node
 
 
-def attempt(url: str, folder: Path) -> FedsmsError | None:
+def attempt(url: str, folder: Path, node: str = "bob") -> FedsmsError | None:
     """What dialling with an identity ends in; None where it is let in."""
 
     async def session() -> None:
-        link = await dial(NodeAddress("bob", url), folder)
+        link = await dial(NodeAddress(node, url), folder)
         await link.close()
 
     try:
@@ -61,15 +65,20 @@ def attempt(url: str, folder: Path) -> FedsmsError | None:
     return None
 
 
-def disguised(federation: Federation, certificate_from: Path, name: str) -> Path:
-    """An identity folder with another's key and certificate, and this federation's CA."""
-    folder = federation.folder / name
-    folder.mkdir()
-    for file in ("key.pem", "certificate.pem"):
-        (folder / file).write_bytes((certificate_from / file).read_bytes())
-    own: Identity = load(federation.coordinator(), "coordinator")
-    (folder / "ca.pem").write_bytes((own.folder / "ca.pem").read_bytes())
-    return folder
+@asynccontextmanager
+async def shows(folder: Path | None, url: str) -> AsyncIterator[Peer]:
+    """A connection of somebody who checks nothing, and shows what lies in a folder, or nothing."""
+    async with connect(url, ssl=unchecked_client(folder), proxy=None) as connection:
+        yield Peer(connection)
+
+
+def is_refused_in_tls(folder: Path | None, url: str) -> None:
+    async def session() -> None:
+        async with shows(folder, url) as peer:
+            await peer.receive()
+
+    with pytest.raises(REFUSED):
+        asyncio.run(session())
 
 
 def test_only_the_named_coordinator_is_let_in(
@@ -82,31 +91,41 @@ def test_only_the_named_coordinator_is_let_in(
     assert "140" not in str(refused)  # no count of rows
     report("a good certificate, not on the list", "no list exists", "refused, told no fact")
 
-    assert isinstance(attempt(guarded_bob.url, foreign.coordinator()), FedsmsError)
+    is_refused_in_tls(foreign.coordinator(), guarded_bob.url)
     report("a certificate of another CA", "none is asked for", "refused in TLS")
+    is_refused_in_tls(federation.node("anne"), guarded_bob.url)
+    report("another owner's certificate", "none is asked for", "refused in TLS")
     assert attempt(guarded_bob.url, federation.coordinator()) is None
 
 
-def test_without_a_certificate_nothing_is_said(guarded_bob: LocalNode) -> None:
-    async def session() -> None:
-        async with connect(guarded_bob.url, ssl=blind_context(), proxy=None) as connection:
-            await connection.recv()
+def test_the_owners_policy_names_coordinators_too_and_the_log_names_who_was_refused(
+    federation: Federation, owners: list[OwnerFiles], tmp_path: Path
+) -> None:
+    policy, log = tmp_path / "policy.toml", tmp_path / "audit.jsonl"
+    policy.write_text('coordinators = ["hospital"]\n', encoding="utf-8")
+    identity = ("--identity", str(federation.node("carol")))
+    guard = ("--policy", str(policy), "--audit-log", str(log))
+    hospital, other = federation.coordinator("hospital"), federation.coordinator()
+    with local_nodes({"carol": (*owners[1].flags, *identity, *guard)}) as (node,):
+        assert isinstance(attempt(node.url, other, "carol"), HandshakeRefused)
+        assert attempt(node.url, hospital, "carol") is None
+    found = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    told = [line for line in found if line["what"] == "handshake"]
+    assert [(line["who"], line["decision"]) for line in told] == [
+        ("coordinator", "refused"),
+        ("hospital", "allowed"),
+    ]
+    for line, folder in zip(told, (other, hospital), strict=True):
+        assert line["certificate"] == fingerprint(load(folder, "coordinator").certificate)
+    key = read_key(federation.node("carol")).public_key()
+    assert verify(log, key).signed
+    assert verify(log, key).fault == ""
 
-    with pytest.raises(REFUSED):
-        asyncio.run(session())
 
-
-def test_an_expired_certificate_is_refused_by_the_node_too(
+def test_no_certificate_and_an_expired_one_are_refused_by_the_node_itself(
     federation: Federation, guarded_bob: LocalNode
 ) -> None:
-    folder = federation.expire(federation.coordinator("late"))
-    context = blind_context()
-    context.load_cert_chain(folder / "certificate.pem", folder / "key.pem")
-
-    async def session() -> None:
-        async with connect(guarded_bob.url, ssl=context, proxy=None) as connection:
-            await connection.recv()
-
-    with pytest.raises(REFUSED):
-        asyncio.run(session())
+    is_refused_in_tls(None, guarded_bob.url)
+    is_refused_in_tls(federation.expire(federation.coordinator("late")), guarded_bob.url)
+    report("no certificate, or an expired one", "none is asked for", "refused in TLS")
     assert attempt(guarded_bob.url, federation.coordinator()) is None

@@ -59,6 +59,7 @@ def test_what_could_act_is_refused_before_it_is_built(bob: LocalNode, name: str)
                     assert "malformed" in why.fact or "does not answer" in why.fact
 
     run(session())
+    report("a TorchScript blob, a plan, a worker", "not run here", "refused before it is built")
 
 
 def test_a_pickle_is_never_opened(bob: LocalNode, tmp_path: Path) -> None:

@@ -140,6 +140,7 @@ def test_a_heavy_message_costs_little_and_delays_nobody(bob: LocalNode, name: st
         assert peak_memory(bob.process.pid) - before < MOST_GROWTH
 
     run(session())
+    report("millions of small values in 16 MB", "not run here", "refused once 32,768 are counted")
 
 
 def test_messages_that_wait_take_no_more_memory_than_one_or_two(bob: LocalNode) -> None:
@@ -204,6 +205,37 @@ def test_pysyfts_own_worker_unpacks_a_bomb(stock: StockWorker) -> None:
         f"{grown // MEBIBYTE} MiB of memory",
         "malformed: nothing is decompressed",
     )
+
+
+def test_pysyfts_own_worker_takes_a_message_of_any_size(stock: StockWorker) -> None:
+    size = 100 * MEBIBYTE
+    before = memory(stock.process.pid)
+    stock.ask_bytes(bytes(size // 2))  # sent as twice as many letters
+    grown = peak_memory(stock.process.pid) - before
+    assert grown > size
+    report(
+        "a message of 100 MiB", f"{grown // MEBIBYTE} MiB of memory", "refused by its header, 1009"
+    )
+
+
+def test_pysyfts_own_worker_lets_garbage_end_another_ones_connection(stock: StockWorker) -> None:
+    """It takes messages of all connections from one queue, and who waits first has the error."""
+    url = f"ws://127.0.0.1:{stock.port}"
+
+    async def scene() -> None:
+        async with connect(url, proxy=None) as victim:
+            while True:  # until it is the victim's turn
+                async with connect(url, proxy=None) as attacker:
+                    await attacker.send("no message")
+                    closing = [asyncio.create_task(one.wait_closed()) for one in (victim, attacker)]
+                    await asyncio.wait(closing, return_when=asyncio.FIRST_COMPLETED)
+                    for task in closing:
+                        task.cancel()
+                if victim.close_code is not None:
+                    return
+
+    run(scene())
+    report("garbage, cut or nested frames", "end another's connection", "end, at most, their own")
 
 
 def test_pings_whose_answers_nobody_reads_end_the_connection(bob: LocalNode) -> None:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 from scripts.local_nodes import LocalNode
 from shared.commands import TRAIN
-from shared.pysyft import ObjectRequestMessage
+from shared.pysyft import (
+    ObjectMessage,
+    ObjectRequestMessage,
+    TensorCommandMessage,
+    serialize,
+    sy,
+)
 from shared.recipe import Recipe
 from shared.wire import Kind, frame, new_request_id
-from tests.node_requests import command, error, pack, reply, run, send_state, training
+from tests.attacks.scene import StockWorker, me, report
+from tests.node_requests import command, error, pack, reply, run, send_state, tensor, training
 from tests.peers import coordinator
 
 
@@ -40,3 +50,20 @@ def test_a_recorded_request_is_nothing_in_another_session(bob: LocalNode, recipe
             assert "was not sent" in error(await thief.ask(recorded)).fact
 
     run(session())
+
+
+def test_pysyfts_own_worker_does_a_repeated_request_again(stock: StockWorker) -> None:
+    stock.ask(ObjectMessage(tensor([1.0], 501)))
+    pointed: Any = sy.PointerTensor(
+        location=SimpleNamespace(id="bob"),
+        id_at_location=501,
+        owner=me(),
+        id=502,
+        garbage_collect_data=False,
+    )
+    asked = TensorCommandMessage.computation("add_", pointed, (1,), {}, [503])
+    recorded = serialize(asked, me())
+    for _ in range(3):
+        stock.ask_bytes(recorded)
+    assert stock.command("__getattribute__", "_objects")[501].tolist() == [4.0]
+    report("replay of a request", "done again", "answered from memory; nothing in another session")

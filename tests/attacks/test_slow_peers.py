@@ -17,6 +17,7 @@ from websockets.frames import Frame, Opcode
 from shared.pysyft import ObjectMessage, ObjectRequestMessage
 from shared.timeouts import Timeouts
 from shared.wire import Kind
+from tests.attacks.scene import report
 from tests.identities import Federation
 from tests.node_requests import pack, run
 from tests.peers import coordinator, stranger
@@ -94,6 +95,7 @@ def test_who_is_slow_to_open_is_hung_up_on_and_others_are_served(name: str) -> N
                 pass
 
     run(scene())
+    report("a slow peer, in any phase", "not run here", "hung up on; others are served")
 
 
 @pytest.mark.usefixtures("impatient")
