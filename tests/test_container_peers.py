@@ -43,7 +43,7 @@ class Bench:
         """Starts bob's node and waits until it is well; gives the container's name."""
         name = f"{self.name}-bob{len(self._containers())}"
         line = ["--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--label", self.label]
-        mounts = ["-v", f"{data}:/data:ro"]
+        mounts = ["-v", f"{data}:/data:ro", "-v", f"{self.volume('audit')}:/audit"]
         docker(
             "run",
             "-d",
