@@ -192,6 +192,12 @@ def test_bytes_that_are_no_commands_are_malformed(data: bytes) -> None:
             continue
 
 
+@pytest.mark.parametrize("kind", [{}, (), "x", None, 1.5, True])
+def test_an_item_whose_kind_is_no_number_is_malformed(kind: Any) -> None:
+    with pytest.raises(MalformedFrame):
+        unpack_commands(pack_commands(True, [(kind, None)]))
+
+
 # Parameters in transfer
 
 VALUES = arrays.arrays(np.float32, FEWEST + 3, elements=st.floats(width=32))

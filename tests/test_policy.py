@@ -21,6 +21,7 @@ from tests.peers import coordinator, stranger
 from tests.running import ROOT, Finished, greeting_of
 from worker_node.dataset import Shard
 from worker_node.guard import Guard
+from worker_node.guarding import OFF, find_guarding
 from worker_node.listener import listening
 from worker_node.node import DataOwnerNode
 from worker_node.policy import Policy
@@ -233,6 +234,16 @@ def test_the_days_count_survives_a_restart(
         with local_nodes({"bob": flags}) as (node,):
             for work in works:
                 run(work(node.url))
+
+
+def test_the_days_counts_are_kept_beside_the_log(tmp_path: Path) -> None:
+    """Wherever the owner put that, since an identity folder may be mounted read-only."""
+    log = tmp_path / "log" / "bob.jsonl"
+    guarding = find_guarding(None, log, None, "bob")
+    assert guarding.standing == tmp_path / "log" / "bob.standing.json"
+    guarding = find_guarding(None, None, None, "bob")
+    assert guarding.standing == Path("bob.audit.standing.json")
+    assert find_guarding(None, OFF, None, "bob").standing is None
 
 
 def test_counts_begin_anew_each_day_and_a_damaged_file_is_an_error(tmp_path: Path) -> None:

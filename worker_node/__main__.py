@@ -4,10 +4,12 @@
     python -m worker_node init --id bob
     python -m worker_node join bob.pem
     python -m worker_node serve --data messages.tsv --host 0.0.0.0
+    python -m worker_node log --since 2h
 
 `check` says what the node would hold and tell; `init` and `join` make it a member of a federation,
 with the coordinator's owner in between; `serve` holds the messages and trains on them. They never
 leave this machine: a coordinator sends a model, has it trained here, and gets the trained model.
+`log` shows what coordinators asked for, and what left the node.
 """
 
 from __future__ import annotations
@@ -64,6 +66,7 @@ def read_shard(
         "python -m worker_node init --id bob",
         "python -m worker_node join bob.pem",
         "python -m worker_node serve --data messages.tsv --host 0.0.0.0",
+        "python -m worker_node log --since 2h",
     ),
     context_settings=HELP,
 )

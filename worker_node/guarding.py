@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -54,7 +55,8 @@ def find_guarding(
 
     Args:
         allow: modes beside those of the policy.
-        standing: None keeps the counts in the identity folder, without one beside the audit log.
+        standing: file for the day's counts; None keeps them beside the audit log, and where that is
+            off in the identity folder.
 
     Raises UsageError for a policy that cannot be read, or is none.
     """
@@ -63,12 +65,14 @@ def find_guarding(
     modes = tuple(dict.fromkeys((*found.modes, *allow)))
     found = found.model_copy(update={"modes": modes})
     if audit_log == OFF:
-        if standing is None and folder is not None:
-            standing = folder / STANDING
-        return Guarding(found, file, None, standing, folder)
-    if audit_log is None:
-        audit_log = folder / AUDIT_LOG if folder is not None else Path(f"{node_id}.{AUDIT_LOG}")
-    beside = folder / STANDING if folder is not None else audit_log.with_suffix(f".{STANDING}")
+        writable = folder is not None and os.access(folder, os.W_OK)
+        kept = folder / STANDING if folder is not None and writable else None
+        return Guarding(found, file, None, standing or kept, folder)
+    if audit_log is None and folder is not None:
+        return Guarding(found, file, folder / AUDIT_LOG, standing or folder / STANDING, folder)
+    # the identity folder may be one that only it can be read from
+    audit_log = audit_log or Path(f"{node_id}.{AUDIT_LOG}")
+    beside = audit_log.with_suffix(f".{STANDING}")
     return Guarding(found, file, audit_log, standing or beside, folder)
 
 
@@ -111,6 +115,7 @@ def _tell(guarding: Guarding, shard: Shard) -> None:
     policy = guarding.policy
     log.info("policy: %s", guarding.policy_file or "the defaults")
     log.info("audit log: %s", guarding.audit_log or "off, as you asked")
+    log.info("counts of the day: %s", guarding.standing or "in memory, until the node stops")
     if len(shard.train) < policy.fewest_rows:
         log.warning("the policy has it refuse to train: fewer rows than fewest_rows")
     if len(shard.held_out) < policy.fewest_held_out_rows:

@@ -79,8 +79,8 @@ GUARD_OPTIONS = (
         type=click.Path(path_type=Path),
         envvar="FEDSMS_STANDING",
         show_envvar=True,
-        help="File with today's counts, and whom the node knows.  [default: standing.json in the "
-        "identity folder; without one, beside the audit log]",
+        help="File with today's counts, and whom the node knows.  [default: standing.json, "
+        "beside the audit log]",
     ),
 )
 
@@ -132,7 +132,8 @@ SERVE_OPTIONS = (
         metavar="NAME",
         envvar="FEDSMS_COORDINATORS",
         show_envvar=True,
-        help="A coordinator to work with; repeatable.  [default: those in coordinators.txt]",
+        help="A coordinator to work with; repeatable.  [default: those of the policy; where it "
+        "names none, those in coordinators.txt]",
     ),
     click.option(
         "--insecure",
