@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 BURST = 2000.0
-RATE = 100.0
+RATE = 200.0
 _REMEMBERED = 1024
 
 
