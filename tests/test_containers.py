@@ -281,8 +281,9 @@ def test_what_a_coordinator_is_asked_for_by_hand_works(standing: Federation, fir
     assert {json.loads(spam)["text"], json.loads(ham)["text"]} == {"WIN free prize", "home late"}
     assert "WIN free" in standing.ask("predict", "WIN free prize claim").out
     rows = {"held_out": sum(json.loads(status.out)[n]["rows"]["held_out"] for n in (0, 1))}
-    measured = json.loads(standing.ask("evaluate", "--json").out)
-    assert measured["all"]["rows"] == rows["held_out"]
+    evaluated = standing.ask("evaluate", "--json")
+    assert json.loads(evaluated.out)["all"]["rows"] == rows["held_out"]
+    assert "is out" not in evaluated.err
 
 
 ASKS_ON = f"""
