@@ -50,6 +50,14 @@ def test_the_example_is_the_defaults_and_explains_every_rule() -> None:
     assert max(map(len, written.splitlines())) <= 100
 
 
+def test_the_policy_that_the_readme_shows_is_one(tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (shown,) = [part for part in text.split("```") if part.startswith("toml\ncoordinators")]
+    policy = policy_of(shown.removeprefix("toml\n"), tmp_path)
+    assert policy.coordinators == ("hospital",)
+    assert policy.hours.begin == "20:00"
+
+
 def test_init_writes_the_example_once(tmp_path: Path, cli: Callable[..., Finished]) -> None:
     first = cli("worker_node", "init", "--id", "bob", "--identity", tmp_path)
     assert str(tmp_path / POLICY) in first.out

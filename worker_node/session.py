@@ -129,14 +129,9 @@ class Session:
         if named is not None:
             self.peer = named.id
         who = self._ledger.meet(self.peer if named is not None else "")
-        try:
-            async with asyncio.timeout(limit(self._node.timeouts.handshake_timeout)):
-                first = parse_frame(await self._connection.recv())
-        except TimeoutError:
-            await self._connection.close(1008, "no handshake in time")
+        first = await self._first_frame()
+        if first is None:
             return False
-        if first.kind is not Kind.HELLO:
-            raise MalformedFrame("a connection starts with a handshake")
         ours = self._node.greeting()
         told: dict[str, Any] = {}
         try:
@@ -149,18 +144,30 @@ class Session:
             check(theirs, ours)
             self._node.guard.admit(who)
         except (HandshakeRefused, PolicyRefused) as error:
-            if isinstance(error, PolicyRefused):
-                told = {}
-            self._ledger.refused(first.request_id, error)
-            log.warning("%s refused: %s", self.peer, error)
-            await self._send(
-                Kind.REFUSED, first.request_id, pack_map({"error": pack_error(error), **told})
-            )
-            await self._connection.close(1008, "handshake refused")
+            await self._refuse(first, error, {} if isinstance(error, PolicyRefused) else told)
             return False
         self._on_greeted(self._connection)
         await self._send(Kind.HELLO, first.request_id, pack_map(ours.to_map()))
         return True
+
+    async def _first_frame(self) -> Frame | None:
+        """The other side's greeting; None where it says nothing in time."""
+        try:
+            async with asyncio.timeout(limit(self._node.timeouts.handshake_timeout)):
+                first = parse_frame(await self._connection.recv())
+        except TimeoutError:
+            await self._connection.close(1008, "no handshake in time")
+            return None
+        if first.kind is not Kind.HELLO:
+            raise MalformedFrame("a connection starts with a handshake")
+        return first
+
+    async def _refuse(self, first: Frame, error: FedsmsError, told: dict[str, Any]) -> None:
+        self._ledger.refused(first.request_id, error)
+        log.warning("%s refused: %s", self.peer, error)
+        answer = pack_map({"error": pack_error(error), **told})
+        await self._send(Kind.REFUSED, first.request_id, answer)
+        await self._connection.close(1008, "handshake refused")
 
     async def _send(self, kind: Kind, request_id: bytes, payload: bytes) -> None:
         data = frame(kind, request_id, payload)
