@@ -77,22 +77,27 @@ def run(work: Any) -> Any:
     return asyncio.run(work)
 
 
+@pytest.mark.parametrize("stage", ["training", "fetching", "evaluating", "sending"])
 def test_a_node_killed_at_any_stage_is_left_out_and_back_once_it_answers(
-    bob: LocalNode, carol: LocalNode, line: Line, flags: tuple[str, ...], recipe: Recipe
+    bob: LocalNode,
+    carol: LocalNode,
+    line: Line,
+    flags: tuple[str, ...],
+    recipe: Recipe,
+    stage: str,
 ) -> None:
     async def session() -> None:
         urls = {"bob": bob.url, "carol": line.url}
         async with training(urls, recipe, QUICK) as watcher:
-            for stage in ("training", "fetching", "evaluating", "sending"):
-                await until(lambda: watcher.took_part("carol"), f"carol, before {stage}")
-                if stage == "sending":  # happens after a return alone
-                    line.cut()
-                watcher.on_stage = at_stage(stage, carol.process.kill)
-                await until(lambda: carol.process.poll() is not None, f"the kill while {stage}")
-                await until(lambda: not watcher.took_part("carol"), "a round without carol")
-                assert watcher.took_part("bob")
-                await asyncio.to_thread(revive, carol, flags)
-                line.target(carol.url)
+            await until(lambda: watcher.took_part("carol"), "carol's first round")
+            watcher.on_stage = at_stage(stage, carol.process.kill)
+            if stage == "sending":  # of the whole state, after a return alone
+                line.cut()
+            await until(lambda: carol.process.poll() is not None, "the kill")
+            await until(lambda: not watcher.took_part("carol"), "a round without carol")
+            assert watcher.took_part("bob")
+            await asyncio.to_thread(revive, carol, flags)
+            line.target(carol.url)
             await until(lambda: watcher.took_part("carol"), "carol to be back")
             assert all("node carol" in reason for reason in watcher.reasons("carol"))
             numbers = [record.number for record in watcher.rounds]
