@@ -139,8 +139,8 @@ class Coordinator:
                 report = await client.train(
                     command, lambda progress: self._tell(number, member, "training", progress)
                 )
-            except PolicyRefused as error:
-                member.rest(error)
+            except PolicyRefused:
+                member.rest()
                 raise
             async with self._fetching:
                 self._tell(number, member, "fetching")

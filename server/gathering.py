@@ -124,8 +124,9 @@ class _Step:
             try:
                 await self._work(member)
             except FedsmsError as error:
-                # An owner's no is an answer: the connection is as well as before.
-                if member.link is link and not isinstance(error, PolicyRefused):
+                if isinstance(error, PolicyRefused):
+                    self._members.refused(member, error)
+                elif member.link is link:
                     self._members.leave(member, error)
                 if verdict(error) is not Retry.NOW or attempt == MOST_ATTEMPTS:
                     raise

@@ -53,9 +53,8 @@ class Member:
         loop = asyncio.get_running_loop()
         return self.link is not None and loop.time() >= self._rests_until
 
-    def rest(self, error: PolicyRefused) -> None:
-        """Is not asked for a while, since its owner's policy said no; its connection stands."""
-        self.error = error
+    def rest(self) -> None:
+        """Is not asked for a while; its connection stands."""
         self._rests_until = asyncio.get_running_loop().time() + POLICY_REST
 
     @property
@@ -152,6 +151,12 @@ class Members:
         if member.returning is not None and seconds:
             await asyncio.wait([member.returning], timeout=seconds)
         return member.link is not None
+
+    def refused(self, member: Member, error: PolicyRefused) -> None:
+        """Its owner's policy said no: an answer, so that its connection is as well as before."""
+        before, member.error = member.error, error
+        if before is None or one_line(before) != one_line(error):  # once, not each round
+            self.notify(member.id, f"is left out: {one_line(error)}")
 
     def leave(self, member: Member, error: FedsmsError) -> None:
         """Lets a member go for what it did; unless that is final, it is dialled again."""

@@ -59,6 +59,11 @@ def rounds_with(recipe: Recipe, need: int = 1, **nodes: Answers) -> Watcher:
     return watcher
 
 
+def told_of_hours(watcher: Watcher) -> list[int]:
+    """In which rounds the progress named the rule; each reason is told once."""
+    return [number for number, _, text in watcher.notices if "(rule hours): it is night" in text]
+
+
 def test_a_node_that_may_not_train_is_named_each_round_and_asked_once_in_a_while(
     recipe: Recipe,
 ) -> None:
@@ -66,6 +71,7 @@ def test_a_node_that_may_not_train_is_named_each_round_and_asked_once_in_a_while
     watcher = rounds_with(recipe, anne=Counting(recipe), mallory=mallory)
     assert [list(record.left_out) for record in watcher.rounds] == [["mallory"]] * ROUNDS
     assert all("(rule hours): it is night" in why for why in watcher.reasons("mallory"))
+    assert told_of_hours(watcher) == [1]
     assert (mallory.asked["state"], mallory.asked[TRAIN]) == (1, 1)
     assert len(mallory.connections) == 1
 
@@ -75,8 +81,9 @@ def test_it_is_asked_again_over_the_same_connection_when_it_has_rested(
 ) -> None:
     monkeypatch.setattr(members, "POLICY_REST", 0.0)
     mallory = Counting(recipe, **{TRAIN: says_no})
-    rounds_with(recipe, anne=Counting(recipe), mallory=mallory)
+    watcher = rounds_with(recipe, anne=Counting(recipe), mallory=mallory)
     assert mallory.asked[TRAIN] == ROUNDS
+    assert told_of_hours(watcher) == [1]
     assert len(mallory.connections) == 1
 
 
@@ -86,6 +93,7 @@ def test_a_node_that_may_train_and_not_evaluate_takes_part_in_every_round(recipe
     assert [record.left_out for record in watcher.rounds] == [{}] * ROUNDS
     told = [node.left_out for record in watcher.rounds for node in record.nodes]
     assert sum("not evaluated" in why and "(rule hours)" in why for why in told) == ROUNDS
+    assert told_of_hours(watcher) == [1]
     assert len(mallory.connections) == 1
 
 
