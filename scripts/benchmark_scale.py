@@ -25,7 +25,7 @@ from scripts.split_data import owner_names, split_data
 from shared.errors import NodeFailed
 from shared.recipe import BUILT_IN
 
-SHORT, LONG = 1, 4
+SHORT, LONG = 1, 9
 """Rounds of the two runs."""
 
 
