@@ -22,9 +22,9 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, not as a module
 
-from scripts.benchmark_pointers import pointer_accuracy, pointer_soak, pointers
-from scripts.benchmark_robust import robust
-from scripts.benchmark_runs import (
+from scripts.benchmarks.pointers import pointer_accuracy, pointer_soak, pointers
+from scripts.benchmarks.robust import robust
+from scripts.benchmarks.runs import (
     TrainedRun,
     centralised,
     children,
@@ -33,13 +33,13 @@ from scripts.benchmark_runs import (
     spread,
     train,
 )
-from scripts.benchmark_scale import scale
+from scripts.benchmarks.scale import scale
 from scripts.local_nodes import LocalNode, local_nodes
 from scripts.partition import Partition
 from shared.cli import run
 
-PLAIN = "scripts/centralised.py"
-SVM = "scripts/centralised_svm.py"
+PLAIN = "scripts/benchmarks/centralised.py"
+SVM = "scripts/benchmarks/centralised_svm.py"
 
 
 @click.group(help=__doc__.replace("\n\n    python", "\n\n\b\n    python"))

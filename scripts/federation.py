@@ -23,8 +23,8 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, not as a module
 
-from scripts.container_cli import PROGRAM, json_option, name_option, opened, say, tag_option
-from scripts.federation_owners import OWNERS_COMMANDS
+from scripts.containers.cli import PROGRAM, json_option, name_option, opened, say, tag_option
+from scripts.containers.owners import OWNERS_COMMANDS
 from scripts.fetch_data import find_data
 from scripts.owner_folders import owners_of
 from scripts.partition import Partition
@@ -32,7 +32,7 @@ from shared.cli import HELP, GroupWithExamples, run, subcommand_of
 from shared.errors import Interrupted
 
 if TYPE_CHECKING:  # --help does without the Docker SDK
-    from scripts.container_labels import Federation
+    from scripts.containers.labels import Federation
 
 run_dir_option = click.option(
     "--run-dir", default="runs", show_default=True, help="Folder that holds the run folders."
@@ -115,9 +115,9 @@ def up(
 ) -> None:
     """Make and start what is missing of a federation."""
     with opened(name, tag) as federation:
-        from scripts.container_images import ensure_images
-        from scripts.container_networks import parse_range
-        from scripts.container_up import Settings, bring_up
+        from scripts.containers.images import ensure_images
+        from scripts.containers.networks import parse_range
+        from scripts.containers.up import Settings, bring_up
         from worker_node.messages import read_messages
         from worker_node.policy_file import read_policy
 
@@ -172,7 +172,7 @@ def train(
 ) -> int:
     """Train on all nodes; ends with the run's exit code."""
     with opened(name, tag) as federation:
-        from scripts.container_coordinator import CallersPath, run_coordinator, runs_folder
+        from scripts.containers.coordinator import CallersPath, run_coordinator, runs_folder
 
         federation.some_nodes()
         mounts = []
@@ -196,7 +196,7 @@ def train(
 def status(as_json: bool, name: str, tag: str) -> int:
     """Ask every node over the wire, as the coordinator does."""
     with opened(name, tag) as federation:
-        from scripts.container_coordinator import run_coordinator
+        from scripts.containers.coordinator import run_coordinator
 
         return run_coordinator(federation, ["status", *_json(as_json)], [], dials=True)
 
@@ -228,7 +228,7 @@ def _with_runs(
 ) -> int:
     """Runs a command of the coordinator that reads the folder of runs."""
     with opened(name, tag) as federation:
-        from scripts.container_coordinator import CallersPath, run_coordinator
+        from scripts.containers.coordinator import CallersPath, run_coordinator
 
         runs = CallersPath(run_dir)
         mounts = [runs.mount(read_only=True)] if Path(run_dir).is_dir() else []
@@ -250,7 +250,7 @@ def ps(as_json: bool, name: str) -> None:
 
 
 def _print_nodes(federation: Federation, as_json: bool = False) -> None:
-    from scripts.container_states import nodes_table, state_of
+    from scripts.containers.states import nodes_table, state_of
     from server.display import print_table
 
     networks = federation.networks()
@@ -274,7 +274,7 @@ for one_of_owners in OWNERS_COMMANDS:
 def down(keep_volumes: bool, name: str) -> None:
     """Remove the federation's containers, networks and volumes. Runs and images stay."""
     with opened(name) as federation:
-        from scripts.container_down import take_down
+        from scripts.containers.down import take_down
 
         removed = take_down(federation, keep_volumes)
     say("Removed " + ", ".join(f"{count} {kind}" for kind, count in removed.items()))

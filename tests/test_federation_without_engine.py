@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.container_networks import parse_range
-from scripts.container_up import Settings
+from scripts.containers.networks import parse_range
+from scripts.containers.up import Settings
 from shared.errors import UsageError
 from tests.running import ROOT, Finished, environment
 

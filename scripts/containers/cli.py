@@ -11,7 +11,7 @@ import click
 from shared.errors import FedsmsError
 
 if TYPE_CHECKING:  # --help does without the Docker SDK
-    from scripts.container_labels import Federation
+    from scripts.containers.labels import Federation
 
 PROGRAM = "python scripts/federation.py"
 
@@ -24,8 +24,8 @@ def opened(name: str, tag: str = "latest") -> Iterator[Federation]:
         FedsmsError: the Docker SDK is not installed. NodeUnreachable: no engine answers.
     """
     try:
-        from scripts.container_engine import engine
-        from scripts.container_labels import Federation
+        from scripts.containers.engine import engine
+        from scripts.containers.labels import Federation
     except ModuleNotFoundError as error:
         raise FedsmsError(
             "the Docker SDK for Python is not here",

@@ -13,7 +13,7 @@ from typing import TextIO
 from docker.errors import APIError
 from docker.models.containers import Container
 
-from scripts.container_confinement import MEMORY
+from scripts.containers.confinement import MEMORY
 from shared.errors import FedsmsError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -1,7 +1,7 @@
 """One contender of `benchmark.py pointers`: some batches of the article's training, each timed.
 
-    python scripts/pointer_batches.py --how virtual --data bob.train.tsv
-    python scripts/pointer_batches.py --how node --node bob=ws://127.0.0.1:8777
+    python scripts/benchmarks/pointer_batches.py --how virtual --data bob.train.tsv
+    python scripts/benchmarks/pointer_batches.py --how node --node bob=ws://127.0.0.1:8777
 
 Prints one JSON object: seconds, messages and bytes of each batch, and the losses, by which
 contenders prove that they computed the same. Dropout is off, since each would draw its own.
@@ -21,7 +21,7 @@ from typing import Any
 
 import click
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, not as a module
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, not as a module
 
 from shared.cli import run
 from shared.recipe import load_recipe
@@ -208,4 +208,4 @@ def main(how: str, data: str, address: str, batches: int) -> None:
 
 
 if __name__ == "__main__":
-    run(main, "python scripts/pointer_batches.py")
+    run(main, "python scripts/benchmarks/pointer_batches.py")

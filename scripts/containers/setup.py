@@ -18,8 +18,8 @@ from typing import Any
 from docker.models.containers import Container
 from docker.types import Mount
 
-from scripts.container_confinement import CONFINED
-from scripts.container_labels import Federation
+from scripts.containers.confinement import CONFINED
+from scripts.containers.labels import Federation
 from scripts.split_data import MANIFEST
 from shared.errors import FedsmsError
 

@@ -18,12 +18,12 @@ from docker.models.containers import Container
 from docker.models.networks import Network
 from docker.types import Mount
 
-from scripts.container_attached import run_attached
-from scripts.container_confinement import CONFINED
-from scripts.container_engine import engine_errors
-from scripts.container_images import check_image
-from scripts.container_labels import Federation
-from scripts.container_setup import coordinator_user
+from scripts.containers.attached import run_attached
+from scripts.containers.confinement import CONFINED
+from scripts.containers.engine import engine_errors
+from scripts.containers.images import check_image
+from scripts.containers.labels import Federation
+from scripts.containers.setup import coordinator_user
 from shared.errors import UsageError
 from shared.files import storage_error
 

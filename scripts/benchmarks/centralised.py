@@ -1,6 +1,6 @@
 """What federated training is compared with: the same recipe on all messages in one place.
 
-    python scripts/centralised.py --data train.tsv --data more.tsv --held-out-data test.tsv
+    python scripts/benchmarks/centralised.py --data a.tsv --data b.tsv --held-out-data test.tsv
 
 Plain PyTorch as a tutorial would write it (`nn.Embedding`, `nn.GRU`, `torch.optim.SGD`), on one
 thread, with nothing of fedsms in its training but the ids of the words. Prints one JSON object.
@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, not as a module
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, not as a module
 
 from shared.cli import run
 from shared.errors import UsageError
@@ -114,4 +114,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run(main, "python scripts/centralised.py")
+    run(main, "python scripts/benchmarks/centralised.py")

@@ -8,8 +8,8 @@ from typing import get_args
 
 from docker.errors import ImageNotFound
 
-from scripts.container_engine import engine_errors
-from scripts.container_labels import Federation, Role
+from scripts.containers.engine import engine_errors
+from scripts.containers.labels import Federation, Role
 from scripts.local_nodes import ROOT
 from shared.errors import FedsmsError
 

@@ -14,8 +14,8 @@ from docker.models.containers import Container
 from docker.models.networks import Network
 from docker.types import IPAMConfig, IPAMPool
 
-from scripts.container_engine import explanation
-from scripts.container_labels import Federation
+from scripts.containers.engine import explanation
+from scripts.containers.labels import Federation
 from shared.errors import FedsmsError, UsageError
 
 PREFIX = 29

@@ -12,11 +12,11 @@ from typing import Any
 
 import click
 
-from scripts.benchmark_runs import Shards, TrainedRun, make_shards, spread, train
+from scripts.benchmarks.runs import Shards, TrainedRun, make_shards, spread, train
 from scripts.local_nodes import ROOT, LocalNode, clean_environment, local_nodes
 from shared.errors import NodeFailed
 
-BATCHES = "scripts/pointer_batches.py"
+BATCHES = "scripts/benchmarks/pointer_batches.py"
 NAMES = {
     "virtual": "(a) VirtualWorkers, one process",
     "stock": "(b) PySyft's own classes, sockets",
@@ -34,7 +34,7 @@ def allowing(shards: Shards) -> dict[str, tuple[str, ...]]:
 
 
 def measure(how: str, batches: int, data: Path, node: LocalNode) -> dict[str, Any]:
-    """What scripts/pointer_batches.py tells. Raises NodeFailed where it fails."""
+    """What scripts/benchmarks/pointer_batches.py tells. Raises NodeFailed where it fails."""
     flags = ["--how", how, "--batches", str(batches), "--data", str(data), "--node", node.flag]
     done = subprocess.run(
         [sys.executable, BATCHES, *flags],
@@ -129,7 +129,7 @@ def _say_curve(runs: list[TrainedRun]) -> None:
 @click.option("--replay", is_flag=True, help="Replay the step.")
 def pointer_soak(batches: int, replay: bool) -> None:
     """Objects and memory on both sides over many batches: they should be flat."""
-    from scripts.pointer_soak import soak
+    from scripts.benchmarks.pointer_soak import soak
 
     with tempfile.TemporaryDirectory(prefix="fedsms-") as scratch:
         shards = make_shards(Path(scratch), 2, "article", seed=0)

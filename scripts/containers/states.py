@@ -12,8 +12,8 @@ from docker.models.networks import Network
 from rich import box
 from rich.table import Table
 
-from scripts.container_labels import ROWS, SETTINGS
-from scripts.container_networks import is_connected
+from scripts.containers.labels import ROWS, SETTINGS
+from scripts.containers.networks import is_connected
 
 
 @dataclass(frozen=True)

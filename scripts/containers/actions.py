@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from docker.models.containers import Container
 from docker.models.networks import Network
 
-from scripts.container_engine import engine_errors
-from scripts.container_labels import Federation
-from scripts.container_networks import is_connected, join_network
-from scripts.container_nodes import wait_until_healthy
+from scripts.containers.engine import engine_errors
+from scripts.containers.labels import Federation
+from scripts.containers.networks import is_connected, join_network
+from scripts.containers.nodes import wait_until_healthy
 from shared.errors import UsageError
 
 Action = Callable[[Federation, Sequence[str]], None]

@@ -8,11 +8,11 @@ from contextlib import suppress
 from docker.errors import NotFound
 from docker.types import Mount
 
-from scripts.container_attached import run_attached
-from scripts.container_confinement import CONFINED
-from scripts.container_engine import engine_errors
-from scripts.container_images import check_image
-from scripts.container_labels import Federation
+from scripts.containers.attached import run_attached
+from scripts.containers.confinement import CONFINED
+from scripts.containers.engine import engine_errors
+from scripts.containers.images import check_image
+from scripts.containers.labels import Federation
 
 
 def show_audit_log(federation: Federation, owner: str, flags: Sequence[str]) -> int:

@@ -1,6 +1,6 @@
 """The strongest simple model on pooled messages: TF-IDF of words and characters, and a linear SVM.
 
-    python scripts/centralised_svm.py --data train.tsv --data more.tsv --held-out-data test.tsv
+    python scripts/benchmarks/centralised_svm.py --data a.tsv --data b.tsv --held-out-data test.tsv
 
 What federated training is held against: it sees all messages in one place. Needs scikit-learn, from
 requirements-dev.txt. Prints one JSON object.
@@ -18,7 +18,7 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.svm import LinearSVC
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, not as a module
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, not as a module
 
 from shared.cli import run
 from worker_node.dataset import Message, read_messages
@@ -49,4 +49,4 @@ def main(data: tuple[Path, ...], held_out_data: tuple[Path, ...]) -> None:
 
 
 if __name__ == "__main__":
-    run(main, "python scripts/centralised_svm.py")
+    run(main, "python scripts/benchmarks/centralised_svm.py")

@@ -12,10 +12,10 @@ from docker.models.containers import Container
 from docker.models.networks import Network
 from docker.types import EndpointConfig, Mount
 
-from scripts.container_confinement import CONFINED
-from scripts.container_labels import OWNER, POLICY, Federation
-from scripts.container_networks import join_network
-from scripts.container_states import health
+from scripts.containers.confinement import CONFINED
+from scripts.containers.labels import OWNER, POLICY, Federation
+from scripts.containers.networks import join_network
+from scripts.containers.states import health
 from shared.errors import NodeFailed
 
 READY_SECONDS = 300.0

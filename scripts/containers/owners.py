@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from scripts.container_cli import PROGRAM, json_option, name_option, opened, tag_option
+from scripts.containers.cli import PROGRAM, json_option, name_option, opened, tag_option
 from shared.cli import command
 
 
@@ -16,7 +16,7 @@ def _on_owners(action: str, summary: str) -> click.Command:
     @name_option
     def act(owner: tuple[str, ...], name: str) -> None:
         with opened(name) as federation:
-            from scripts.container_actions import ACTIONS
+            from scripts.containers.actions import ACTIONS
 
             ACTIONS[action](federation, owner)
 
@@ -32,7 +32,7 @@ def _on_owners(action: str, summary: str) -> click.Command:
 def logs(owner: tuple[str, ...], follow: bool, tail: int | None, name: str) -> None:
     """Show what an OWNER's node wrote, or all of them."""
     with opened(name) as federation:
-        from scripts.container_logs import show_logs
+        from scripts.containers.logs import show_logs
 
         nodes = {one: federation.node(one) for one in owner} or federation.some_nodes()
         show_logs(nodes, follow, tail)
@@ -63,7 +63,7 @@ def audit(
 ) -> int:
     """Show what coordinators asked of an OWNER's node, and what left it."""
     with opened(name, tag) as federation:
-        from scripts.container_audit import show_audit_log
+        from scripts.containers.audit import show_audit_log
 
         flags = [f"--since={since}"] if since else []
         flags += [f"--decision={decision}"] if decision else []

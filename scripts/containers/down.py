@@ -8,8 +8,8 @@ from contextlib import suppress
 from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 
-from scripts.container_engine import CONFLICT, engine_errors
-from scripts.container_labels import Federation
+from scripts.containers.engine import CONFLICT, engine_errors
+from scripts.containers.labels import Federation
 from shared.errors import FedsmsError
 
 STOP_SECONDS = 15

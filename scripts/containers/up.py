@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from scripts.container_engine import engine_errors
-from scripts.container_labels import SETTINGS, Federation
-from scripts.container_networks import ensure_network
-from scripts.container_nodes import ensure_node, wait_until_healthy
-from scripts.container_setup import deal_messages, make_certificates
-from scripts.container_states import node_labels
+from scripts.containers.engine import engine_errors
+from scripts.containers.labels import SETTINGS, Federation
+from scripts.containers.networks import ensure_network
+from scripts.containers.nodes import ensure_node, wait_until_healthy
+from scripts.containers.setup import deal_messages, make_certificates
+from scripts.containers.states import node_labels
 from scripts.partition import Partition
 from scripts.split_data import owner_names
 from shared.errors import UsageError
