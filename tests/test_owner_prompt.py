@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import shlex
+import signal
 import subprocess
 import sys
 import termios
@@ -26,7 +27,7 @@ from shared.wire import Kind, unpack_error, unpack_map
 from tests.conftest import OwnerFiles
 from tests.node_requests import command, error, reply, run, send_state, training
 from tests.peers import Peer, coordinator, stranger
-from tests.running import ROOT, environment, until
+from tests.running import ROOT, children_of, environment, is_alive, until
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -83,8 +84,12 @@ def at_a_terminal(screen: Path, *flags: str, job: str = "exec {}") -> Iterator[O
         with process.stdout as stdout:
             yield Owner(json.loads(stdout.readline())["url"], ours, screen)
     finally:
-        os.close(ours)  # which ends what was started from it (SIGHUP)
+        started = [*children_of(process.pid), process.pid]  # a shell's job outlives its terminal
+        for pid in started:
+            os.kill(pid, signal.SIGTERM)
         process.wait(STOP_SECONDS)
+        until(lambda: not any(map(is_alive, started)), "the node to end")
+        os.close(ours)
 
 
 @pytest.fixture
