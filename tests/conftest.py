@@ -44,14 +44,6 @@ hidden = 16
 batch_size = 1
 local_epochs = 100
 """
-# for runs that a test stops, and for all the tests of a day
-GENEROUS = """
-[recipe]
-rounds = 100_000
-[day]
-rounds = 1_000_000
-evaluations = 1_000_000
-"""
 
 
 @dataclass(frozen=True)
@@ -91,18 +83,10 @@ def owners(tmp_path_factory: pytest.TempPathFactory) -> list[OwnerFiles]:
 
 
 @pytest.fixture(scope="session")
-def generous(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """Flags of a node whose owner allows more rounds than any test has."""
-    path = tmp_path_factory.mktemp("policies") / "policy.toml"
-    path.write_text(GENEROUS, encoding="utf-8")
-    return "--policy", str(path)
-
-
-@pytest.fixture(scope="session")
-def nodes(owners: list[OwnerFiles], generous: tuple[str, str]) -> Iterator[list[LocalNode]]:
+def nodes(owners: list[OwnerFiles]) -> Iterator[list[LocalNode]]:
     """Their nodes, which serve while the tests run. A test leaves them running and idle."""
     # what a test leaves unfinished soon is out of the next one's way
-    flags = ("--keep-work", "0.5", *generous)
+    flags = ("--keep-work", "0.5")
     with local_nodes({owner.id: (*owner.flags, *flags) for owner in owners}) as running:
         yield running
 

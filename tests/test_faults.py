@@ -32,9 +32,9 @@ QUICK = Timeouts(heartbeat=1, rejoin_window=0.3)
 
 
 @pytest.fixture(scope="module")
-def flags(owners: list[OwnerFiles], generous: tuple[str, str]) -> tuple[str, ...]:
+def flags(owners: list[OwnerFiles]) -> tuple[str, ...]:
     # often enough for the slow lines, on which each side hears the other's pings alone
-    return (*owners[0].flags, "--heartbeat", "3", *generous)
+    return (*owners[0].flags, "--heartbeat", "3")
 
 
 @pytest.fixture(scope="module")

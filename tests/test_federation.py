@@ -261,9 +261,9 @@ def test_a_run_that_is_stopped_keeps_its_completed_rounds(
 
 
 @pytest.fixture(scope="module")
-def victims(owners: list[OwnerFiles], generous: tuple[str, str]) -> Iterator[list[LocalNode]]:
+def victims(owners: list[OwnerFiles]) -> Iterator[list[LocalNode]]:
     """Two more nodes; the tests below end them."""
-    flags = {"carol": (*owners[0].flags, *generous), "dave": (*owners[1].flags, *generous)}
+    flags = {"carol": owners[0].flags, "dave": owners[1].flags}
     with local_nodes(flags) as running:
         yield running
 

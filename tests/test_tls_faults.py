@@ -42,19 +42,15 @@ def flags_of(federation: Federation, owner: OwnerFiles, node_id: str) -> tuple[s
 
 
 @pytest.fixture(scope="module")
-def bob(
-    ours: Federation, owners: list[OwnerFiles], generous: tuple[str, str]
-) -> Iterator[LocalNode]:
-    known = ("--coordinator", "coordinator", "--coordinator", "second", *generous)
+def bob(ours: Federation, owners: list[OwnerFiles]) -> Iterator[LocalNode]:
+    known = ("--coordinator", "coordinator", "--coordinator", "second")
     with local_nodes({"bob": (*flags_of(ours, owners[1], "bob"), *known)}) as (running,):
         yield running
 
 
 @pytest.fixture
-def carol(
-    ours: Federation, owners: list[OwnerFiles], generous: tuple[str, str]
-) -> Iterator[LocalNode]:
-    with local_nodes({"carol": (*flags_of(ours, owners[0], "carol"), *generous)}) as (running,):
+def carol(ours: Federation, owners: list[OwnerFiles]) -> Iterator[LocalNode]:
+    with local_nodes({"carol": flags_of(ours, owners[0], "carol")}) as (running,):
         yield running
 
 
@@ -81,7 +77,6 @@ def test_a_killed_node_is_left_out_by_name_and_back_once_it_proves_itself_again(
     line: Line,
     ours: Federation,
     owners: list[OwnerFiles],
-    generous: tuple[str, str],
     recipe: Recipe,
 ) -> None:
     async def session() -> None:
@@ -92,7 +87,7 @@ def test_a_killed_node_is_left_out_by_name_and_back_once_it_proves_itself_again(
             await until(lambda: bool(watcher.reasons("carol")), "a round without carol")
             await goes_on_without(watcher, "carol")
             assert all("node carol" in why for why in watcher.reasons("carol"))
-            again = start_node("carol", (*flags_of(ours, owners[0], "carol"), *generous))
+            again = start_node("carol", flags_of(ours, owners[0], "carol"))
             try:
                 await asyncio.to_thread(wait_until_ready, again)
                 line.target(again.url)

@@ -86,6 +86,7 @@ class Session:
         self._on_greeted = on_greeted
         self._store = ObjectStore()
         self._work: set[asyncio.Task[None]] = set()
+        self._called_off: set[asyncio.Task[None]] = set()
         self._ledger = Ledger(node.guard, connection)
         self._pointers = pointer_access.PointerAccess(node)
         self._trainings: set[Key] = set()
@@ -204,6 +205,7 @@ class Session:
         if name == CANCEL:
             for key in self._trainings:
                 self._node.trainings.give_up(key)
+            self._called_off |= self._work
             for task in self._work:
                 task.cancel()
             await self._reply(request_id, None)
@@ -231,6 +233,7 @@ class Session:
         task = asyncio.create_task(self._answer(work, request_id))
         self._work.add(task)
         task.add_done_callback(self._work.discard)
+        task.add_done_callback(self._called_off.discard)
         # A task that is cancelled before it began would never answer.
         await asyncio.sleep(0)
 
@@ -251,8 +254,10 @@ class Session:
             log.warning("%s could not be served: %s", self.peer, error)
             await self._send_error(request_id, error)
         except asyncio.CancelledError:
-            log.info("%s cancelled its work, or left", self.peer)
-            await self._send_error(request_id, NodeFailed("the coordinator cancelled this"))
+            called_off = asyncio.current_task() in self._called_off
+            why = "the coordinator cancelled this" if called_off else "the connection ended"
+            log.info("work for %s ends: %s", self.peer, why)
+            await self._send_error(request_id, NodeFailed(why))
             raise
         except ConnectionClosed:
             log.info("%s left before its answer was sent", self.peer)
