@@ -14,7 +14,6 @@ environment over the file, the file over the default.
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.errors import UsageError
 from shared.recipe import explain
+from shared.toml_file import read_toml
 
 Seconds = Annotated[float | None, Field(ge=0, le=1e9)]
 DEFAULT_FILE = Path("federation.toml")
@@ -72,12 +72,9 @@ class FederationFile(BaseModel):
 
 def read_federation(path: Path) -> FederationFile:
     """Raises UsageError: no such file, not TOML, an unknown key, or a value out of bounds."""
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read {path}", error.strerror or str(error)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not TOML", str(error)) from error
+    tables = read_toml(
+        path, "the federation file", "README.md shows one, under Commands; --node does without."
+    )
     try:
         return FederationFile.model_validate(tables)
     except ValidationError as error:

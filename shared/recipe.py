@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import difflib
 import json
-import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.errors import UsageError
+from shared.toml_file import read_toml
 
 BUILT_IN = Path(__file__).parent / "recipes"
 
@@ -183,7 +183,8 @@ def explain(root: type[BaseModel], item: Any) -> str:
     path = [str(part) for part in item["loc"]]
     key = ".".join(path)
     if item["type"] != "extra_forbidden":
-        return f"{key}: {item['msg']} (found {item['input']!r})"
+        problem = item["msg"].removeprefix("Value error, ")
+        return f"{key}: {problem} (found {item['input']!r})"
     table: Any = root
     for part in path[:-1]:
         field = getattr(table, "model_fields", {}).get(part)
@@ -210,10 +211,5 @@ def load_recipe(name: str) -> Recipe:
             f"there is no recipe {name!r}",
             next_step=f"Use one of {', '.join(built_in)}, or the path of a .toml file.",
         )
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read the recipe {path}", error.strerror or str(error)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"the recipe {path} is not TOML", str(error)) from error
-    return Recipe.parse(tables, source=str(path))
+    hint = f"Use one of {', '.join(built_in)}, or a file such as shared/recipes/default.toml."
+    return Recipe.parse(read_toml(path, "the recipe", hint), source=str(path))

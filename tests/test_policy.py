@@ -78,7 +78,7 @@ def test_init_writes_the_example_once(tmp_path: Path, cli: Callable[..., Finishe
         ("fewest_rows = true", "fewest_rows"),
         ('coordinators = ["a b"]', "coordinators"),
         ('[hours]\nzone = "Mars/Olympus"', "no time zone of that name"),
-        ('[hours]\nbegin = "25:00"', "hours.begin"),
+        ('[hours]\nbegin = "25:00"', "hours.begin: no time of day"),
         ("modes = [", "not TOML"),
     ],
 )

@@ -6,6 +6,7 @@ from them. A refusal names the rule and the policy's own number, and never tells
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, time, timedelta
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
@@ -31,8 +32,14 @@ def _zone(name: str) -> str:
     return name
 
 
+def _time_of_day(text: str) -> str:
+    if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d|24:00", text):
+        raise ValueError('no time of day; write it as "08:30", "00:00" to "24:00"')
+    return text
+
+
 CoordinatorName = Annotated[str, Field(pattern=f"^{NODE_ID_PATTERN}$")]
-Clock = Annotated[str, Field(pattern=r"^(([01]\d|2[0-3]):[0-5]\d|24:00)$")]
+Clock = Annotated[str, AfterValidator(_time_of_day)]
 Zone = Annotated[str, AfterValidator(_zone)]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,11 @@ from pydantic import BaseModel, ValidationError
 from shared.errors import UsageError
 from shared.files import write_whole
 from shared.recipe import explain
-from shared.transport import describe_os_error
+from shared.toml_file import read_toml
 from worker_node.policy import Policy
 
 POLICY = "policy.toml"
+_NEXT_STEP = "docs/policy.toml has every rule, its explanation and its default."
 _HEAD = """\
 # The policy of this node's owner. What is left out counts as written here, so this file as it is
 # changes nothing. Change a value, and start the node again. A key that is not known is an error.
@@ -43,17 +43,12 @@ def find_policy(named: Path | None, identity: Path | None) -> tuple[Policy, Path
 
 def read_policy(path: Path) -> Policy:
     """Raises UsageError that names every wrong key."""
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read the policy {path}", describe_os_error(error)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"the policy {path} is not TOML", str(error)) from error
+    tables = read_toml(path, "the policy", _NEXT_STEP)
     try:
         return Policy.model_validate(tables)
     except ValidationError as error:
         problems = "; ".join(explain(Policy, item) for item in error.errors())
-        raise UsageError(f"{path} is not a valid policy", problems) from error
+        raise UsageError(f"{path} is not a valid policy", problems, _NEXT_STEP) from error
 
 
 def example() -> str:
