@@ -20,6 +20,7 @@ from server.resume import open_stopped, with_changes
 from server.run_settings import RunSettings
 from server.training_run import FinishedRun, resume, train, with_flags
 from shared.recipe import load_recipe
+from shared.stepwise import check_stepwise
 from shared.timeouts import Timeouts
 
 DECIDING = (
@@ -49,9 +50,12 @@ def begin(given: Given, as_json: bool, flags: dict[str, Any]) -> FinishedRun:
     """
     check_mode(click.get_current_context(), flags["mode"])
     federation = {name: flags[name] for name in ("rounds", "aggregation", "norm_bound", "trim")}
+    recipe = with_flags(load_recipe(flags["recipe"]), **federation)
+    if flags["mode"] == "pointers":
+        check_stepwise(recipe)  # before anybody is dialled and a run folder made
     settings = RunSettings(
         nodes=tuple(given.addresses()),
-        recipe=with_flags(load_recipe(flags["recipe"]), **federation),
+        recipe=recipe,
         recipe_name=flags["recipe"],
         seed=flags["seed"],
         run_dir=flags["run_dir"],

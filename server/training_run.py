@@ -82,7 +82,11 @@ def resume(stopped: StoppedRun, settings: RunSettings) -> FinishedRun:
 async def _train(settings: RunSettings, stopped: StoppedRun | None) -> FinishedRun:
     if settings.mode == "pointers":
         async with connected(settings.nodes, settings.identity, settings.timeouts) as links:
-            return await _in_folder(settings, Members.standing(links, settings.timeouts), None)
+            members = Members.standing(links, settings.timeouts)
+            try:
+                return await _in_folder(settings, members, None)
+            finally:  # or the end of the connections that follows would look like a loss
+                await members.close()
     settings.quorum.of(settings.asked)  # raises now where it asks for more than there are
     connects = {
         node.id: partial(dial, node, settings.identity, settings.timeouts)

@@ -31,6 +31,7 @@ def train(cli: Cli, tmp_path: Path, flags: list[str], *more: str) -> Path:
     recipe = write_recipe(tmp_path)
     done = cli("server", "train", *flags, "--recipe", recipe, "--mode", "pointers", *more, "--json")
     assert done.code == 0, done.err
+    assert "lost the connection" not in done.err
     return tmp_path / Path(json.loads(done.out.splitlines()[-1])["run"])
 
 
@@ -67,21 +68,6 @@ def test_a_replayed_run_gives_the_same_model_and_the_same_losses(
     tables = [(folder / "metrics.jsonl").read_text().splitlines() for folder in folders]
     losses = [[json.loads(line)["loss"] for line in table] for table in tables]
     assert losses[0] == losses[1]
-
-
-@pytest.mark.parametrize(
-    ("more", "word"),
-    [
-        (["--replay"], "--mode pointers"),
-        (["--mode", "pointers", "--recipe", "default"], "training.optimizer"),
-    ],
-)
-def test_what_pointers_cannot_do_is_a_wrong_usage(
-    cli: Cli, flags: list[str], more: list[str], word: str
-) -> None:
-    done = cli("server", "train", *flags, *more)
-    assert done.code == 2
-    assert word in done.err
 
 
 def test_an_owner_who_allows_no_pointers_ends_the_run_with_a_word_on_who_must_allow_them(

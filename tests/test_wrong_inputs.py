@@ -67,13 +67,21 @@ WRONG_WORDS: dict[str, tuple[list[str], list[str]]] = {
         ["train", "--node", SOMEWHERE, "--recipe", "mine.toml"],
         ["cannot read the recipe mine.toml", "No such file"],
     ),
+    "a recipe that pointers cannot train": (
+        ["train", "--node", SOMEWHERE, "--mode", "pointers", "--recipe", "default"],
+        ["training.optimizer", "--recipe tutorial"],
+    ),
+    "the replay of pointers, in rounds": (
+        ["train", "--node", SOMEWHERE, "--replay"],
+        ["--mode pointers"],
+    ),
     "no rounds": (["train", "--node", SOMEWHERE, "--rounds", "0"], ["--rounds"]),
     "a negative seed": (["train", "--node", SOMEWHERE, "--seed", "-1"], ["--seed"]),
     "a flag that is none": (["train", "--nodes", SOMEWHERE], ["--nodes", "--node"]),
     "a command that is none": (["tarin"], ["tarin"]),
     "a federation file that is missing": (
         ["status", "--federation", "gone.toml"],
-        ["cannot read gone.toml", "No such file"],
+        ["cannot read the federation file gone.toml", "No such file", "--node"],
     ),
 }
 
