@@ -52,7 +52,7 @@ def parse_address(node_id: str, url: str) -> NodeAddress:
     if not valid:
         raise UsageError(
             f"{url!r} is not the address of node {node_id}",
-            next_step="An address looks like ws://host:8777.",
+            next_step="An address looks like ws://host:8777, and with TLS wss://host:8777.",
         )
     return NodeAddress(node_id, url)
 

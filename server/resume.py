@@ -91,6 +91,12 @@ def _opened(path: Path, lock: RunLock) -> StoppedRun:
 def _read_settings(path: Path) -> tuple[dict[str, Any], RunSettings]:
     """What settings.json holds, and the settings that it makes."""
     source = path / "settings.json"
+    if not source.exists():
+        raise StorageError(
+            f"there is no run in {path}",
+            f"a run folder has a {source.name}",
+            "Name the run's own folder, such as runs/20261122-170501-default.",
+        )
     try:
         values = json.loads(read_bytes(source))
         _require(isinstance(values["run"], str) and isinstance(values["resumed_after"], list))
@@ -142,7 +148,9 @@ def _require(so: bool) -> None:
 
 def _damaged(path: Path, cause: str) -> StorageError:
     return StorageError(
-        f"the run cannot be resumed: {path} is damaged or of another version", cause
+        f"the run cannot be resumed: {path} is damaged or of another version",
+        cause,
+        "Train anew, or put a copy of the file in its place, if there is one.",
     )
 
 

@@ -111,12 +111,24 @@ def damage_model(path: Path) -> None:
     (path / "model.safetensors").write_bytes(b"garbage")
 
 
+def lose_settings(path: Path) -> None:
+    (path / "settings.json").unlink()
+
+
 def lose_everything(path: Path) -> None:
     path.rename(path.with_name("elsewhere"))
 
 
 @pytest.mark.parametrize(
-    "damage", [damage_settings, damage_metrics, lose_metrics, damage_model, lose_everything]
+    "damage",
+    [
+        damage_settings,
+        damage_metrics,
+        lose_metrics,
+        damage_model,
+        lose_settings,
+        lose_everything,
+    ],
 )
 def test_what_cannot_be_resumed_is_a_storage_error(
     tmp_path: Path, recipe: Recipe, damage: Any
