@@ -19,8 +19,7 @@ PIECE_BITS = 45
 """Leaves 17 bits of an int64: 131,072 states can be added."""
 MOST_STATES = 2 ** (62 - PIECE_BITS)
 _LOWEST = -159  # below the last bit of the smallest float32, 2^-149
-_PIECES = 5
-_HIGHEST = _LOWEST + _PIECES * PIECE_BITS  # 66: numbers are below 2^66 once weighted
+_PIECES = 5  # up to 2^66: weighted numbers are smaller
 LARGEST = 2.0**34
 """A state's numbers must be smaller; with weights below 2^29 their products are exact."""
 _CHUNK = 2**14  # numbers at a time, so that they stay in the processor's cache

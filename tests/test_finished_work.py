@@ -52,13 +52,12 @@ async def lose(task: asyncio.Task[object]) -> None:
 def test_who_asks_again_gets_the_training_that_goes_on_and_its_progress() -> None:
     async def session() -> None:
         trainings, work = Trainings(keep_seconds=60), Work()
-        await asyncio.sleep(0)
         first = ask(trainings, work, key())
-        await asyncio.sleep(0.01)
+        await until(lambda: work.begun == 1, "the training to begin")
         await lose(first)
         told: list[Progress] = []
         again = asyncio.create_task(trainings.result_of(key(), work, told.append))
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)  # it asks
         work.tell(Progress(done=1, total=2, loss=0.1))
         work.ended.set()
         report, state = await again
@@ -74,7 +73,7 @@ def test_a_training_that_nobody_waits_for_is_given_up(keep: float) -> None:
     async def session() -> None:
         trainings, work = Trainings(keep), Work()
         task = ask(trainings, work, key())
-        await asyncio.sleep(0.01)
+        await until(lambda: work.begun == 1, "the training to begin")
         await lose(task)
         await until(lambda: not len(trainings), "the training to be given up")
 
@@ -121,7 +120,7 @@ def test_a_training_that_was_cancelled_begins_anew_when_asked_for_again() -> Non
     async def session() -> None:
         trainings, work = Trainings(60), Work()
         task = ask(trainings, work, key())
-        await asyncio.sleep(0.01)
+        await until(lambda: work.begun == 1, "the training to begin")
         trainings.give_up(key())
         work.ended.set()
         assert (await ask(trainings, work, key()))[0] == REPORT  # type: ignore[index]
@@ -151,7 +150,6 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             await lose(task)
-        await asyncio.sleep(0.01)
         assert len(trainings) == 2 + MOST_ORPHANS
 
     asyncio.run(session())

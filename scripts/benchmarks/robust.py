@@ -8,7 +8,6 @@ sockets, which gives the same bits (tests/test_federation.py).
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
 from typing import Any, get_args
@@ -33,7 +32,6 @@ from worker_node.dataset import Message, Shard
 from worker_node.local_training import score, train
 
 BAD = "bob"
-Attack = Callable[[Vector], Vector]
 Rows = tuple[npt.NDArray[np.integer[Any]], npt.NDArray[np.integer[Any]]]
 
 
