@@ -79,8 +79,8 @@ GUARD_OPTIONS = (
         type=click.Path(path_type=Path),
         envvar="FEDSMS_STANDING",
         show_envvar=True,
-        help="File with today's counts, and whom the node knows.  [default: standing.json, "
-        "beside the audit log]",
+        help="File with today's counts, and whom the node knows.  [default: standing.json in the "
+        "identity folder; with an audit log elsewhere NAME.jsonl, NAME.standing.json beside it]",
     ),
 )
 
