@@ -28,7 +28,8 @@ AUDIT_LOG = "audit.jsonl"
     type=click.Path(path_type=Path),
     envvar="FEDSMS_AUDIT_LOG",
     show_envvar=True,
-    help=f"The log's newest file.  [default: {AUDIT_LOG} in the identity folder]",
+    help=f"The log's newest file.  [default: {AUDIT_LOG} in the identity folder; a node without "
+    f"one writes <id>.{AUDIT_LOG} where it is started]",
 )
 @click.option("--coordinator", metavar="NAME", help="Lines of this coordinator alone.")
 @click.option("--since", metavar="WHEN", help="2h, 7d, or a date or time.")
