@@ -121,6 +121,8 @@ class Members:
         errors = [member.error for member in self.all if member.error is not None]
         if need is None:
             for error in errors:
+                if self.present:
+                    error.next_step += "\n  --min-nodes 1 begins without it, and has it join later."
                 raise error
             return
         for member in self.all:

@@ -11,12 +11,15 @@ from shared.transport import describe_os_error
 
 
 def storage_error(doing: str, path: Path, error: OSError) -> StorageError:
-    """An operating system's error in a user's words."""
-    return StorageError(
-        f"cannot {doing} {path}",
-        describe_os_error(error),
-        "Check the path, its permissions and the space left, or name another folder.",
-    )
+    """An operating system's error in a user's words.
+
+    Args:
+        doing: what cannot be done with the path; "read" or something that writes.
+    """
+    hint = "Check the path, its permissions and the space left, or name another folder."
+    if doing == "read":
+        hint = "Check the path and its permissions."
+    return StorageError(f"cannot {doing} {path}", describe_os_error(error), hint)
 
 
 def make_folder(path: Path, parents: bool = True) -> None:

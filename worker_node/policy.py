@@ -67,7 +67,10 @@ class DailyBounds(_Table):
     """How much is done in a day, for all coordinators together, whatever they call themselves."""
 
     rounds: int = Field(
-        5000, ge=0, description="Trainings a day. Each tells the coordinator about the rows anew."
+        5000,
+        ge=0,
+        description="Trainings a day, of which each tells the coordinator about the rows anew. A\n"
+        "session of pointer operations counts as one.",
     )
     evaluations: int = Field(5000, ge=0, description="Evaluations a day.")
 
