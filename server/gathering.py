@@ -162,12 +162,12 @@ class _Step:
         if remaining <= 0 or now >= self._deadline + self._patience:
             self._leave_out_the_late()
             raise self._lost()
-        if not any(member.link is not None for member in hopeful):
+        if not any(member.is_ready for member in hopeful):
             with suppress(TimeoutError):
                 async with asyncio.timeout(remaining):
                     await self._members.next_return.wait()
         for member in hopeful:
-            if member.link is not None:
+            if member.is_ready:
                 self._begin(member)
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ PING_SECONDS = 10.0
 
 DEFAULT_TIMEOUTS = Timeouts()
 OnEvent = Callable[[dict[str, Any]], None]
+
+log = logging.getLogger("fedsms.coordinator")
 
 
 @dataclass
@@ -178,6 +181,9 @@ class Link:
             lost = HandshakeRefused(f"{self.name} does not keep to the protocol", str(error))
         except FedsmsError as error:  # of an event that is not what it should be
             lost = error
+        except Exception as error:  # whatever a peer sends, who waits for its answers must hear
+            log.exception("what %s sent could not be read", self.name)
+            lost = HandshakeRefused(f"{self.name} sent what cannot be read", type(error).__name__)
         self._watch.cancel()
         self.loss.set_result(lost)
         for waiting in self._open.values():

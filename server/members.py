@@ -57,6 +57,10 @@ class Member:
         """Is not asked for a while; its connection stands."""
         self._rests_until = asyncio.get_running_loop().time() + POLICY_REST
 
+    def wake(self) -> None:
+        """May be asked at once: over a new connection its owner's policy may be another."""
+        self._rests_until = 0.0
+
     @property
     def may_return(self) -> bool:
         return self.returning is not None and not self.returning.done()
@@ -208,6 +212,7 @@ class Members:
 
     def _arrive(self, member: Member, link: Link) -> None:
         member.link, member.error = link, None
+        member.wake()
 
         def lost(loss: asyncio.Future[FedsmsError]) -> None:
             if member.link is link and not loss.cancelled():

@@ -118,9 +118,12 @@ def pack_error(error: FedsmsError) -> bytes:
 def unpack_error(payload: bytes | memoryview) -> FedsmsError:
     """The error that `pack_error` packed; raises MalformedFrame where there is none."""
     values = unpack_map(payload)
-    kind = _CARRIED.get(str(values.get("kind")), NodeFailed)
-    words = [_printable(str(values.get(name, ""))) for name in ("fact", "cause", "next_step")]
-    return kind(*words)
+    named = values.get("kind")
+    kind = _CARRIED.get(named, NodeFailed) if isinstance(named, str) else NodeFailed
+    words = [values.get(name, "") for name in ("fact", "cause", "next_step")]
+    if not all(isinstance(word, str) for word in words):  # str() of a deep list would recurse
+        raise MalformedFrame("an error whose words are no text")
+    return kind(*map(_printable, words))
 
 
 def _printable(text: str) -> str:

@@ -25,7 +25,7 @@ from tests.peers import coordinator
 from tests.running import Finished
 from worker_node.audit import AuditLog, older_files
 from worker_node.audit_lines import Entry
-from worker_node.audit_reading import verify
+from worker_node.audit_reading import lines_of, verify
 
 
 def write_log(path: Path, lines: int = 20, **options: Any) -> None:
@@ -137,13 +137,46 @@ def test_verify_finds(name: str, tmp_path: Path) -> None:
     assert verify(path, key.public_key()).fault != ""
 
 
-def test_an_anchor_of_somebody_else_is_found_and_none_is_said(tmp_path: Path) -> None:
+def test_an_anchor_that_is_another_unsigned_or_gone_is_found_and_the_node_does_not_go_on(
+    tmp_path: Path,
+) -> None:
     path, key = tmp_path / "audit.jsonl", ec.generate_private_key(ec.SECP256R1())
+    anchor = path.with_name("audit.jsonl.anchor")
+
+    def found() -> str:
+        with pytest.raises(StorageError, match="not as this node left it"):
+            AuditLog(path, key)
+        return verify(path, key.public_key()).fault
+
     write_log(path, key=ec.generate_private_key(ec.SECP256R1()))
-    assert "signature" in verify(path, key.public_key()).fault
-    path.with_name("audit.jsonl.anchor").unlink()
-    found = verify(path, key.public_key())
-    assert (found.fault, found.anchored, found.last) == ("", None, 20)
+    assert "signature" in found()
+    unsigned = {name: json.loads(anchor.read_bytes())[name] for name in ("lines", "hash", "time")}
+    anchor.write_text(json.dumps(unsigned), encoding="utf-8")
+    assert "lacks this node's signature" in found()
+    anchor.write_bytes(b"")
+    assert "no anchor" in found()
+    anchor.unlink()
+    assert "is missing" in found()
+
+
+def test_a_node_that_was_killed_before_its_first_line_goes_on(tmp_path: Path) -> None:
+    path, key = tmp_path / "audit.jsonl", ec.generate_private_key(ec.SECP256R1())
+    write_log(path, lines=0, key=key)
+    assert path.with_name("audit.jsonl.anchor").stat().st_size > 0
+    write_log(path, key=key)
+    assert verify(path, key.public_key()).fault == ""
+
+
+def test_a_file_that_is_put_aside_while_the_log_is_read_is_read_once(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    write_log(path, rotate_bytes=2000)
+    reading = lines_of(path)
+    lines = [next(reading)]
+    write_log(path, rotate_bytes=2000)
+    lines += reading
+    numbers = [json.loads(line)["n"] for line in lines]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(numbers) >= 20
 
 
 def test_the_chain_goes_on_over_restarts_and_files(tmp_path: Path) -> None:

@@ -305,3 +305,29 @@ def test_a_bad_node_among_good_ones_is_left_out_and_named_and_harms_nothing(
     told = [row["left_out"]["mallory"] for row in rows if row["node"] == "*"]
     assert told
     assert all(reason in why for why in told)
+
+
+DEEP = b"\x91" * 1020 + b"\xa1x"
+"""A text in lists in lists: msgpack reads it, and making words of it would recurse too deep."""
+
+
+@pytest.mark.parametrize("asked", [TRAIN, EVALUATE])
+def test_an_error_whose_words_are_no_text_costs_its_node_the_round_alone(
+    recipe: Recipe, asked: str
+) -> None:
+    watcher = Watcher()
+
+    async def answers_so(connection: ServerConnection, request: Frame) -> None:
+        payload = b"\x82\xa4kind\xaaNodeFailed\xa4fact" + DEEP
+        await connection.send(frame(Kind.ERROR, request.request_id, payload))
+
+    async def session() -> None:
+        async with (
+            false_node(Answers(recipe), "anne") as one,
+            false_node(Answers(recipe, **{asked: answers_so}), "mallory") as other,
+        ):
+            await trained({"anne": one, "mallory": other}, recipe, watcher)
+
+    asyncio.run(session())
+    assert len(watcher.rounds) == recipe.federation.rounds
+    assert any("words are no text" in why for why in watcher.rounds[0].without.values())

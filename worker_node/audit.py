@@ -24,7 +24,7 @@ from typing import Protocol
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from shared.errors import StorageError
-from shared.files import make_folder, storage_error
+from shared.files import make_folder, storage_error, write_whole
 from worker_node.audit_lines import (
     MAX_LINE_BYTES,
     BadLine,
@@ -80,11 +80,16 @@ class AuditLog:
         self._writing: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, "audit-log")
         make_folder(path.parent)
+        self._file = -1
         try:
             self._file = self._open()
             self._place, self._end = self._recover()
         except OSError as error:
+            self._let_go()
             raise storage_error("write the audit log", path, error) from error
+        except StorageError:
+            self._let_go()
+            raise
 
     async def record(self, entry: Entry, durable: bool = True) -> None:
         """Writes a line. Safe to cancel: the line is written all the same.
@@ -107,6 +112,9 @@ class AuditLog:
         while self._writing is not None and not self._writing.done():
             await asyncio.wait([self._writing])
         self._thread.shutdown()
+        self._let_go()
+
+    def _let_go(self) -> None:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -120,7 +128,7 @@ class AuditLog:
             failure: Exception | None = None
             try:
                 await loop.run_in_executor(self._thread, self._append, entries, durable)
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, StorageError) as error:
                 log.warning("the audit log %s cannot be written: %s", self._path, error)
                 failure = _unwritten(self._path, error)
             for _, _, written in batch:
@@ -167,7 +175,11 @@ class AuditLog:
         aside = self._path.with_name(f"{self._path.name}.{max(numbers, default=0) + 1:06d}")
         os.fdatasync(self._file)
         self._path.rename(aside)
-        before, self._file = self._file, self._open()
+        try:
+            before, self._file = self._file, self._open()
+        except (OSError, StorageError):
+            aside.rename(self._path)
+            raise
         os.close(before)
         _sync_folder(self._path.parent)
         self._end = 0
@@ -212,6 +224,10 @@ class AuditLog:
 
     def _check_anchor(self, place: Place) -> None:
         if not self._anchor.exists():
+            if place.n:
+                raise self._damaged(f"{self._anchor} is missing, which says how far it had got")
+            # Before the first line, and for good: later ones are written into it.
+            write_whole(self._anchor, make_anchor(place, datetime.now(UTC), self._key), 0o600)
             return
         try:
             public = self._key.public_key() if self._key is not None else None
@@ -253,6 +269,8 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _unwritten(path: Path, error: Exception) -> StorageError:
+    if isinstance(error, StorageError):
+        return error
     if isinstance(error, OSError):
         return storage_error("write the audit log", path, error)
     return StorageError(f"cannot write the audit log {path}", str(error))

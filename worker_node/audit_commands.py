@@ -99,8 +99,5 @@ def _verify(path: Path, identity: Path, as_json: bool) -> None:
     click.echo(f"  hash of the last: {found.hash}")
     if found.first > 1:
         click.echo(f"  earlier ones, before line {found.first}, are not in this folder")
-    if found.anchored is None:
-        click.echo("  there is no anchor: whether lines are missing at the end cannot be told")
-    else:
-        signed = "signed by this node" if found.signed else "not signed"
-        click.echo(f"  the anchor, {signed}, vouches for the first {found.anchored}")
+    signed = "signed by this node" if found.signed else "not signed"
+    click.echo(f"  the anchor, {signed}, vouches for the first {found.anchored}")

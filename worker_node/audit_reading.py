@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -66,13 +68,20 @@ def files_of(path: Path) -> list[Path]:
 
 def lines_of(path: Path) -> Iterator[bytes]:
     """The lines of all files, without their ends. Raises StorageError."""
-    for file in files_of(path):
-        try:
-            with file.open("rb") as opened:
-                for line in opened:
-                    yield line.rstrip(b"\n")
-        except OSError as error:
-            raise storage_error("read", file, error) from error
+    files_of(path)
+    file = path
+    try:
+        with contextlib.ExitStack() as opened:
+            # The newest first: a file that is put aside meanwhile is then read, and read once.
+            newest = opened.enter_context(path.open("rb")) if path.exists() else None
+            for file in older_files(path):
+                with file.open("rb") as older:
+                    if newest is None or not os.path.sameopenfile(older.fileno(), newest.fileno()):
+                        yield from (line.rstrip(b"\n") for line in older)
+            file = path
+            yield from (line.rstrip(b"\n") for line in newest or ())
+    except OSError as error:
+        raise storage_error("read", file, error) from error
 
 
 def entries(path: Path, wanted: Filter) -> Iterator[dict[str, Any]]:
@@ -153,7 +162,11 @@ def verify(path: Path, key: ec.EllipticCurvePublicKey | None) -> Verdict:
 def _anchor(path: Path, key: ec.EllipticCurvePublicKey | None) -> tuple[Place | None, bool, str]:
     file = path.with_name(path.name + ".anchor")
     if not file.exists():
-        return None, False, ""
+        return (
+            None,
+            False,
+            f"{file} is missing, which says where the log ends",
+        )
     try:
         return *read_anchor(read_bytes(file), key), ""
     except BadLine as error:

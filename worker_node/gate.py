@@ -49,14 +49,18 @@ class Gate:
     ) -> None:
         self.settings = settings or GateSettings()
         self._clock = clock
-        self._open: dict[tuple[Any, ...], str] = {}  # address and port -> group
+        self._open: dict[tuple[Any, ...], str] = {}  # both ends' addresses and ports -> group
         self._strangers: Counter[str] = Counter()
         self._tokens: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._told = -_TOLD_SECONDS
         self._refused = 0
 
-    def admit(self, address: tuple[Any, ...]) -> bool:
-        """Whether a connection from this address may come in; then `left` must be called."""
+    def admit(self, address: tuple[Any, ...], ours: tuple[Any, ...] = ()) -> bool:
+        """Whether a connection from this address may come in; then `left` must be called.
+
+        Args:
+            ours: where it came to; one port of the other side may reach several of our addresses.
+        """
         group, settings = group_of(address), self.settings
         why = ""
         if len(self._open) >= settings.connections:
@@ -70,19 +74,19 @@ class Gate:
         if why:
             self._tell(group, why)
             return False
-        self._open[address] = group
+        self._open[address, ours] = group
         self._strangers[group] += 1
         return True
 
-    def greeted(self, address: tuple[Any, ...]) -> None:
+    def greeted(self, address: tuple[Any, ...], ours: tuple[Any, ...] = ()) -> None:
         """Its handshake is done: it is no stranger any more. Idempotent."""
-        group = self._open.get(address)
+        group = self._open.get((address, ours))
         if group:
-            self._open[address] = ""
+            self._open[address, ours] = ""
             self._less(group)
 
-    def left(self, address: tuple[Any, ...]) -> None:
-        group = self._open.pop(address, None)
+    def left(self, address: tuple[Any, ...], ours: tuple[Any, ...] = ()) -> None:
+        group = self._open.pop((address, ours), None)
         if group:
             self._less(group)
 
@@ -145,13 +149,14 @@ class GatedSocket(socket.socket):
     def accept(self) -> tuple[socket.socket, Any]:
         """Raises ConnectionAbortedError for whom it turned away: asyncio then tries again."""
         accepted, address = super().accept()
-        if not self.gate.admit(address):
+        ours = accepted.getsockname()
+        if not self.gate.admit(address, ours):
             accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             accepted.close()
             raise ConnectionAbortedError
         counted = _Counted(accepted.family, accepted.type, accepted.proto, accepted.detach())
         gate = self.gate
-        counted.on_close = lambda: gate.left(address)
+        counted.on_close = lambda: gate.left(address, ours)
         return counted, address
 
 

@@ -22,7 +22,7 @@ from shared.pysyft import (
     WorkerCommandMessage,
 )
 from shared.tls import peer_certificate
-from shared.wire import Kind
+from shared.wire import Kind, MalformedFrame
 from worker_node.audit_lines import Entry
 from worker_node.finished_work import Source
 from worker_node.guard import Guard, Who
@@ -64,7 +64,12 @@ class Ledger:
         return self.who
 
     def arrived(self, request_id: bytes, message: Any) -> None:
-        """A request was read."""
+        """A request was read.
+
+        Raises MalformedFrame where an open one has its id: their lines would be mixed up.
+        """
+        if request_id in self._open:
+            raise MalformedFrame("the id of a request that has no answer yet")
         while len(self._open) >= _MOST_OPEN:
             del self._open[next(iter(self._open))]
         self._open[request_id] = entry = Entry(_WHAT.get(type(message), "command"))
@@ -81,6 +86,8 @@ class Ledger:
         Args:
             size: bytes of the frame.
         """
+        if request_id in self._open and request_id != self._pointing:
+            raise MalformedFrame("the id of a request that has no answer yet")
         self._frames += 1
         self._frames_bytes += size
         self._open.pop(self._pointing, None)

@@ -75,7 +75,7 @@ async def listening(
             staying.left(after_a_run=session.ended_a_run)
 
     def on_greeted(connection: HeardServer) -> None:
-        gate.greeted(connection.remote_address)
+        gate.greeted(connection.remote_address, connection.local_address)
         assert isinstance(connection, GuardedConnection)
         connection.greeted(node.guard.most_message_bytes)
 

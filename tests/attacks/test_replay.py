@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from scripts.local_nodes import LocalNode
+from scripts.local_nodes import LocalNode, local_nodes
 from shared.commands import TRAIN
 from shared.pysyft import (
+    ForceObjectDeleteMessage,
     ObjectMessage,
     ObjectRequestMessage,
     TensorCommandMessage,
@@ -17,6 +20,7 @@ from shared.pysyft import (
 from shared.recipe import Recipe
 from shared.wire import Kind, frame, new_request_id
 from tests.attacks.scene import StockWorker, me, report
+from tests.conftest import OwnerFiles
 from tests.node_requests import command, error, pack, reply, run, send_state, tensor, training
 from tests.peers import coordinator
 
@@ -50,6 +54,35 @@ def test_a_recorded_request_is_nothing_in_another_session(bob: LocalNode, recipe
             assert "was not sent" in error(await thief.ask(recorded)).fact
 
     run(session())
+
+
+def test_a_second_request_with_the_id_of_an_open_one_cannot_take_its_line_in_the_log(
+    owners: list[OwnerFiles], recipe: Recipe, tmp_path: Path
+) -> None:
+    """Else a training would be written down as what the second one asks for."""
+    log = tmp_path / "audit.jsonl"
+
+    async def session(url: str) -> None:
+        async with coordinator(url) as peer:
+            state_id = await send_state(peer, recipe)
+            request_id = new_request_id()
+            trains = command(TRAIN, **training(recipe, state_id))
+            deletes = pack(ForceObjectDeleteMessage(12345))
+            for asked in (trains, deletes):
+                await peer.connection.send(frame(Kind.REQUEST, request_id, asked))
+            await peer.connection.wait_closed()
+            assert peer.connection.close_code == 1002
+        async with coordinator(url) as peer:
+            state_id = await send_state(peer, recipe)
+            assert (
+                reply(await peer.ask(command(TRAIN, **training(recipe, state_id))))["rows"] == 140
+            )
+
+    with local_nodes({"bob": (*owners[1].flags, "--audit-log", str(log))}) as (node,):
+        run(session(node.url))
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    assert {"request", "delete"}.isdisjoint(line["what"] for line in lines)
+    assert any("id of a request" in line["detail"] for line in lines)
 
 
 def test_pysyfts_own_worker_does_a_repeated_request_again(stock: StockWorker) -> None:
