@@ -157,7 +157,7 @@ def test_an_owners_policy_and_audit_log_are_the_nodes(
     assert up.code == 0, up.err
     trained = whole("train", "--recipe", quick)
     assert trained.code == 0, trained.err
-    assert "carol is out: " in trained.err
+    assert "carol is left out: " in trained.err
     assert "rule fewest_rows" in trained.err
     stopped = whole("train", "--recipe", quick, "--min-nodes", "3", "--run-dir", "asked")
     assert stopped.code == 10, stopped.err
