@@ -15,11 +15,10 @@ from server.cohort import MinNodes
 from shared.commands import EVALUATE, TRAIN
 from shared.errors import PolicyRefused
 from shared.recipe import Recipe
-from shared.timeouts import Timeouts
 from shared.wire import Frame, Kind, frame, pack_error
 from tests.federating import Watcher, of_rounds, trained
 from tests.peers import false_node
-from tests.test_false_nodes import TRAINED, Answers, pack
+from tests.test_false_nodes import Answers
 
 pytestmark = pytest.mark.timeout(60)
 ROUNDS = 6
@@ -107,38 +106,3 @@ def test_too_few_who_may_train_end_the_run_with_the_rule_and_without_waiting(
     assert caught.value.exit_code == 10
     assert "mallory" in caught.value.fact
     assert mallory.asked[TRAIN] == 1
-
-
-def test_a_refused_node_that_was_away_is_asked_again_while_a_round_waits_for_more(
-    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its rest ends with its connection: else the round would wait for it without a pause."""
-    monkeypatch.setattr(members, "POLICY_REST", 1e9)
-    watcher, back, broken = Watcher(), asyncio.Event(), asyncio.Event()
-
-    async def says_no_and_leaves(connection: ServerConnection, request: Frame) -> None:
-        if mallory.asked[TRAIN] > 1:
-            back.set()
-        await says_no(connection, request)
-        await connection.close()
-
-    async def leaves_once(connection: ServerConnection, request: Frame) -> None:
-        if anne.asked[TRAIN] == 2:
-            broken.set()
-            await connection.close()
-            return
-        if broken.is_set():
-            await back.wait()
-        await connection.send(frame(Kind.REPLY, request.request_id, pack(TRAINED)))
-
-    mallory = Counting(recipe, **{TRAIN: says_no_and_leaves})
-    anne = Counting(recipe, **{TRAIN: leaves_once})
-
-    async def session() -> None:
-        async with false_node(anne, "anne") as one, false_node(mallory, "mallory") as other:
-            urls = {"anne": one, "mallory": other}
-            await trained(urls, of_rounds(recipe, 3), watcher, Timeouts(rejoin_window=0))
-
-    asyncio.run(session())
-    assert len(watcher.rounds) == 3
-    assert mallory.asked[TRAIN] > 1
