@@ -34,8 +34,8 @@ from scripts.benchmarks.runs import (
     train,
 )
 from scripts.benchmarks.scale import scale
-from scripts.local_nodes import LocalNode, local_nodes
-from scripts.partition import Partition
+from scripts.data.partition import Partition
+from scripts.local.nodes import LocalNode, local_nodes
 from shared.cli import run
 
 PLAIN = "scripts/benchmarks/centralised.py"

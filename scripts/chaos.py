@@ -4,11 +4,11 @@
     python scripts/chaos.py --rounds 50 --seed 7
 
 One coordinator and three nodes, each a process; the lines to the nodes go through faulty ones
-(scripts/faulty_line.py). Every few rounds a fault is drawn: a line is cut, cut in the middle of a
-frame, falls silent, refuses or crawls for a moment; a node is stopped for a moment, killed and
+(scripts/local/faulty_line.py). Every few rounds a fault is drawn: a line is cut, cut in the middle
+of a frame, falls silent, refuses or crawls for a moment; a node is stopped for a moment, killed and
 started again, or its training process is killed. At the end: how often each fault came, what it
-cost, and whether memory, file descriptors, threads or stored objects have grown in any process
-that lived all the time. Exits with 1 where something has.
+cost, and whether memory, file descriptors, threads or stored objects have grown in any process that
+lived all the time. Exits with 1 where something has.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, not as a module
 
-from scripts.faulty_line import Line, line_to
 from scripts.fetch_data import find_data
-from scripts.local_nodes import LocalNode, start_node, wait_until_ready
+from scripts.local.faulty_line import Line, line_to
+from scripts.local.nodes import LocalNode, start_node, wait_until_ready
 from scripts.split_data import split_data
-from server.addresses import NodeAddress
-from server.cohort import MinNodes
-from server.dial import dial
-from server.members import Members
-from server.plan import Plan, new_run_id
-from server.records import Round
-from server.runs import RunFolder
+from server.nodes.addresses import NodeAddress
+from server.nodes.dial import dial
+from server.nodes.members import Members
+from server.rounds.cohort import MinNodes
+from server.rounds.plan import Plan, new_run_id
+from server.rounds.records import Round
+from server.runs.run_folder import RunFolder
 from shared.cli import HELP, run
-from shared.commands import Progress
-from shared.model import initial_state
-from shared.recipe import Recipe
-from shared.timeouts import Timeouts
-from shared.vectors import Vector
+from shared.model.classifier import initial_state
+from shared.model.recipe import Recipe
+from shared.model.vectors import Vector
+from shared.wire.commands import Progress
+from shared.wire.timeouts import Timeouts
 
 VICTIM = "victim"
 """The node that is killed and started again; the others live all the time."""
@@ -231,7 +231,7 @@ async def soak(draws: Soak, folder: Path) -> Path:
     """All rounds; gives the run folder."""
     recipe = recipe_of(draws.rounds)
     state = initial_state(recipe, 1)
-    from server.coordinator import Coordinator
+    from server.rounds.coordinator import Coordinator
 
     connects = {
         name: partial(dial, NodeAddress(name, line.url), timeouts=TIMEOUTS)

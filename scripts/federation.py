@@ -23,11 +23,11 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, not as a module
 
+from scripts.compose.owner_folders import owners_of
 from scripts.containers.cli import PROGRAM, json_option, name_option, opened, say, tag_option
 from scripts.containers.owners import OWNERS_COMMANDS
+from scripts.data.partition import Partition
 from scripts.fetch_data import find_data
-from scripts.owner_folders import owners_of
-from scripts.partition import Partition
 from shared.cli import HELP, GroupWithExamples, run, subcommand_of
 from shared.errors import Interrupted
 
@@ -118,8 +118,8 @@ def up(
         from scripts.containers.images import ensure_images
         from scripts.containers.networks import parse_range
         from scripts.containers.up import Settings, bring_up
-        from worker_node.messages import read_messages
-        from worker_node.policy_file import read_policy
+        from worker_node.data.messages import read_messages
+        from worker_node.guarding.policy_file import read_policy
 
         addresses = parse_range(subnets) if subnets else None
         source = find_data(data)
@@ -251,7 +251,7 @@ def ps(as_json: bool, name: str) -> None:
 
 def _print_nodes(federation: Federation, as_json: bool = False) -> None:
     from scripts.containers.states import nodes_table, state_of
-    from server.display import print_table
+    from server.display.progress import print_table
 
     networks = federation.networks()
     nodes = federation.nodes() if as_json else federation.some_nodes()

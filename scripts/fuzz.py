@@ -32,17 +32,17 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, not as a module
 
-from scripts.fuzz_frames import Corpus, frames_of_a_coordinator, opening
+from scripts.fuzzing.frames import Corpus, frames_of_a_coordinator, opening
 from shared.cli import run
 from shared.errors import FedsmsError
-from shared.handshake import Greeting
-from shared.wire import Kind, frame, new_request_id, pack_map, parse_frame
-from worker_node.dataset import Message, Shard
-from worker_node.guard import Guard
+from shared.wire.frames import Kind, frame, new_request_id, pack_map, parse_frame
+from shared.wire.handshake import Greeting
+from worker_node.data.shard import Message, Shard
+from worker_node.guarding.guard import Guard
+from worker_node.guarding.pace import Pace
+from worker_node.guarding.policy import Policy
 from worker_node.node import DataOwnerNode
-from worker_node.pace import Pace
-from worker_node.policy import Policy
-from worker_node.session import Session
+from worker_node.sessions.session import Session
 
 FRAMES_A_SESSION = 64
 WARM_UP = 2000

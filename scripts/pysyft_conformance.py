@@ -105,10 +105,10 @@ def run_file(file: TestFile, folder: Path, timeout: float) -> Outcome:
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch, "report.xml")
-        command = [sys.executable, "-m", "pytest", "-p", "pysyft_conformance_plugin", "-q"]
+        command = [sys.executable, "-m", "pytest", "-p", "scripts.conformance.plugin", "-q"]
         command += ["-p", "no:cacheprovider", f"--junitxml={report}", f"test/{file.path}"]
-        paths = os.pathsep.join([str(ROOT), str(ROOT / "scripts")])
-        environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         process = subprocess.Popen(  # our own interpreter and the wheel's tests
             command,
             cwd=folder,

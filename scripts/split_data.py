@@ -4,7 +4,7 @@ For trying fedsms out on one machine: real owners bring their own files. Writes 
 NAME.held-out.tsv for every owner and split.json, which says how they were made. Repeated texts
 (equal character by character) are removed first, but not for the article's partition, which kept
 them; the table's last column counts the held-out rows whose text somebody also trains on. See
-scripts/partition.py for the partitions.
+scripts/data/partition.py for the partitions.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, not as a module
 
+from scripts.data.partition import Partition, deal, deduplicate
 from scripts.fetch_data import find_data
-from scripts.partition import Partition, deal, deduplicate
-from server.display import print_table
+from server.display.progress import print_table
 from shared.cli import ExamplesFirst, run
 from shared.errors import DataError, UsageError
 from shared.files import storage_error, write_whole
-from worker_node.dataset import Message, Shard, read_messages
-from worker_node.messages import LABELS
+from worker_node.data.messages import LABELS
+from worker_node.data.shard import Message, Shard, read_messages
 
 NAMES = ("bob", "anne", "carol", "dave", "erin", "frank", "grace", "heidi", "ivan", "judy")
 MANIFEST = "split.json"
@@ -57,7 +57,7 @@ def split_data(
     """Splits a file of messages and writes the owners' files.
 
     Args:
-        data: any format that worker_node/messages.py reads.
+        data: any format that worker_node/data/messages.py reads.
         out: a folder; made if it is not there.
         owners: their names, all different.
         alpha: concentration of the Dirichlet partition, above 0.

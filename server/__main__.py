@@ -22,10 +22,10 @@ from typing import Any
 
 import click
 
-from server.authority_commands import COMMANDS
-from server.fault_options import fault_options, resume_option
-from server.federation import use_federation
-from server.given_nodes import Given
+from server.cli.authority import COMMANDS
+from server.cli.federation_file import use_federation
+from server.cli.given_nodes import Given
+from server.cli.train_options import fault_options, resume_option
 from shared.cli import HELP, GroupWithExamples, identity_option, run, subcommand_of
 from shared.version import FEDSMS
 
@@ -175,8 +175,8 @@ def train(
     **flags: Any,
 ) -> None:
     """Train on all nodes, a round at a time, and leave a run folder."""
-    from server.display import print_table, rounds_table
-    from server.training_command import begin, go_on
+    from server.cli.train import begin, go_on
+    from server.display.progress import print_table, rounds_table
 
     given = Given(node, identity, insecure)
     if run_folder is None:
@@ -198,9 +198,9 @@ def train(
 @json_option
 def status(node: tuple[str, ...], identity: Path, insecure: bool, as_json: bool) -> int:
     """Say which nodes answer, and with what. Exits with 4 or 5 where one does not."""
-    from server.display import print_table
-    from server.interrupts import run_until_signal
-    from server.status import ask_all, status_table
+    from server.display.progress import print_table
+    from server.nodes.status import ask_all, status_table
+    from server.runs.interrupts import run_until_signal
 
     statuses = run_until_signal(ask_all(Given(node, identity, insecure).addresses(), identity))
     if as_json:
@@ -233,9 +233,9 @@ def evaluate(
     as_json: bool,
 ) -> None:
     """Measure a saved model on the owners' held-out rows."""
-    from server.display import metrics_table, print_table
-    from server.evaluation_run import evaluate as run_evaluation
-    from server.saved_model import open_model
+    from server.display.progress import metrics_table, print_table
+    from server.runs.evaluation_run import evaluate as run_evaluation
+    from server.trained_model.saved_model import open_model
 
     nodes = Given(node, identity, insecure).addresses()
     folder, saved = open_model(model, run_dir)
@@ -258,8 +258,8 @@ def evaluate(
 @json_option
 def predict(message: tuple[str, ...], model: Path | None, run_dir: Path, as_json: bool) -> None:
     """Classify a MESSAGE, or each line of standard input. Nothing leaves this machine."""
-    from server.prediction import Classifier, lines_as_they_come
-    from server.saved_model import open_model
+    from server.trained_model.prediction import Classifier, lines_as_they_come
+    from server.trained_model.saved_model import open_model
 
     _, saved = open_model(model, run_dir)
     if not message and sys.stdin.isatty():

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from shared.errors import StorageError
-from shared.transport import describe_os_error
+from shared.wire.transport import describe_os_error
 
 
 def storage_error(doing: str, path: Path, error: OSError) -> StorageError:

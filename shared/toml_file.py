@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import UsageError
-from shared.transport import describe_os_error
+from shared.wire.transport import describe_os_error
 
 
 def read_toml(path: Path, name: str, next_step: str) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from pathlib import Path
 import click
 import pytest
 
-from scripts.local_nodes import LocalNode, local_nodes
+from scripts.local.nodes import LocalNode, local_nodes
 from shared.cli import run
-from shared.recipe import Recipe, load_recipe
+from shared.model.recipe import Recipe, load_recipe
 from tests.messages import made_up, write_tsv
 from tests.running import Finished, environment
-from worker_node.dataset import Message
+from worker_node.data.shard import Message
 
 QUICK = """
 [text]

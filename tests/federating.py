@@ -10,19 +10,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from server.addresses import NodeAddress
-from server.cohort import MinNodes
-from server.coordinator import Coordinator
-from server.dial import dial
-from server.members import Members
-from server.plan import Plan
-from server.records import Round
-from shared.commands import Progress
-from shared.identity import DEFAULT
-from shared.model import initial_state
-from shared.recipe import Recipe
-from shared.timeouts import Timeouts
-from shared.vectors import Vector
+from server.nodes.addresses import NodeAddress
+from server.nodes.dial import dial
+from server.nodes.members import Members
+from server.rounds.cohort import MinNodes
+from server.rounds.coordinator import Coordinator
+from server.rounds.plan import Plan
+from server.rounds.records import Round
+from shared.identity.folder import DEFAULT
+from shared.model.classifier import initial_state
+from shared.model.recipe import Recipe
+from shared.model.vectors import Vector
+from shared.wire.commands import Progress
+from shared.wire.timeouts import Timeouts
 
 PATIENCE_SECONDS = 90.0
 ENDLESS = 100_000

@@ -10,11 +10,11 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from server.authority import Authority, make_authority
-from server.enrolment import bundle, make_own, read_request
-from shared.certificates import Name, certificate_from_pem, key_from_pem, to_pem
-from shared.tls import blind_context
-from worker_node.enrolment import join, make_request
+from server.authority.enrolment import bundle, make_own, read_request
+from server.authority.folder import Authority, make_authority
+from shared.identity.certificates import Name, certificate_from_pem, key_from_pem, to_pem
+from shared.identity.tls import blind_context
+from worker_node.membership.enrolment import join, make_request
 
 LONG_AGO = timedelta(days=400)
 

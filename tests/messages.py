@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable
 from pathlib import Path
 
-from worker_node.dataset import Message
+from worker_node.data.shard import Message
 
 _BOTH = " to you the a now and me your for is can i we at"
 _WORDS = {

@@ -9,19 +9,19 @@ from typing import Any
 
 import torch
 
-from server.node_client import pack_state
-from shared.commands import TRAIN
+from server.nodes.client import pack_state
 from shared.errors import FedsmsError
-from shared.model import initial_state
+from shared.model.classifier import initial_state
+from shared.model.recipe import Recipe
+from shared.model.vectors import new_object_id
 from shared.pysyft import (
     WorkerCommandMessage,
     deserialize,
     make_hook,
     serialize,
 )
-from shared.recipe import Recipe
-from shared.vectors import new_object_id
-from shared.wire import Kind, unpack_error
+from shared.wire.commands import TRAIN
+from shared.wire.frames import Kind, unpack_error
 from tests.peers import Peer, coordinator
 
 

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection, serve
 
-from shared.handshake import Greeting
-from shared.transport import transport_options
-from shared.wire import Frame, Kind, frame, new_request_id, pack_map, parse_frame, unpack_map
+from shared.wire.frames import Frame, Kind, frame, new_request_id, pack_map, parse_frame, unpack_map
+from shared.wire.handshake import Greeting
+from shared.wire.transport import transport_options
 
 PATIENCE_SECONDS = 30.0
 

@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from scripts.local_nodes import LocalNode
-from server.pointer_client import PointerClient
-from server.pointer_replay import ReplayedStep
+from scripts.local.nodes import LocalNode
 from server.pointers import connect, disconnect
-from shared.model import build_model, state_to_vector
+from server.pointers.client import PointerClient
+from server.pointers.replay import ReplayedStep
+from server.pointers.stepwise import stepwise_logits
+from shared.model.classifier import build_model, state_to_vector
+from shared.model.recipe import load_recipe
+from shared.model.vectors import Vector
 from shared.pysyft import sy
-from shared.recipe import load_recipe
-from shared.stepwise import stepwise_logits
-from shared.vectors import Vector
 
 STEPWISE = """
 [text]

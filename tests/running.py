@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.addresses import NodeAddress
-from server.dial import dial
-from server.status import ask_all
-from shared.handshake import Greeting
+from server.nodes.addresses import NodeAddress
+from server.nodes.dial import dial
+from server.nodes.status import ask_all
+from shared.wire.handshake import Greeting
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE_SECONDS = 60.0

@@ -14,18 +14,18 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from websockets.exceptions import ConnectionClosed
 
-from scripts.local_nodes import local_nodes
-from shared.commands import CANCEL, EVALUATE, TRAIN
+from scripts.local.nodes import local_nodes
 from shared.errors import StorageError
+from shared.model.recipe import Recipe
 from shared.pysyft import ObjectMessage, ObjectRequestMessage
-from shared.recipe import Recipe
+from shared.wire.commands import CANCEL, EVALUATE, TRAIN
 from tests.conftest import OwnerFiles
 from tests.node_requests import command, pack, reply, run, send_state, tensor, training
 from tests.peers import coordinator
 from tests.running import Finished
-from worker_node.audit import AuditLog, older_files
-from worker_node.audit_lines import Entry
-from worker_node.audit_reading import lines_of, verify
+from worker_node.audit.lines import Entry
+from worker_node.audit.log import AuditLog, older_files
+from worker_node.audit.reading import lines_of, verify
 
 
 def write_log(path: Path, lines: int = 20, **options: Any) -> None:

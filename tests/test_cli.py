@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts.local_nodes import LocalNode
-from server.saved_model import SavedModel, save
-from shared.model import initial_state
-from shared.recipe import load_recipe
+from scripts.local.nodes import LocalNode
+from server.trained_model.saved_model import SavedModel, save
+from shared.model.classifier import initial_state
+from shared.model.recipe import load_recipe
 from tests.conftest import OwnerFiles
 from tests.running import Finished, finish, run, start
 

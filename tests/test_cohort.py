@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from server.cohort import MinNodes, draw_order
+from server.rounds.cohort import MinNodes, draw_order
 from shared.errors import UsageError
 
 

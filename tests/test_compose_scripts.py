@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from scripts.compose_certificates import main as certificates
-from scripts.compose_data import main as deal
-from server.authority import open_authority
-from shared import identity
+from scripts.compose.certificates import main as certificates
+from scripts.compose.data import main as deal
+from server.authority.folder import open_authority
+from shared.identity import folder as identity
 from tests.messages import made_up, write_tsv
 
 
@@ -112,6 +112,6 @@ def test_nothing_is_looked_for_where_all_owners_bring_their_own(
 ) -> None:
     monkeypatch.setenv("BOB_DATA", "./bobs")
     monkeypatch.setenv("ANNE_DATA", "./annes")
-    monkeypatch.setattr("scripts.compose_data.find_data", lambda *_: pytest.fail("it looked"))
+    monkeypatch.setattr("scripts.compose.data.find_data", lambda *_: pytest.fail("it looked"))
     deal_out(tmp_path, tmp_path)
     assert dealt(tmp_path) == {}

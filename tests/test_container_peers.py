@@ -34,7 +34,7 @@ class Bench:
         flags = ["-v", f"{self.volume(f'{federation}-ca')}:/authority"]
         for who in ("coordinator", "bob"):
             flags += ["-v", f"{self.volume(f'{federation}-{who}')}:/identities/{who}"]
-        script = ["/fedsms/scripts/compose_certificates.py", "--owner=bob=/identities/bob"]
+        script = ["/fedsms/scripts/compose/certificates.py", "--owner=bob=/identities/bob"]
         script += ["--authority=/authority", "--identity=/identities/coordinator"]
         confined = ["--network=none", "--cap-drop=ALL", "--cap-add=CHOWN", "--cap-add=DAC_OVERRIDE"]
         docker("run", "--rm", "--user=0", *confined, *flags, image("setup"), *script)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cryptography.x509 import load_pem_x509_certificate
 
-from shared.certificates import fingerprint
+from shared.identity.certificates import fingerprint
 from tests.containers import (
     START_SECONDS,
     TARGETS,
@@ -288,7 +288,7 @@ def test_what_a_coordinator_is_asked_for_by_hand_works(standing: Federation, fir
 
 ASKS_ON = f"""
 import json, pathlib, time
-from worker_node.asking_health import ask_health
+from worker_node.cli.health import ask_health
 busy, idle, until = set(), 0, time.monotonic() + {PATIENCE_SECONDS}
 while time.monotonic() < until and (not busy or idle < 100):
     answer = json.loads(ask_health(pathlib.Path('/tmp/health.sock')))

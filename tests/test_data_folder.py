@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import DataError
-from worker_node.data_folder import owner_files
+from worker_node.data.folder import owner_files
 
 
 def fill(folder: Path, *names: str) -> Path:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from shared.errors import DataError, UsageError
 from tests.messages import made_up, write_tsv
-from worker_node.dataset import Message, Shard, load_shard, read_messages, split_held_out
-from worker_node.messages import MAX_BYTES, MAX_CHARACTERS
+from worker_node.data.messages import MAX_BYTES, MAX_CHARACTERS
+from worker_node.data.shard import Message, Shard, load_shard, read_messages, split_held_out
 
 AWKWARD = [
     Message(0, 'a\ttab, a comma and a "quote"'),

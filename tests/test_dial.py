@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 from websockets.asyncio.server import ServerConnection
 
-from server import link as link_module
-from server.addresses import NodeAddress
-from server.dial import dial
-from server.link import DEFAULT_TIMEOUTS
-from server.status import NodeStatus, ask_all
-from shared import transport
+from server.nodes import link as link_module
+from server.nodes.addresses import NodeAddress
+from server.nodes.dial import dial
+from server.nodes.link import DEFAULT_TIMEOUTS
+from server.nodes.status import NodeStatus, ask_all
 from shared.errors import FedsmsError, HandshakeRefused, NodeUnreachable
-from shared.handshake import Greeting
-from shared.timeouts import Timeouts
-from shared.wire import Frame, Kind, frame, new_request_id, pack_map, parse_frame
+from shared.wire import transport
+from shared.wire.frames import Frame, Kind, frame, new_request_id, pack_map, parse_frame
+from shared.wire.handshake import Greeting
+from shared.wire.timeouts import Timeouts
 from tests.peers import Misdeed, false_server, hangs_up, says_text, sends
 
 pytestmark = pytest.mark.timeout(60)

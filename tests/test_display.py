@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from server.addresses import NodeAddress
-from server.display import (
+from server.display.progress import (
     Bars,
     JsonLines,
     Lines,
@@ -20,11 +19,12 @@ from server.display import (
     print_table,
     rounds_table,
 )
-from server.status import NodeStatus, status_table
-from shared.commands import Progress
+from server.nodes.addresses import NodeAddress
+from server.nodes.status import NodeStatus, status_table
 from shared.errors import NodeUnreachable
-from shared.handshake import Greeting
-from shared.metrics import BINS, ScoreSummary, metrics_from
+from shared.model.metrics import BINS, ScoreSummary, metrics_from
+from shared.wire.commands import Progress
+from shared.wire.handshake import Greeting
 from tests.test_runs import figures, one_round
 
 STATE = np.zeros(3, np.float32)

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
-from shared.certificates import (
+from shared.identity.certificates import (
     certificate_from_pem,
     certificates_from_pem,
     crl_from_pem,

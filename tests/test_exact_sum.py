@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.exact_sum import LARGEST, ExactSum
-from shared.vectors import Vector
+from server.aggregation.exact_sum import LARGEST, ExactSum
+from shared.model.vectors import Vector
 
 numbers = st.floats(-(2.0**33), 2.0**33, width=32)
 results = st.lists(

@@ -11,13 +11,12 @@ import pytest
 import torch
 from websockets.asyncio.server import ServerConnection
 
-from server.addresses import NodeAddress
-from server.coordinator import Coordinator
-from server.dial import dial
-from server.members import Members
-from server.node_client import NodeClient
-from server.plan import Plan, new_run_id
-from shared.commands import EVALUATE, TRAIN
+from server.nodes.addresses import NodeAddress
+from server.nodes.client import NodeClient
+from server.nodes.dial import dial
+from server.nodes.members import Members
+from server.rounds.coordinator import Coordinator
+from server.rounds.plan import Plan, new_run_id
 from shared.errors import (
     FedsmsError,
     HandshakeRefused,
@@ -26,8 +25,10 @@ from shared.errors import (
     NodeUnreachable,
     UsageError,
 )
-from shared.metrics import BINS
-from shared.model import initial_state
+from shared.model.classifier import initial_state
+from shared.model.metrics import BINS
+from shared.model.recipe import Recipe
+from shared.model.vectors import Vector
 from shared.pysyft import (
     ForceObjectDeleteMessage,
     ObjectRequestMessage,
@@ -36,10 +37,9 @@ from shared.pysyft import (
     make_hook,
     serialize,
 )
-from shared.recipe import Recipe
-from shared.timeouts import Timeouts
-from shared.vectors import Vector
-from shared.wire import Frame, Kind, frame, pack_error, pack_map
+from shared.wire.commands import EVALUATE, TRAIN
+from shared.wire.frames import Frame, Kind, frame, pack_error, pack_map
+from shared.wire.timeouts import Timeouts
 from tests.federating import Watcher, trained
 from tests.peers import Misdeed, cuts_the_line, false_node, hangs_up, says_text, sends
 

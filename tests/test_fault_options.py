@@ -10,10 +10,10 @@ import pytest
 
 from scripts.chaos import Size, Soak, growth
 from server.__main__ import train
-from server.fault_options import FAULT_OPTIONS, ROUNDS_ONLY, TIMEOUT_NAMES, fault_options
-from server.federation import FederationFile, read_federation
+from server.cli.federation_file import FederationFile, read_federation
+from server.cli.train_options import FAULT_OPTIONS, ROUNDS_ONLY, TIMEOUT_NAMES, fault_options
 from shared.errors import UsageError
-from shared.timeouts import Timeouts, limit
+from shared.wire.timeouts import Timeouts, limit
 
 NODE = ("--node", "bob=ws://127.0.0.1:9")
 

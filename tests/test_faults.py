@@ -1,6 +1,6 @@
 """Nodes and lines that fail while a run goes on: real processes, real sockets, a faulty line.
 
-What a fault costs is bounded by a setting (shared/timeouts.py); nothing here measures how fast
+What a fault costs is bounded by a setting (shared/wire/timeouts.py); nothing here measures how fast
 this machine is.
 """
 
@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scripts.faulty_line import Line, line_to
-from scripts.local_nodes import LocalNode, start_node, wait_until_ready
-from server.cohort import MinNodes
-from shared.commands import Progress
+from scripts.local.faulty_line import Line, line_to
+from scripts.local.nodes import LocalNode, start_node, wait_until_ready
+from server.rounds.cohort import MinNodes
 from shared.errors import QuorumLost
-from shared.recipe import Recipe
-from shared.timeouts import Timeouts
+from shared.model.recipe import Recipe
+from shared.wire.commands import Progress
+from shared.wire.timeouts import Timeouts
 from tests.conftest import OwnerFiles
 from tests.federating import Watcher, members_of, of_rounds, trained, training, until
 from tests.running import until as wait_until

@@ -17,19 +17,19 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
 
-from scripts.local_nodes import LocalNode, local_nodes
-from server.aggregation import mean_of
-from server.plan import node_seed
-from server.saved_model import load
-from shared.metrics import bin_of
-from shared.model import build_model, initial_state, vector_to_state
-from shared.recipe import Recipe
-from shared.text import encode_all
-from shared.vectors import Vector
+from scripts.local.nodes import LocalNode, local_nodes
+from server.aggregation.aggregators import mean_of
+from server.rounds.plan import node_seed
+from server.trained_model.saved_model import load
+from shared.model.classifier import build_model, initial_state, vector_to_state
+from shared.model.metrics import bin_of
+from shared.model.recipe import Recipe
+from shared.model.text import encode_all
+from shared.model.vectors import Vector
 from tests.conftest import OwnerFiles
 from tests.running import Finished, children_of, finish, greeting_of, is_alive, run, start, until
-from worker_node.dataset import Message
-from worker_node.local_training import TrainResult, train
+from worker_node.data.shard import Message
+from worker_node.training.local_training import TrainResult, train
 
 pytestmark = pytest.mark.timeout(180)
 

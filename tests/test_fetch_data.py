@@ -24,7 +24,7 @@ from scripts.fetch_data import (
     find_data,
 )
 from shared.errors import DataError, StorageError
-from worker_node.dataset import read_messages
+from worker_node.data.shard import read_messages
 
 NOBODY = "http://127.0.0.1:1/sms.zip"
 MESSAGES = b"ham\thello\nspam\tWIN\n"

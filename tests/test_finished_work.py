@@ -9,11 +9,11 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from shared.commands import Progress, TrainCommand, TrainReport
 from shared.errors import NodeFailed
+from shared.wire.commands import Progress, TrainCommand, TrainReport
 from tests.federating import until
-from worker_node import finished_work
-from worker_node.finished_work import MOST_FINISHED, MOST_ORPHANS, Key, Trainings, key_of
+from worker_node.training import known_trainings as finished_work
+from worker_node.training.known_trainings import MOST_FINISHED, MOST_ORPHANS, Key, Trainings, key_of
 
 REPORT = TrainReport(rows=1, batches=1, loss=0.5, seconds_training=0.1, seconds_waiting=0)
 STATE = np.arange(4, dtype=np.float32)

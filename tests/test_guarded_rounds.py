@@ -14,33 +14,33 @@ import torch
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from scripts.faulty_line import line_to
-from scripts.local_nodes import LocalNode, local_nodes
-from server.addresses import NodeAddress
-from server.dial import dial
-from shared.commands import CANCEL, TRAIN
+from scripts.local.faulty_line import line_to
+from scripts.local.nodes import LocalNode, local_nodes
+from server.nodes.addresses import NodeAddress
+from server.nodes.dial import dial
 from shared.errors import FedsmsError, PolicyRefused
-from shared.heartbeat import BEATS, HeardClient
-from shared.pointer_commands import OPEN_POINTERS
+from shared.model.recipe import Recipe
+from shared.pointers.commands import OPEN_POINTERS
 from shared.pysyft import ObjectMessage, ObjectRequestMessage
-from shared.recipe import Recipe
-from shared.timeouts import Timeouts
-from shared.transport import transport_options
-from shared.wire import Kind
+from shared.wire.commands import CANCEL, TRAIN
+from shared.wire.frames import Kind
+from shared.wire.heartbeat import BEATS, HeardClient
+from shared.wire.timeouts import Timeouts
+from shared.wire.transport import transport_options
 from tests.conftest import OwnerFiles
 from tests.federating import training as training_goes_on
 from tests.federating import until
 from tests.node_requests import command, error, pack, reply, run, send_state, training
 from tests.peers import Peer, coordinator
 from tests.running import Finished
-from worker_node.dataset import Message, Shard
-from worker_node.guard import Guard
-from worker_node.listener import MAX_SESSIONS_OF_ONE, listening
+from worker_node.data.shard import Message, Shard
+from worker_node.guarding.guard import Guard
+from worker_node.guarding.owner_prompt import Terminal
+from worker_node.guarding.pace import Pace
+from worker_node.guarding.policy import Policy
 from worker_node.node import DataOwnerNode
-from worker_node.owner_prompt import Terminal
-from worker_node.pace import Pace
-from worker_node.policy import Policy
-from worker_node.trainer_process import TrainerProcess
+from worker_node.serving.listener import MAX_SESSIONS_OF_ONE, listening
+from worker_node.training.trainer_process import TrainerProcess
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import HandshakeRefused
-from shared.handshake import Greeting, check, greeting_from
-from shared.wire import MalformedFrame, pack_map, unpack_map
+from shared.wire.frames import MalformedFrame, pack_map, unpack_map
+from shared.wire.handshake import Greeting, check, greeting_from
 
 COORDINATOR = Greeting(role="coordinator", id="office", expects="bob")
 NODE = Greeting(role="node", id="bob", rows={"train": 8, "held_out": 2})

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from websockets.asyncio.client import ClientConnection
 
-from scripts.local_nodes import LocalNode, start_node, wait_until_ready
-from shared.commands import TRAIN
-from shared.recipe import Recipe
-from shared.transport import BACK_SOON
+from scripts.local.nodes import LocalNode, start_node, wait_until_ready
+from shared.model.recipe import Recipe
+from shared.wire.commands import TRAIN
+from shared.wire.transport import BACK_SOON
 from tests.conftest import OwnerFiles
 from tests.node_requests import command, reply, send_state, training, works
 from tests.node_requests import run as run_async

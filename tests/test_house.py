@@ -94,9 +94,11 @@ def loads(module: str, *unwanted: str) -> set[str]:
 
 
 def test_the_trainer_never_loads_pysyft() -> None:
-    assert loads("worker_node.trainer", "syft", "shared.pysyft") == set()
+    assert loads("worker_node.training.trainer", "syft", "shared.pysyft") == set()
 
 
-@pytest.mark.parametrize("module", ["server.__main__", "worker_node.__main__", "server.status"])
+@pytest.mark.parametrize(
+    "module", ["server.__main__", "worker_node.__main__", "server.nodes.status"]
+)
 def test_help_and_status_do_not_wait_for_torch(module: str) -> None:
     assert loads(module, "torch", "syft") == set()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.certificates import certificate_from_pem
+from shared.identity.certificates import certificate_from_pem
 from tests.identities import Federation, make_federation
 from tests.messages import made_up, write_tsv
 from tests.running import Finished, done_well, refused

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from shared.metrics import metrics_from
-from shared.model import SpamGRU, initial_state, state_to_vector, vector_to_state
-from shared.recipe import Recipe, TrainingRecipe, load_recipe
-from worker_node import local_training
-from worker_node.local_training import (
+from shared.model.classifier import SpamGRU, initial_state, state_to_vector, vector_to_state
+from shared.model.metrics import metrics_from
+from shared.model.recipe import Recipe, TrainingRecipe, load_recipe
+from worker_node.training import local_training
+from worker_node.training.local_training import (
     TrainingDiverged,
     TrainingStopped,
     learning_rate_at,
@@ -24,7 +24,7 @@ from worker_node.local_training import (
     score,
     train,
 )
-from worker_node.optimizers import TouchedRowOptimizer, touch
+from worker_node.training.optimizers import TouchedRowOptimizer, touch
 
 WIDE = {
     "embedding": 4,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from shared.metrics import (
+from shared.model.metrics import (
     BINS,
     BINS_PER_LOGIT,
     HIGHEST,

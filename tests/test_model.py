@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from shared.gru_scan import scan
-from shared.model import (
+from shared.model.classifier import (
     SpamGRU,
     build_model,
     initial_state,
@@ -20,7 +19,8 @@ from shared.model import (
     state_to_vector,
     vector_to_state,
 )
-from shared.recipe import Recipe
+from shared.model.gru_scan import scan
+from shared.model.recipe import Recipe
 
 
 def _assert_close(found: Any, expected: Any) -> None:

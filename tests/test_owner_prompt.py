@@ -19,11 +19,11 @@ from typing import Any
 
 import pytest
 
-from scripts.local_nodes import STOP_SECONDS, local_nodes
-from shared.commands import TRAIN
+from scripts.local.nodes import STOP_SECONDS, local_nodes
 from shared.errors import PolicyRefused
-from shared.recipe import Recipe
-from shared.wire import Kind, unpack_error, unpack_map
+from shared.model.recipe import Recipe
+from shared.wire.commands import TRAIN
+from shared.wire.frames import Kind, unpack_error, unpack_map
 from tests.conftest import OwnerFiles
 from tests.node_requests import command, error, reply, run, send_state, training
 from tests.peers import Peer, coordinator, stranger

@@ -14,25 +14,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from scripts.local_nodes import LocalNode
-from shared.command_stream import COMMANDS_A_FRAME, CommandStream
+from scripts.local.nodes import LocalNode
+from server.pointers.command_stream import COMMANDS_A_FRAME, CommandStream
 from shared.errors import NodeFailed
-from shared.parameter_transfer import FEWEST, ParameterBases
-from shared.pointer_commands import OPEN_POINTERS
-from shared.pointer_wire import (
+from shared.model.recipe import Recipe
+from shared.pointers.commands import OPEN_POINTERS
+from shared.pointers.frames import (
     MAX_TEMPLATES,
     Item,
     pack_commands,
     unpack_answers,
     unpack_commands,
 )
-from shared.recipe import Recipe
-from shared.tensor_operations import MAY_SHARE_MEMORY, OPERATIONS, Gives
-from shared.wire import Kind, MalformedFrame
+from shared.pointers.parameter_transfer import FEWEST, ParameterBases
+from shared.pointers.tensor_operations import MAY_SHARE_MEMORY, OPERATIONS, Gives
+from shared.wire.frames import Kind, MalformedFrame
 from tests.conftest import OwnerFiles
 from tests.node_requests import command, reply
 from tests.peers import coordinator
-from worker_node.pointer_operations import compile_template
+from worker_node.pointers.operations import compile_template
 
 TENSOR = ("r", 0)
 
@@ -265,7 +265,7 @@ def test_a_difference_from_another_base_is_refused(stamp: int, places: list[int]
 def test_every_mangled_frame_of_commands_is_answered_or_ends_its_session_alone(
     owners: list[OwnerFiles], recipe: Recipe
 ) -> None:
-    from scripts.local_nodes import local_nodes
+    from scripts.local.nodes import local_nodes
 
     rng = random.Random(3)
     numbers = array("q", [1, 5, 6, 1, 6, 7, 0, 5, 2, 7]).tobytes()

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.local_nodes import LocalNode, local_nodes
-from server.pointer_client import PointerClient
+from scripts.local.nodes import LocalNode, local_nodes
 from server.pointers import connect
+from server.pointers.client import PointerClient
 from shared.errors import NodeFailed, PolicyRefused, UsageError
-from shared.pointer_wire import Item
+from shared.pointers.frames import Item
 from shared.pysyft import make_hook
 from tests.conftest import OwnerFiles
 from tests.pointers import rows_of, worker, write_recipe

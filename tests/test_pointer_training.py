@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.local_nodes import NO_SETTINGS, local_nodes
-from server.saved_model import load
+from scripts.local.nodes import NO_SETTINGS, local_nodes
+from server.trained_model.saved_model import load
 from tests.conftest import OwnerFiles
 from tests.pointers import write_recipe
 from tests.running import Finished, finish, greeting_of, start, until

@@ -12,23 +12,23 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.local_nodes import LocalNode, local_nodes, start_node, wait_until_ready
-from server.pointer_client import PointerClient
+from scripts.local.nodes import LocalNode, local_nodes, start_node, wait_until_ready
 from server.pointers import connect
+from server.pointers.client import PointerClient
 from shared.errors import NodeFailed, NodeUnreachable
+from shared.model.recipe import load_recipe
 from shared.pysyft import PointerTensor, remote_tensor, sy
-from shared.recipe import load_recipe
 from tests.conftest import OwnerFiles
 from tests.pointers import rows_of, train, worker, write_recipe
 from tests.running import until
-from worker_node.dataset import Shard
-from worker_node.guard import Guard
-from worker_node.listener import listening
+from worker_node.data.shard import Shard
+from worker_node.guarding.guard import Guard
+from worker_node.guarding.policy import Policy
 from worker_node.node import DataOwnerNode
-from worker_node.pointer_data import tagged_tensors
-from worker_node.pointer_session import PointerSession
-from worker_node.policy import Policy
-from worker_node.trainer_process import TrainerProcess
+from worker_node.pointers.rows import tagged_tensors
+from worker_node.pointers.session import PointerSession
+from worker_node.serving.listener import listening
+from worker_node.training.trainer_process import TrainerProcess
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -164,7 +164,7 @@ def test_after_an_error_a_model_is_sent_whole_again(bob: PointerClient) -> None:
 def test_a_long_chain_without_an_answer_is_done_all_the_same(
     bob: PointerClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.pointer_exchange.MOST_UNANSWERED", 100)
+    monkeypatch.setattr("server.pointers.exchange.MOST_UNANSWERED", 100)
     x: Any = torch.zeros(1).send(bob)  # type: ignore[attr-defined]
     for _ in range(1000):
         x = x + 1

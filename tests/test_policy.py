@@ -10,24 +10,30 @@ from typing import Any
 
 import pytest
 
-from scripts.local_nodes import local_nodes
-from shared.commands import EVALUATE, TRAIN
+from scripts.local.nodes import local_nodes
 from shared.errors import PolicyRefused, StorageError, UsageError
-from shared.recipe import Recipe
-from shared.wire import Kind, unpack_error, unpack_map
+from shared.model.recipe import Recipe
+from shared.wire.commands import EVALUATE, TRAIN
+from shared.wire.frames import Kind, unpack_error, unpack_map
 from tests.conftest import OwnerFiles
 from tests.node_requests import command, error, reply, run, send_state, training
 from tests.peers import coordinator, stranger
 from tests.running import ROOT, Finished, greeting_of
-from worker_node.dataset import Shard
-from worker_node.guard import Guard
-from worker_node.guarding import OFF, find_guarding
-from worker_node.listener import listening
+from worker_node.data.shard import Shard
+from worker_node.guarding.day_counts import Standing
+from worker_node.guarding.guard import Guard
+from worker_node.guarding.policy import Policy
+from worker_node.guarding.policy_file import (
+    POLICY,
+    example,
+    find_policy,
+    read_policy,
+    write_example,
+)
+from worker_node.guarding.set_up import OFF, find_guarding
 from worker_node.node import DataOwnerNode
-from worker_node.policy import Policy
-from worker_node.policy_file import POLICY, example, find_policy, read_policy, write_example
-from worker_node.standing import Standing
-from worker_node.trainer_process import TrainerProcess
+from worker_node.serving.listener import listening
+from worker_node.training.trainer_process import TrainerProcess
 
 
 def policy_of(text: str, tmp_path: Path) -> Policy:

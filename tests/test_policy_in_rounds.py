@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from websockets.asyncio.server import ServerConnection
 
-from server import members
-from server.cohort import MinNodes
-from shared.commands import EVALUATE, TRAIN
+from server.nodes import members
+from server.rounds.cohort import MinNodes
 from shared.errors import PolicyRefused
-from shared.recipe import Recipe
-from shared.wire import Frame, Kind, frame, pack_error
+from shared.model.recipe import Recipe
+from shared.wire.commands import EVALUATE, TRAIN
+from shared.wire.frames import Frame, Kind, frame, pack_error
 from tests.federating import Watcher, of_rounds, trained
 from tests.peers import false_node
 from tests.test_false_nodes import Answers

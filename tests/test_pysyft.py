@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared import pysyft
-from shared.pysyft.tensor_format import DTYPES
+from shared.pysyft.messages.tensor_format import DTYPES
 from tests.pysyft_messages import ROUND, Node, simple, wire
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from shared.errors import UsageError
-from shared.model import SpamGRU, state_to_vector
-from shared.recipe import MOST_PARAMETERS, Recipe, load_recipe
+from shared.model.classifier import SpamGRU, state_to_vector
+from shared.model.recipe import MOST_PARAMETERS, Recipe, load_recipe
 
 EVERYTHING_ON = {
     "text": {"tokens": 9, "buckets": 31, "ngrams": 5, "ngram_buckets": 17},

@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scripts.local_nodes import LocalNode
-from server.addresses import NodeAddress
-from server.resume import open_stopped, with_changes
-from server.run_lock import RunLock
-from server.runs import RunFolder
-from server.saved_model import load
+from scripts.local.nodes import LocalNode
+from server.nodes.addresses import NodeAddress
+from server.runs.resume import open_stopped, with_changes
+from server.runs.run_folder import RunFolder
+from server.runs.run_lock import RunLock
+from server.trained_model.saved_model import load
 from shared.errors import StorageError, UsageError
-from shared.model import initial_state
-from shared.recipe import Recipe
-from shared.timeouts import Timeouts
+from shared.model.classifier import initial_state
+from shared.model.recipe import Recipe
+from shared.wire.timeouts import Timeouts
 from tests.running import Finished, environment, finish, run, start, until
 from tests.test_runs import one_round
 

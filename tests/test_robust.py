@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from server.aggregation import Aggregate, make_aggregator
-from shared.recipe import Aggregation, FederationRecipe
-from shared.vectors import Vector
+from server.aggregation.aggregators import Aggregate, make_aggregator
+from shared.model.recipe import Aggregation, FederationRecipe
+from shared.model.vectors import Vector
 
 BASE = np.linspace(-1, 1, 40_000, dtype=np.float32)
 GOOD = BASE + np.float32(0.01)

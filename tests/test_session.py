@@ -14,10 +14,10 @@ import pytest
 import torch
 from websockets.exceptions import ConnectionClosed
 
-from scripts.local_nodes import LocalNode
-from shared.commands import EVALUATE, TRAIN
+from scripts.local.nodes import LocalNode
 from shared.errors import NodeFailed
-from shared.handshake import Greeting
+from shared.model.recipe import Recipe
+from shared.model.vectors import new_object_id
 from shared.pysyft import (
     ForceObjectDeleteMessage,
     GetShapeMessage,
@@ -28,9 +28,9 @@ from shared.pysyft import (
     TensorCommandMessage,
     WorkerCommandMessage,
 )
-from shared.recipe import Recipe
-from shared.vectors import new_object_id
-from shared.wire import Kind, frame, new_request_id, pack_map, unpack_error, unpack_map
+from shared.wire.commands import EVALUATE, TRAIN
+from shared.wire.frames import Kind, frame, new_request_id, pack_map, unpack_error, unpack_map
+from shared.wire.handshake import Greeting
 from tests.node_requests import (
     command,
     error,

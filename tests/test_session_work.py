@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.local_nodes import LocalNode
-from server.addresses import NodeAddress
-from server.dial import dial
-from server.node_client import NodeClient, pack_state
-from shared.commands import CANCEL, TRAIN, EvaluateCommand, Progress, TrainCommand
+from scripts.local.nodes import LocalNode
+from server.nodes.addresses import NodeAddress
+from server.nodes.client import NodeClient, pack_state
+from server.nodes.dial import dial
 from shared.errors import FedsmsError, NodeFailed
-from shared.model import initial_state
+from shared.model.classifier import initial_state
+from shared.model.recipe import Recipe
+from shared.model.vectors import new_object_id
 from shared.pysyft import (
     ObjectMessage,
     sy,
 )
-from shared.recipe import Recipe
-from shared.vectors import new_object_id
-from shared.wire import Kind, unpack_map
+from shared.wire.commands import CANCEL, TRAIN, EvaluateCommand, Progress, TrainCommand
+from shared.wire.frames import Kind, unpack_map
 from tests.node_requests import (
     command,
     error,

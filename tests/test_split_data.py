@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.partition import FLOOR, Partition, deal, deduplicate
+from scripts.data.partition import FLOOR, Partition, deal, deduplicate
 from scripts.split_data import owner_names, split_data
 from shared.errors import DataError, UsageError
 from tests.messages import made_up, write_tsv
-from worker_node.dataset import Message, Shard, load_shard
+from worker_node.data.shard import Message, Shard, load_shard
 
 MESSAGES = made_up(1000, spam=0.13)
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.recipe import TextRecipe, load_recipe
-from shared.text import (
+from shared.model.recipe import TextRecipe, load_recipe
+from shared.model.text import (
     encode,
     encode_all,
     letters,
@@ -110,7 +110,7 @@ def test_many_rows_are_the_rows_of_each() -> None:
 
 def test_ids_are_the_same_in_every_process() -> None:
     """Python salts its own hash of strings; ours must not depend on it."""
-    code = "from shared.text import tokeniser_fingerprint; print(tokeniser_fingerprint())"
+    code = "from shared.model.text import tokeniser_fingerprint; print(tokeniser_fingerprint())"
     outputs = {
         subprocess.run(
             [sys.executable, "-c", code],
@@ -132,7 +132,7 @@ def test_the_hash_is_murmurhash3() -> None:
 
 def test_another_tokeniser_has_another_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
     before = tokeniser_fingerprint()
-    monkeypatch.setitem(sys.modules["shared.text"].CLEANING, "letters", str.split)
+    monkeypatch.setitem(sys.modules["shared.model.text"].CLEANING, "letters", str.split)
     after = tokeniser_fingerprint()
 
     assert after["letters"] != before["letters"]

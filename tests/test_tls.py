@@ -17,14 +17,14 @@ from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as serve_websockets
 from websockets.exceptions import InvalidMessage
 
-from scripts.local_nodes import LocalNode, local_nodes
-from server.addresses import NodeAddress
-from server.dial import dial
-from shared.certificates import certificate_from_pem, fingerprint
+from scripts.local.nodes import LocalNode, local_nodes
+from server.nodes.addresses import NodeAddress
+from server.nodes.dial import dial
 from shared.errors import FedsmsError, HandshakeRefused, IdentityError
-from shared.handshake import Greeting
-from shared.transport import transport_options
-from shared.wire import Frame, Kind, frame, pack_map, parse_frame, unpack_error, unpack_map
+from shared.identity.certificates import certificate_from_pem, fingerprint
+from shared.wire.frames import Frame, Kind, frame, pack_map, parse_frame, unpack_error, unpack_map
+from shared.wire.handshake import Greeting
+from shared.wire.transport import transport_options
 from tests.conftest import OwnerFiles
 from tests.identities import Federation, make_federation, unchecked_client, unchecked_server
 from tests.peers import Peer

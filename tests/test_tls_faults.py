@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import connect
 
-from scripts.faulty_line import Line, line_to
-from scripts.local_nodes import LocalNode, local_nodes, start_node, wait_until_ready
-from server.retrying import Retry, verdict
-from shared.commands import TRAIN
+from scripts.local.faulty_line import Line, line_to
+from scripts.local.nodes import LocalNode, local_nodes, start_node, wait_until_ready
+from server.nodes.retry import Retry, verdict
 from shared.errors import CertificateRefused, HandshakeRefused, IdentityError, NodeUnreachable
-from shared.handshake import Greeting
-from shared.recipe import Recipe
-from shared.timeouts import Timeouts
-from shared.transport import transport_options
+from shared.model.recipe import Recipe
+from shared.wire.commands import TRAIN
+from shared.wire.handshake import Greeting
+from shared.wire.timeouts import Timeouts
+from shared.wire.transport import transport_options
 from tests.conftest import OwnerFiles
 from tests.federating import Watcher, training, until
 from tests.identities import Federation, make_federation, unchecked_client

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.transport import is_loopback
+from shared.wire.transport import is_loopback
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.local_nodes import local_nodes
+from scripts.local.nodes import local_nodes
 from tests.conftest import write_owner
 from tests.running import ROOT, environment
 

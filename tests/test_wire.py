@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import FedsmsError, HandshakeRefused, NodeFailed, NodeUnreachable
-from shared.wire import (
+from shared.wire.frames import (
     MAX_MAP_BYTES,
     Kind,
     MalformedFrame,

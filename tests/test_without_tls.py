@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.local_nodes import LocalNode, local_nodes
+from scripts.local.nodes import LocalNode, local_nodes
 from tests.messages import made_up, write_tsv
 from tests.running import Finished, answers, refused
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import shared.version
-from scripts.local_nodes import LocalNode
+from scripts.local.nodes import LocalNode
 from tests.messages import made_up, write_tsv
 from tests.running import Finished, run
 

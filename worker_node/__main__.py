@@ -26,16 +26,16 @@ import click
 from shared.cli import HELP, GroupWithExamples, run, subcommand_of
 from shared.errors import IdentityError, UsageError
 from shared.version import FEDSMS
-from worker_node.audit_commands import show_log
-from worker_node.enrolment_commands import COMMANDS
-from worker_node.options import data_options, health_option, serve_options
-from worker_node.owner_log import begin_log
+from worker_node.cli.log import show_log
+from worker_node.cli.membership import COMMANDS
+from worker_node.cli.options import data_options, health_option, serve_options
+from worker_node.cli.printing import begin_log
 
 if TYPE_CHECKING:
-    from shared.identity import Identity
-    from worker_node.admission import Admission
-    from worker_node.dataset import Shard
-    from worker_node.policy import Mode
+    from shared.identity.folder import Identity
+    from worker_node.data.shard import Shard
+    from worker_node.guarding.policy import Mode
+    from worker_node.membership.admission import Admission
 
 
 def read_shard(
@@ -46,8 +46,8 @@ def read_shard(
     allow_one_class: bool,
 ) -> Shard:
     """Raises DataError as owner_files and load_shard do."""
-    from worker_node.data_folder import owner_files
-    from worker_node.dataset import load_shard
+    from worker_node.data.folder import owner_files
+    from worker_node.data.shard import load_shard
 
     data, held_out_data = owner_files(data, held_out_data)
     return load_shard(
@@ -108,12 +108,12 @@ def serve(
     **source: Any,
 ) -> None:
     """Hold an owner's messages, and train models on them for coordinators, until Ctrl-C."""
-    from shared.handshake import check_node_id
+    from shared.wire.handshake import check_node_id
 
     if node_id is not None:
         check_node_id(node_id)
     begin_log()
-    from worker_node.guarding import find_guarding
+    from worker_node.guarding.set_up import find_guarding
 
     own = _identity(node_id, identity, host, insecure)
     guarding = find_guarding(policy, audit_log, own, node_id or "node", allow, standing)
@@ -122,8 +122,8 @@ def serve(
     if own_id is None:
         raise UsageError("the node has no name", next_step="Give it one with --id ID.")
     shard = read_shard(**source)
-    from worker_node.serving import ServeSettings
-    from worker_node.serving import serve as run_server
+    from worker_node.serving.serve import ServeSettings
+    from worker_node.serving.serve import serve as run_server
 
     tell_labels = guarding.policy.tell_label_counts and not hide_label_counts
     settings = ServeSettings(
@@ -148,7 +148,7 @@ def _identity(
     node_id: str | None, folder: Path | None, host: str, insecure: bool
 ) -> Identity | None:
     """What the node proves itself with; None where it serves without TLS."""
-    from worker_node.admission import find_identity
+    from worker_node.membership.admission import find_identity
 
     own = find_identity(folder, host, insecure)
     if own is None:
@@ -166,8 +166,8 @@ def _identity(
 
 def _admission(own: Identity | None, coordinators: Sequence[str]) -> Admission | None:
     """Whom the node lets in; None where it serves without TLS."""
-    from shared.handshake import check_node_id
-    from worker_node.admission import make_admission
+    from shared.wire.handshake import check_node_id
+    from worker_node.membership.admission import make_admission
 
     if own is None:
         return None
@@ -179,7 +179,7 @@ def _admission(own: Identity | None, coordinators: Sequence[str]) -> Admission |
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
 def check(hide_label_counts: bool, as_json: bool, **source: Any) -> None:
     """Say what a node would hold and tell, without serving."""
-    from worker_node.checking import describe
+    from worker_node.cli.check import describe
 
     click.echo(describe(read_shard(**source), not hide_label_counts, as_json))
 
@@ -190,7 +190,7 @@ def check(hide_label_counts: bool, as_json: bool, **source: Any) -> None:
 @health_option
 def health(health_socket: Path | None) -> None:
     """Ask the node on this machine how it is; exits with 0 where it is well."""
-    from worker_node.asking_health import ask_health
+    from worker_node.cli.health import ask_health
 
     if health_socket is None:
         raise UsageError(

@@ -1,10 +1,10 @@
 """DataOwnerNode: PySyft's WebsocketServerWorker, holding one owner's messages.
 
 It keeps PySyft's object store, message types and serialisation. What it replaces is the transport
-(worker_node/listener.py, worker_node/session.py: every connection has a session and a store of its
-own) and who may do what: only the four message types below are answered, only the commands of
-shared/commands.py are run, and the owner's rows never are objects of the store, so nothing that a
-coordinator can ask for returns them.
+(worker_node/serving/listener.py, worker_node/sessions/session.py: every connection has a session
+and a store of its own) and who may do what: only the four message types below are answered, only
+the commands of shared/wire/commands.py are run, and the owner's rows never are objects of the
+store, so nothing that a coordinator can ask for returns them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from shared.errors import NodeFailed
-from shared.handshake import Greeting
+from shared.model.vectors import plain_array
 from shared.pysyft import (
     BaseDataset,
     ForceObjectDeleteMessage,
@@ -32,12 +32,12 @@ from shared.pysyft import (
     restrict_decoder,
     serialize,
 )
-from shared.timeouts import Timeouts
-from shared.vectors import plain_array
-from worker_node.dataset import Shard
-from worker_node.finished_work import Trainings
-from worker_node.guard import Guard
-from worker_node.trainer_process import TrainerProcess
+from shared.wire.handshake import Greeting
+from shared.wire.timeouts import Timeouts
+from worker_node.data.shard import Shard
+from worker_node.guarding.guard import Guard
+from worker_node.training.known_trainings import Trainings
+from worker_node.training.trainer_process import TrainerProcess
 
 ANSWERED = (ObjectMessage, ObjectRequestMessage, ForceObjectDeleteMessage, WorkerCommandMessage)
 MAX_OBJECTS = 8

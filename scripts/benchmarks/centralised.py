@@ -23,10 +23,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, n
 
 from shared.cli import run
 from shared.errors import UsageError
-from shared.metrics import Metrics, metrics_from, summarise
-from shared.recipe import Recipe, load_recipe
-from shared.text import encode_all
-from worker_node.dataset import Message, read_messages
+from shared.model.metrics import Metrics, metrics_from, summarise
+from shared.model.recipe import Recipe, load_recipe
+from shared.model.text import encode_all
+from worker_node.data.shard import Message, read_messages
 
 
 class PlainGRU(nn.Module):

@@ -21,7 +21,7 @@ from sklearn.svm import LinearSVC
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, not as a module
 
 from shared.cli import run
-from worker_node.dataset import Message, read_messages
+from worker_node.data.shard import Message, read_messages
 
 
 def metrics_of(rows: list[Message], held_out: list[Message]) -> dict[str, float]:

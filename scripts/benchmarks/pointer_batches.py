@@ -24,7 +24,7 @@ import click
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, not as a module
 
 from shared.cli import run
-from shared.recipe import load_recipe
+from shared.model.recipe import load_recipe
 
 WARM_UP = 3
 """First batches, which are not told: what is looked up once is not what a batch costs."""
@@ -36,9 +36,9 @@ Traffic = Callable[[], tuple[int, int]]
 
 def rows(data: str) -> tuple[Any, Any]:
     """The owner's training rows as a node makes them: inputs (rows, tokens), labels (rows,)."""
-    from worker_node.dataset import Shard
-    from worker_node.messages import read_messages
-    from worker_node.pointer_data import tagged_tensors
+    from worker_node.data.messages import read_messages
+    from worker_node.data.shard import Shard
+    from worker_node.pointers.rows import tagged_tensors
 
     shard = Shard(read_messages(Path(data)).messages)
     inputs, labels, *_ = tagged_tensors(shard, load_recipe("tutorial").text)
@@ -148,10 +148,10 @@ def train(inputs: Any, labels: Any, traffic: Traffic, batches: int, replay: bool
     import torch
     from torch.nn import functional
 
-    from server.pointer_replay import ReplayedStep
-    from shared.model import build_model
+    from server.pointers.replay import ReplayedStep
+    from server.pointers.stepwise import stepwise_logits
+    from shared.model.classifier import build_model
     from shared.pysyft import sy
-    from shared.stepwise import stepwise_logits
 
     recipe = load_recipe("tutorial")
     torch.manual_seed(1)

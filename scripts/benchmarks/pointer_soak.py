@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from scripts.local_nodes import LocalNode
-from server.pointer_replay import ReplayedStep
+from scripts.local.nodes import LocalNode
 from server.pointers import connect, disconnect
-from shared.model import build_model
+from server.pointers.replay import ReplayedStep
+from server.pointers.stepwise import stepwise_logits
+from shared.model.classifier import build_model
+from shared.model.recipe import load_recipe
 from shared.pysyft import PointerTensor, sy
-from shared.recipe import load_recipe
-from shared.stepwise import stepwise_logits
 
 LOOKS = 10
 """How often the objects are counted."""

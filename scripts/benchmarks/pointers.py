@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from scripts.benchmarks.runs import Shards, TrainedRun, make_shards, spread, train
-from scripts.local_nodes import ROOT, LocalNode, clean_environment, local_nodes
+from scripts.local.nodes import ROOT, LocalNode, clean_environment, local_nodes
 from shared.errors import NodeFailed
 
 BATCHES = "scripts/benchmarks/pointer_batches.py"

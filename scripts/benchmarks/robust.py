@@ -18,18 +18,18 @@ import numpy.typing as npt
 import torch
 
 from scripts.fetch_data import find_data
-from scripts.many_nodes import flipped, read_shard
+from scripts.local.many_nodes import flipped, read_shard
 from scripts.split_data import owner_names, split_data
-from server.aggregation import make_aggregator
-from server.plan import node_seed
-from server.training_run import with_flags
-from shared.metrics import Metrics, merge, metrics_from
-from shared.model import initial_state
-from shared.recipe import Aggregation, Recipe, load_recipe
-from shared.text import encode_all
-from shared.vectors import Vector
-from worker_node.dataset import Message, Shard
-from worker_node.local_training import score, train
+from server.aggregation.aggregators import make_aggregator
+from server.rounds.plan import node_seed
+from server.runs.training_run import with_flags
+from shared.model.classifier import initial_state
+from shared.model.metrics import Metrics, merge, metrics_from
+from shared.model.recipe import Aggregation, Recipe, load_recipe
+from shared.model.text import encode_all
+from shared.model.vectors import Vector
+from worker_node.data.shard import Message, Shard
+from worker_node.training.local_training import score, train
 
 BAD = "bob"
 Rows = tuple[npt.NDArray[np.integer[Any]], npt.NDArray[np.integer[Any]]]

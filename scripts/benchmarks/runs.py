@@ -11,9 +11,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from scripts.data.partition import Partition
 from scripts.fetch_data import find_data
-from scripts.local_nodes import NO_SETTINGS, ROOT, LocalNode, clean_environment
-from scripts.partition import Partition
+from scripts.local.nodes import NO_SETTINGS, ROOT, LocalNode, clean_environment
 from scripts.split_data import owner_names, split_data
 from shared.errors import NodeFailed
 

@@ -1,8 +1,8 @@
 """What more nodes cost the coordinator: `scripts/benchmark.py scale`.
 
-The nodes share one process and one training process (scripts/many_nodes.py), so a round's wall
-clock is theirs; the coordinator is a process of its own, whose processor time and peak memory are
-measured. Two runs of different length tell a round's share from the start's.
+The nodes share one process and one training process (scripts/local/many_nodes.py), so a round's
+wall clock is theirs; the coordinator is a process of its own, whose processor time and peak memory
+are measured. Two runs of different length tell a round's share from the start's.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from pathlib import Path
 import click
 
 from scripts.fetch_data import find_data
-from scripts.local_nodes import NO_SETTINGS, ROOT, clean_environment
+from scripts.local.nodes import NO_SETTINGS, ROOT, clean_environment
 from scripts.split_data import owner_names, split_data
 from shared.errors import NodeFailed
-from shared.recipe import BUILT_IN
+from shared.model.recipe import BUILT_IN
 
 SHORT, LONG = 1, 9
 """Rounds of the two runs."""
@@ -42,7 +42,14 @@ class Cost:
 def many_nodes(shards: Path, names: Sequence[str], *flags: str) -> Iterator[dict[str, str]]:
     """Nodes in one process of their own; gives their addresses."""
     chosen = [part for name in names for part in ("--node", name)]
-    command = [sys.executable, "scripts/many_nodes.py", "--shards", str(shards), *chosen, *flags]
+    command = [
+        sys.executable,
+        "scripts/local/many_nodes.py",
+        "--shards",
+        str(shards),
+        *chosen,
+        *flags,
+    ]
     process = subprocess.Popen(
         command, cwd=ROOT, env=clean_environment(), stdout=subprocess.PIPE, text=True
     )

@@ -11,7 +11,7 @@ import requests
 from docker.errors import APIError, DockerException
 
 from shared.errors import FedsmsError, NodeUnreachable, UsageError
-from shared.transport import describe_os_error
+from shared.wire.transport import describe_os_error
 
 ANSWER_SECONDS = 300
 """How long one request may take; a busy machine needs a while to make a container."""

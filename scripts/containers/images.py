@@ -10,7 +10,7 @@ from docker.errors import ImageNotFound
 
 from scripts.containers.engine import engine_errors
 from scripts.containers.labels import Federation, Role
-from scripts.local_nodes import ROOT
+from scripts.local.nodes import ROOT
 from shared.errors import FedsmsError
 
 LAST_LINES = 12

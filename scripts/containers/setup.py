@@ -41,7 +41,7 @@ def make_certificates(federation: Federation, owners: Sequence[str], say: Say) -
     """CA, coordinator's and owners' identities, each in a volume of its own; kept where there.
 
     Raises:
-        FedsmsError: as scripts/compose_certificates.py ended.
+        FedsmsError: as scripts/compose/certificates.py ended.
     """
     user, _, group = coordinator_user(federation).partition(":")
     settings = {
@@ -59,7 +59,7 @@ def make_certificates(federation: Federation, owners: Sequence[str], say: Say) -
             *_volumes(federation, owners, "/identities", "identity"),
         ],
     }
-    command = [f"{SCRIPTS}/compose_certificates.py", *_flags(owners, "/identities")]
+    command = [f"{SCRIPTS}/compose/certificates.py", *_flags(owners, "/identities")]
     with _one_shot(federation, command, settings) as container:
         _run(container, say)
 
@@ -70,13 +70,13 @@ def deal_messages(
     """Each owner's messages in a volume of its own; kept where they were dealt alike before.
 
     Args:
-        flags: how to deal, as scripts/compose_data.py takes it.
+        flags: how to deal, as scripts/compose/data.py takes it.
 
     Returns:
         owner -> part ("train", "held_out") -> class -> rows.
 
     Raises:
-        FedsmsError: as scripts/compose_data.py ended.
+        FedsmsError: as scripts/compose/data.py ended.
     """
     settings = {
         **CONFINED,
@@ -87,7 +87,7 @@ def deal_messages(
         "mounts": _volumes(federation, owners, "/owners", "data"),
     }
     inside = f"/collection/{data.name}"
-    command = [f"{SCRIPTS}/compose_data.py", *_flags(owners, "/owners"), "--collection", inside]
+    command = [f"{SCRIPTS}/compose/data.py", *_flags(owners, "/owners"), "--collection", inside]
     with _one_shot(federation, [*command, *flags], settings) as container:
         container.put_archive("/", _packed(inside, data.read_bytes()))
         _run(container, say)

@@ -19,7 +19,7 @@ from scripts.containers.networks import ensure_network
 from scripts.containers.nodes import ensure_node, wait_until_healthy
 from scripts.containers.setup import deal_messages, make_certificates
 from scripts.containers.states import node_labels
-from scripts.partition import Partition
+from scripts.data.partition import Partition
 from scripts.split_data import owner_names
 from shared.errors import UsageError
 
@@ -50,7 +50,7 @@ class Settings:
         )
 
     def flags(self) -> list[str]:
-        """As scripts/compose_data.py takes them."""
+        """As scripts/compose/data.py takes them."""
         alpha, seed = ("--alpha", str(self.alpha)), ("--seed", str(self.seed))
         return ["--partition", self.partition, *alpha, *seed]
 

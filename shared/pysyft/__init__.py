@@ -9,21 +9,9 @@ Importing this imports torch and syft and mends syft; it does not hook torch, `m
 Nothing of the installed syft is edited: each file here mends one cause while syft is in memory.
 """
 
-from shared.pysyft import (
-    binary,
-    federated_batches,
-    hooking,
-    ids,
-    integer_division,
-    many_results,
-    pointer_shortcuts,
-    quick_codes,
-    quick_names,
-    remote_errors,
-    serialisation,
-    worker_set_up,
-)
-from shared.pysyft.classes import (
+from shared.pysyft import hooking
+from shared.pysyft.hooking import make_hook
+from shared.pysyft.loading.classes import (
     BaseDataset,
     BaseWorker,
     ForceObjectDeleteMessage,
@@ -44,17 +32,19 @@ from shared.pysyft.classes import (
     WebsocketServerWorker,
     WorkerCommandMessage,
 )
-from shared.pysyft.content_rules import KNOWN_TYPES, restrict_decoder
-from shared.pysyft.errors import ForbiddenContent, MalformedMessage
-from shared.pysyft.hooking import make_hook
-from shared.pysyft.ids import new_id
-from shared.pysyft.loading import sy
-from shared.pysyft.plain_parameters import parameter_arrays, parameter_from
-from shared.pysyft.pointer_arguments import NotForTheWire, encode
-from shared.pysyft.pointer_shortcuts import remote_tensor
-from shared.pysyft.serialisation import deserialize, serialize
-from shared.pysyft.tensor_format import DTYPES
-from shared.pysyft.worker_set_up import forget_worker, introduce
+from shared.pysyft.loading.load import sy
+from shared.pysyft.mends import ids, integer_division, many_results, worker_set_up
+from shared.pysyft.mends.ids import new_id
+from shared.pysyft.mends.worker_set_up import forget_worker, introduce
+from shared.pysyft.messages import binary, remote_errors, serialisation
+from shared.pysyft.messages.content_rules import KNOWN_TYPES, restrict_decoder
+from shared.pysyft.messages.errors import ForbiddenContent, MalformedMessage
+from shared.pysyft.messages.serialisation import deserialize, serialize
+from shared.pysyft.messages.tensor_format import DTYPES
+from shared.pysyft.shortcuts import federated_batches, pointer_shortcuts, quick_codes, quick_names
+from shared.pysyft.shortcuts.plain_parameters import parameter_arrays, parameter_from
+from shared.pysyft.shortcuts.pointer_arguments import NotForTheWire, encode
+from shared.pysyft.shortcuts.pointer_shortcuts import remote_tensor
 
 for _mend in (
     binary,

@@ -7,16 +7,15 @@ from typing import Any
 
 import torch
 
-from shared.pysyft import (
+from shared.pysyft.loading.load import sy
+from shared.pysyft.mends import (
     composed_linear,
     leaf_gradients,
-    plain_parameters,
-    pointer_shortcuts,
     remote_clipping,
     remote_training,
     tracing,
 )
-from shared.pysyft.loading import sy
+from shared.pysyft.shortcuts import plain_parameters, pointer_shortcuts
 
 _AFTER_HOOK: tuple[Any, ...] = (
     composed_linear,

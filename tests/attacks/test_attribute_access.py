@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.local_nodes import LocalNode
+from scripts.local.nodes import LocalNode
 from shared.errors import NodeFailed
 from shared.pysyft import WorkerCommandMessage
 from tests.attacks.scene import StockWorker, report

@@ -13,18 +13,18 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidMessage
 
-from scripts.local_nodes import LocalNode, local_nodes
-from server.addresses import NodeAddress
-from server.authority import make_authority
-from server.dial import dial
-from shared.certificates import fingerprint
+from scripts.local.nodes import LocalNode, local_nodes
+from server.authority.folder import make_authority
+from server.nodes.addresses import NodeAddress
+from server.nodes.dial import dial
 from shared.errors import FedsmsError, HandshakeRefused
-from shared.identity import load, read_key
+from shared.identity.certificates import fingerprint
+from shared.identity.folder import load, read_key
 from tests.attacks.scene import report
 from tests.conftest import OwnerFiles
 from tests.identities import Federation, unchecked_client
 from tests.peers import Peer
-from worker_node.audit_reading import verify
+from worker_node.audit.reading import verify
 
 REFUSED = (OSError, EOFError, InvalidMessage)
 """How a connection ends whose other side refuses in TLS: never with an answer."""

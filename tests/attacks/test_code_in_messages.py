@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from scripts.local_nodes import LocalNode
+from scripts.local.nodes import LocalNode
 from shared.errors import NodeFailed
 from shared.pysyft import ObjectMessage, WorkerCommandMessage
 from tests.attacks.scene import StockWorker, me, report

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.local_nodes import LocalNode
+from scripts.local.nodes import LocalNode
 from shared.errors import NodeFailed
 from shared.pysyft import TensorCommandMessage, WorkerCommandMessage
 from tests.attacks.scene import StockWorker, report

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from scripts.local_nodes import LocalNode
-from shared.commands import EVALUATE, TRAIN
-from shared.recipe import Recipe
+from scripts.local.nodes import LocalNode
+from shared.model.recipe import Recipe
+from shared.wire.commands import EVALUATE, TRAIN
 from tests.conftest import OwnerFiles
 from tests.node_requests import command, error, run, send_state, training
 from tests.peers import coordinator
 from tests.running import ROOT
-from worker_node.trainer import cause_of
+from worker_node.training.trainer import cause_of
 
 CHANGES: dict[str, dict[str, Any]] = {
     "another model": {"recipe": '{"model": {"hidden": 11}}'},

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scripts.local_nodes import LocalNode
+from scripts.local.nodes import LocalNode
 from shared.errors import NodeFailed
 from shared.pysyft import (
     ForceObjectDeleteMessage,

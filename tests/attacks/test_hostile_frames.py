@@ -16,10 +16,10 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame as WebSocketFrame
 from websockets.frames import Opcode
 
-from scripts.local_nodes import LocalNode
+from scripts.local.nodes import LocalNode
 from shared.errors import NodeFailed
-from shared.transport import transport_options
-from shared.wire import Kind, frame, new_request_id
+from shared.wire.frames import Kind, frame, new_request_id
+from shared.wire.transport import transport_options
 from tests.attacks.scene import StockWorker, forget_peak, memory, peak_memory, report
 from tests.node_requests import error, pack, run
 from tests.peers import Peer, coordinator, stranger

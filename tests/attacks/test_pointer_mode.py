@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from scripts.local_nodes import LocalNode, local_nodes
-from server.pointer_client import PointerClient
+from scripts.local.nodes import LocalNode, local_nodes
+from server.pointers.client import PointerClient
 from shared.errors import FedsmsError, NodeFailed
 from shared.pysyft import sy
 from tests.attacks.scene import memory, report

@@ -7,8 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from scripts.local_nodes import LocalNode, local_nodes
-from shared.commands import TRAIN
+from scripts.local.nodes import LocalNode, local_nodes
+from shared.model.recipe import Recipe
 from shared.pysyft import (
     ForceObjectDeleteMessage,
     ObjectMessage,
@@ -17,8 +17,8 @@ from shared.pysyft import (
     serialize,
     sy,
 )
-from shared.recipe import Recipe
-from shared.wire import Kind, frame, new_request_id
+from shared.wire.commands import TRAIN
+from shared.wire.frames import Kind, frame, new_request_id
 from tests.attacks.scene import StockWorker, me, report
 from tests.conftest import OwnerFiles
 from tests.node_requests import command, error, pack, reply, run, send_state, tensor, training

@@ -8,8 +8,8 @@ import binascii
 
 from websockets.asyncio.client import connect
 
-from scripts.local_nodes import LocalNode
-from shared.commands import CANCEL
+from scripts.local.nodes import LocalNode
+from shared.model.recipe import Recipe
 from shared.pysyft import (
     ForceObjectDeleteMessage,
     ObjectMessage,
@@ -18,8 +18,8 @@ from shared.pysyft import (
     deserialize,
     serialize,
 )
-from shared.recipe import Recipe
-from shared.wire import Kind, frame
+from shared.wire.commands import CANCEL
+from shared.wire.frames import Kind, frame
 from tests.attacks.scene import StockWorker, me, report
 from tests.node_requests import command, error, pack, reply, run, send_state, tensor, training
 from tests.peers import coordinator

@@ -15,17 +15,18 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
 from shared.pysyft import ObjectMessage, ObjectRequestMessage
-from shared.timeouts import Timeouts
-from shared.wire import Kind
+from shared.wire.frames import Kind
+from shared.wire.timeouts import Timeouts
 from tests.attacks.scene import report
 from tests.identities import Federation
 from tests.node_requests import pack, run
 from tests.peers import coordinator, stranger
-from worker_node import guarded_connection, listener
-from worker_node.admission import Admission, make_admission
-from worker_node.dataset import Message, Shard
+from worker_node.data.shard import Message, Shard
+from worker_node.membership.admission import Admission, make_admission
 from worker_node.node import DataOwnerNode
-from worker_node.trainer_process import TrainerProcess
+from worker_node.serving import bounded_connection as guarded_connection
+from worker_node.serving import listener
+from worker_node.training.trainer_process import TrainerProcess
 
 SHORT = 0.3
 
@@ -101,8 +102,8 @@ def test_who_is_slow_to_open_is_hung_up_on_and_others_are_served(name: str) -> N
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("first", [b"", b"\x16\x03\x01\x02\x00\x01"], ids=["nothing", "a piece"])
 def test_who_is_slow_in_tls_is_hung_up_on(tmp_path: Path, first: bytes) -> None:
-    from server.authority import make_authority
-    from shared import identity
+    from server.authority.folder import make_authority
+    from shared.identity import folder as identity
 
     federation = Federation(tmp_path, make_authority(tmp_path / "authority")[0])
     federation.coordinator()
@@ -196,7 +197,7 @@ def test_one_address_does_not_take_all_places_of_those_who_come() -> None:
 
 
 def test_of_many_connections_at_once_some_are_turned_away_and_counted_down_again() -> None:
-    from worker_node.gate import Gate, GateSettings
+    from worker_node.serving.gate import Gate, GateSettings
 
     now = [0.0]
     gate = Gate(GateSettings(strangers_of_one=3, burst=6, rate=1), clock=lambda: now[0])

@@ -1,0 +1,1 @@
+"""What Compose runs once before a federation: certificates, and folders with messages."""

@@ -1,0 +1,1 @@
+"""Running PySyft's own tests on this stack."""

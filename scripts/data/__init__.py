@@ -1,0 +1,1 @@
+"""The SMS Spam Collection, cut into shards."""

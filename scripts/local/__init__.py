@@ -1,0 +1,1 @@
+"""Nodes, lines and demonstrations on this machine, without containers."""

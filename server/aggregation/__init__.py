@@ -1,0 +1,1 @@
+"""From the nodes' results of a round to the next state of the model."""

@@ -1,0 +1,119 @@
+"""Enrolment at the coordinator's side: its own identity, and owners' requests and bundles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from server.authority.folder import Authority, Issued
+from shared.errors import IdentityError
+from shared.files import read_bytes, storage_error, write_whole
+from shared.identity import folder as identity
+from shared.identity.certificates import (
+    Name,
+    UnfitCertificate,
+    certificate_from_pem,
+    is_issued_by,
+    name_of,
+    request_from_pem,
+    to_pem,
+)
+
+MAX_REQUEST_BYTES = 64 * 1024
+"""Largest request that is read; an honest one has about 500 bytes."""
+
+
+def own_certificate(folder: Path) -> x509.Certificate | None:
+    """What stands in certificate.pem of an identity folder; None where there is none.
+
+    Raises:
+        IdentityError: it is malformed. StorageError: it cannot be read.
+    """
+    path = folder / identity.CERTIFICATE
+    if not path.exists():
+        return None
+    try:
+        return certificate_from_pem(read_bytes(path))
+    except UnfitCertificate as error:
+        raise identity.unfit(path, str(error)) from error
+
+
+def check_own(folder: Path, certificate: x509.Certificate, name: str | None, ca: Path) -> Name:
+    """The name of the coordinator whose identity the folder holds.
+
+    Raises:
+        IdentityError: it is another's than `name`, a node's, or of another federation.
+    """
+    try:
+        found = name_of(certificate)
+        authority = certificate_from_pem(read_bytes(ca))
+    except UnfitCertificate as error:
+        raise identity.unfit(folder / identity.CERTIFICATE, str(error)) from error
+    elsewhere = "Name another folder with --identity."
+    if found.role != "coordinator" or name not in (None, found.id):
+        raise IdentityError(f"{folder} holds the identity of {found}", next_step=elsewhere)
+    if not is_issued_by(certificate, authority):
+        fact = f"{folder} holds the identity of {found} of another federation"
+        raise IdentityError(fact, f"the CA in {ca} did not sign it", elsewhere)
+    return found
+
+
+def make_own(authority: Authority, folder: Path, name: Name, days: int) -> Issued:
+    """Makes, or renews, a coordinator's identity; a key that is there is kept.
+
+    Raises:
+        IdentityError: the name is another's. StorageError: the folder cannot be written.
+    """
+    key = identity.kept_or_new_key(folder)
+    issued = authority.issue(name, key.public_key(), days)
+    write_whole(folder / identity.CA, to_pem(authority.ca))
+    write_whole(folder / identity.CRL, authority.crl())
+    write_whole(folder / identity.CERTIFICATE, issued.pem.encode())  # last: where it is, all is
+    return issued
+
+
+def spread_crl(authority: Authority, folder: Path) -> bool:
+    """Copies the list of revoked certificates to a coordinator of this federation.
+
+    Returns:
+        False where the folder holds no identity of this federation; nothing is written then.
+    """
+    certificate = own_certificate(folder)
+    if certificate is None or not is_issued_by(certificate, authority.ca):
+        return False
+    write_whole(folder / identity.CRL, authority.crl())
+    return True
+
+
+def read_request(path: Path) -> tuple[Name, ec.EllipticCurvePublicKey]:
+    """An owner's request: the node that asks, and its key.
+
+    Raises:
+        IdentityError: the file is no request of a node. StorageError: it cannot be read.
+    """
+    again = "Ask its owner for the file that python -m worker_node init made."
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_REQUEST_BYTES + 1)
+    except OSError as error:
+        raise storage_error("read", path, error) from error
+    if len(data) > MAX_REQUEST_BYTES:
+        raise identity.unfit(path, f"a request has at most {MAX_REQUEST_BYTES} bytes", again)
+    try:
+        name, key = request_from_pem(data)
+    except UnfitCertificate as error:
+        raise identity.unfit(path, str(error), again) from error
+    if name.role != "node":
+        raise identity.unfit(path, f"it asks to be {name}, and owners ask for nodes", again)
+    return name, key
+
+
+def bundle(authority: Authority, issued: Issued) -> bytes:
+    """What an owner gets back, in PEM: certificate, coordinators' certificates, CA, revoked ones.
+
+    Nothing in it is secret.
+    """
+    coordinators = [one.pem.encode() for one in authority.coordinators()]
+    return b"".join([issued.pem.encode(), *coordinators, to_pem(authority.ca), authority.crl()])

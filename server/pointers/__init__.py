@@ -1,0 +1,22 @@
+"""Pointer mode, the article's way: PySyft's own API against nodes, over sockets.
+
+`from server.pointers import connect, disconnect` is all that a script or a notebook needs; PySyft
+and torch are loaded when one of them is first asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from server.pointers.api import connect, disconnect
+
+__all__ = ["connect", "disconnect"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from server.pointers import api
+
+    return getattr(api, name)

@@ -1,0 +1,177 @@
+"""What the coordinator tells of a round: one record, made once, read by every display and file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Protocol
+
+from shared.model.metrics import Metrics
+from shared.wire.commands import Progress
+
+if TYPE_CHECKING:  # `status` shows a table without waiting for torch
+    from shared.model.vectors import Vector
+
+
+@dataclass(frozen=True)
+class NodeRound:
+    """One node's part in a round. Times are in seconds, sizes in bytes.
+
+    loss: mean training loss in the last local epoch, in nats a row.
+    seconds_waiting: the node was not working for this round: it waited for its trainer, and for
+        slower nodes.
+    seconds_transfer: states and messages on their way.
+    left_out: why its result is not in the aggregate, or its rows not in the metrics; "" where
+        they are.
+    """
+
+    node: str
+    rows: int
+    loss: float
+    metrics: Metrics
+    seconds_waiting: float
+    seconds_training: float
+    seconds_evaluating: float
+    seconds_transfer: float
+    bytes_sent: int
+    bytes_received: int
+    left_out: str = ""
+
+
+@dataclass(frozen=True)
+class Round:
+    """One completed round.
+
+    number: 1-based.
+    loss: the nodes' training losses, weighted by rows.
+    metrics: over the held-out rows of all owners together.
+    seconds: from the end of the round before to the end of this one's evaluation; the first round
+        begins with sending the state.
+    seconds_outside: of these, all that was not the slowest node's local training.
+    left_out: why nodes that were asked took no part, by node id.
+    """
+
+    number: int
+    rounds: int
+    loss: float
+    metrics: Metrics
+    nodes: tuple[NodeRound, ...]
+    seconds: float
+    seconds_outside: float
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def without(self) -> dict[str, str]:
+        """Why nodes that were asked are not in the model, or not in the metrics, by node id."""
+        refused = {node.node: node.left_out for node in self.nodes if node.left_out}
+        return {**self.left_out, **refused}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A flat dictionary for each node, then one for all nodes together (node "*").
+
+        A node that took no part has a row of its number, its name and the reason.
+        """
+        each = [_flat(self.number, record) for record in self.nodes]
+        each += [
+            {"round": self.number, "node": node, "left_out": why}
+            for node, why in sorted(self.left_out.items())
+        ]
+        total = {
+            "round": self.number,
+            "node": "*",
+            "rows": sum(record.rows for record in self.nodes),
+            "loss": self.loss,
+            **_prefixed(self.metrics),
+            "seconds": self.seconds,
+            "seconds_outside_training": self.seconds_outside,
+            "nodes": [record.node for record in self.nodes if not record.left_out],
+            "left_out": self.without,
+            "bytes_sent": sum(record.bytes_sent for record in self.nodes),
+            "bytes_received": sum(record.bytes_received for record in self.nodes),
+        }
+        return [*each, total]
+
+
+def _flat(number: int, record: NodeRound) -> dict[str, Any]:
+    values = {name: value for name, value in vars(record).items() if name != "metrics"}
+    return {"round": number, **values, **_prefixed(record.metrics)}
+
+
+def round_from_rows(rows: list[dict[str, Any]], rounds: int) -> Round:
+    """The round that gave these rows.
+
+    Raises:
+        KeyError, TypeError, StopIteration: they are not a round's.
+    """
+    total = next(row for row in rows if row["node"] == "*")
+    names = [each.name for each in fields(NodeRound) if each.name != "metrics"]
+    nodes = tuple(
+        NodeRound(**{name: row[name] for name in names}, metrics=_unprefixed(row))
+        for row in rows
+        if row["node"] != "*" and "rows" in row
+    )
+    took_part = {node.node for node in nodes}
+    return Round(
+        number=total["round"],
+        rounds=rounds,
+        loss=total["loss"],
+        metrics=_unprefixed(total),
+        nodes=nodes,
+        seconds=total["seconds"],
+        seconds_outside=total["seconds_outside_training"],
+        left_out={node: why for node, why in total["left_out"].items() if node not in took_part},
+    )
+
+
+def _unprefixed(row: dict[str, Any]) -> Metrics:
+    return Metrics(**{each.name: row[f"held_out_{each.name}"] for each in fields(Metrics)})
+
+
+def _prefixed(metrics: Metrics) -> dict[str, Any]:
+    return {f"held_out_{name}": value for name, value in metrics.as_dict().items()}
+
+
+def percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f}"
+
+
+def megabytes(count: int) -> str:
+    return f"{count / 1e6:.2f}"
+
+
+def round_line(record: Round) -> str:
+    """One round in one line, for logs."""
+    metrics = record.metrics
+    size = sum(node.bytes_sent + node.bytes_received for node in record.nodes)
+    return (
+        f"round {record.number:>{len(str(record.rounds))}}/{record.rounds}"
+        f"  loss {record.loss:.4f}  AUC {percent(metrics.roc_auc)} %"
+        f"  AP {percent(metrics.average_precision)} %  F1 {percent(metrics.f1)} %"
+        f"  {record.seconds:.2f} s  {megabytes(size)} MB{_without(record)}"
+    )
+
+
+def _without(record: Round) -> str:
+    """Who is not in the model, or not in the metrics."""
+    names = sorted(record.without)
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if names[5:] else "")
+    return f"  without {shown}" if names else ""
+
+
+def notice_line(number: int, node: str, text: str) -> str:
+    """A notice in one line, for logs."""
+    return f"round {number}: {f'node {node} ' if node else ''}{text}"
+
+
+class Observer(Protocol):
+    """Whoever follows a run: a display, a run folder. Called in the coordinator's event loop."""
+
+    def on_progress(self, number: int, node: str, stage: str, progress: Progress | None) -> None:
+        """A node began a stage ("sending", "training", "fetching", "evaluating", "waiting"), or
+        made progress in its training."""
+
+    def on_notice(self, number: int, node: str, text: str) -> None:
+        """A node is out or back (`text` says which, and why), or a round waits for nodes ("")."""
+
+    def on_round(self, record: Round, state: Vector) -> None:
+        """A round is complete; `state` (P,) is the aggregated one."""

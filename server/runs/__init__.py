@@ -1,0 +1,1 @@
+"""A run from its start to its end: its settings, its folder, and going on where one stopped."""

@@ -1,0 +1,43 @@
+"""Measuring a saved model on the nodes, without training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from server.nodes.addresses import NodeAddress
+from server.nodes.connecting import connected
+from server.nodes.members import Members
+from server.rounds.plan import Plan, new_run_id
+from server.runs.interrupts import run_until_signal
+from server.trained_model.saved_model import SavedModel
+from shared.identity.folder import DEFAULT
+from shared.model.metrics import Metrics
+
+
+def evaluate(
+    nodes: Sequence[NodeAddress], saved: SavedModel, identity: Path = DEFAULT
+) -> tuple[Metrics, dict[str, Metrics]]:
+    """Metrics on the owners' held-out rows: overall, and by node id.
+
+    Args:
+        identity: the identity folder, for nodes that are dialled with TLS.
+
+    Raises:
+        FedsmsError: a node is not there, or failed. Interrupted: Ctrl-C.
+    """
+    return run_until_signal(_evaluate(nodes, saved, identity))
+
+
+async def _evaluate(
+    nodes: Sequence[NodeAddress], saved: SavedModel, identity: Path
+) -> tuple[Metrics, dict[str, Metrics]]:
+    async with connected(nodes, identity) as links:
+        from server.rounds.coordinator import Coordinator
+
+        plan = Plan(seed=0, run=new_run_id())
+        members = Members.standing(links)
+        try:
+            return await Coordinator(members, saved.recipe, plan).evaluate(saved.state)
+        finally:  # or the end of the connections that follows would look like a loss
+            await members.close()

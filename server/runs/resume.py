@@ -1,0 +1,178 @@
+"""Going on with a run that was stopped, at any moment and in any way.
+
+A round is completed when its model is in the run folder: `model.safetensors` says which round it
+is of, and is replaced whole. The round's metrics are written before it, so there may be some of a
+round whose model never came; they are cut off, and the round is done again. As a round depends on
+the model before it and the run's seed alone, the weights that a resumed run ends with are those of
+one that nobody stopped.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from server.nodes.addresses import NodeAddress, parse_address
+from server.rounds.cohort import MinNodes
+from server.rounds.records import Round, round_from_rows
+from server.runs.run_lock import RunLock
+from server.runs.settings import Mode, RunSettings
+from server.trained_model.saved_model import load_state, round_of
+from shared.errors import StorageError, UsageError
+from shared.files import read_bytes, write_whole
+from shared.model.recipe import Recipe
+from shared.model.vectors import Vector
+from shared.wire.timeouts import Timeouts
+
+
+@dataclass(frozen=True, eq=False)
+class StoppedRun:
+    """A run folder as it was found.
+
+    run: the run's id. completed: rounds whose model is there.
+    state: the model (P,) after them; None where there is none yet.
+    rounds: their records.
+    resumed_after: after how many completed rounds it was resumed each time, this one included.
+    lock: held; whoever opened the run releases it.
+    """
+
+    path: Path
+    run: str
+    settings: RunSettings
+    completed: int
+    state: Vector | None
+    rounds: list[Round]
+    resumed_after: list[int]
+    lock: RunLock
+
+
+def open_stopped(path: Path) -> StoppedRun:
+    """Takes a run folder over, and cuts off what is of no completed round.
+
+    Raises:
+        StorageError: another coordinator is at work there, or it is no run folder, or damaged.
+        UsageError: it is a run that cannot be resumed.
+    """
+    lock = RunLock(path)
+    try:
+        return _opened(path, lock)
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _opened(path: Path, lock: RunLock) -> StoppedRun:
+    values, settings = _read_settings(path)
+    if settings.mode != "rounds":
+        raise UsageError(
+            f"the run in {path} cannot be resumed",
+            "it trained through pointers, whose order of batches is not kept",
+            "Train anew; its last model serves predict and evaluate.",
+        )
+    _sweep(path)
+    completed = round_of(path)
+    kept = [row for row in _rows(path / "metrics.jsonl") if row["round"] <= completed]
+    write_whole(path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept).encode())
+    try:
+        by_number = [
+            [row for row in kept if row["round"] == number] for number in range(1, completed + 1)
+        ]
+        rounds = [round_from_rows(rows, settings.recipe.federation.rounds) for rows in by_number]
+    except (KeyError, TypeError, StopIteration) as error:
+        raise _damaged(path / "metrics.jsonl", f"a round's row lacks {error}") from error
+    # Not by its config, which a crash in the first round may have kept from being written.
+    state = load_state(path, settings.recipe) if completed else None
+    resumed = [*values["resumed_after"], completed]
+    return StoppedRun(path, values["run"], settings, completed, state, rounds, resumed, lock)
+
+
+def _read_settings(path: Path) -> tuple[dict[str, Any], RunSettings]:
+    """What settings.json holds, and the settings that it makes."""
+    source = path / "settings.json"
+    if not source.exists():
+        raise StorageError(
+            f"there is no run in {path}",
+            f"a run folder has a {source.name}",
+            "Name the run's own folder, such as runs/20261122-170501-default.",
+        )
+    try:
+        values = json.loads(read_bytes(source))
+        _require(isinstance(values["run"], str) and isinstance(values["resumed_after"], list))
+        settings = RunSettings(
+            nodes=tuple(parse_address(node, one["url"]) for node, one in values["nodes"].items()),
+            recipe=Recipe.parse(values["recipe"], source=str(source)),
+            recipe_name=values["recipe_name"],
+            seed=values["seed"],
+            run_dir=path.parent,
+            checkpoints=values["checkpoints"],
+            min_nodes=MinNodes.parse(values["min_nodes"]) if values["min_nodes"] else None,
+            cohort=values["cohort"],
+            timeouts=Timeouts(**values["timeouts"]),
+            mode=values["mode"],
+            replay=values["replay"],
+        )
+        _require(settings.mode in get_args(Mode))
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(source, f"{type(error).__name__}: {error}") from error
+    except UsageError as error:
+        raise _damaged(source, str(error)) from error
+    return values, settings
+
+
+def _sweep(path: Path) -> None:
+    """Removes what a write that was cut off has left; see shared/files.py."""
+    for name in ("model.safetensors", "config.json", "metrics.jsonl", "summary.json"):
+        for left in path.rglob(f".{name}.*"):
+            left.unlink(missing_ok=True)
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics.jsonl, without a last line that was cut off."""
+    if not path.exists():
+        return []
+    *lines, _ = read_bytes(path).split(b"\n")
+    try:
+        rows = [json.loads(line) for line in lines]
+        _require(all(isinstance(row["round"], int) for row in rows))
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
+        raise _damaged(path, str(error)) from error
+    return rows
+
+
+def _require(so: bool) -> None:
+    if not so:
+        raise TypeError("a value of another type")
+
+
+def _damaged(path: Path, cause: str) -> StorageError:
+    return StorageError(
+        f"the run cannot be resumed: {path} is damaged or of another version",
+        cause,
+        "Train anew, or put a copy of the file in its place, if there is one.",
+    )
+
+
+def with_changes(
+    settings: RunSettings,
+    nodes: tuple[NodeAddress, ...] = (),
+    **changes: Any,
+) -> RunSettings:
+    """The settings of a stopped run for going on: who is where may change, who they are may not.
+
+    Args:
+        nodes: new addresses of the run's nodes; none keeps the old ones.
+        changes: settings on which no weight depends.
+
+    Raises:
+        UsageError: the nodes are not those of the run.
+    """
+    ids, wanted = ({node.id for node in some} for some in (settings.nodes, nodes or settings.nodes))
+    if ids != wanted:
+        raise UsageError(
+            "the nodes are not those of the run",
+            f"it has {', '.join(sorted(ids))}",
+            "Give an address for each of them, or no --node at all.",
+        )
+    return replace(settings, nodes=nodes or settings.nodes, **changes)

@@ -1,0 +1,167 @@
+"""A trained model on disk: `model.safetensors` and `config.json` in one folder.
+
+The weights are readable with safetensors alone, by the names of the model's `state_dict`; the
+config holds the recipe and the digest of the tokeniser that the ids mean something under.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError, safe_open
+
+from shared.errors import FedsmsError, StorageError
+from shared.files import read_bytes, write_whole
+from shared.model.classifier import build_model
+from shared.model.recipe import Recipe
+from shared.model.text import tokeniser_fingerprint
+from shared.model.vectors import Vector
+
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A recipe and the state (P,) of its model."""
+
+    recipe: Recipe
+    state: Vector
+
+
+@lru_cache(maxsize=8)
+def layout(recipe: Recipe) -> dict[str, tuple[int, ...]]:
+    """Name and shape of each tensor of the recipe's model, in the order of its state."""
+    weights = build_model(recipe).state_dict()
+    return {name: tuple(tensor.shape) for name, tensor in weights.items()}
+
+
+def named_weights(model: SavedModel) -> dict[str, Vector]:
+    """The state cut into the model's named tensors; views, not copies."""
+    cut, start = {}, 0
+    for name, shape in layout(model.recipe).items():
+        end = start + math.prod(shape)
+        cut[name] = model.state[start:end].reshape(shape)
+        start = end
+    return cut
+
+
+def save(folder: Path, model: SavedModel, facts: dict[str, Any]) -> None:
+    """Writes both files, each whole or not at all.
+
+    Args:
+        facts: what else the config should say, for instance where the model came from.
+
+    Raises:
+        StorageError: the folder cannot be written to.
+    """
+    config = {
+        "format": 1,
+        "recipe": model.recipe.model_dump(),
+        "tokeniser": tokeniser_fingerprint(),
+        **facts,
+    }
+    # The round in the weights' own file: after a crash the config may be that of the round before.
+    about = {"round": str(facts["round"])} if "round" in facts else None
+    write_whole(folder / WEIGHTS, safetensors.numpy.save(named_weights(model), about))
+    write_whole(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
+
+
+def load(path: Path) -> SavedModel:
+    """The model in a run folder.
+
+    Args:
+        path: the folder, or the model.safetensors in it.
+
+    Raises:
+        StorageError: there is none, or it is damaged, or was made by another tokeniser.
+    """
+    folder = path.parent if path.name == WEIGHTS else path
+    config = _config(folder)
+    recipe = Recipe.parse(config.get("recipe"), source=str(folder / CONFIG))
+    if config.get("tokeniser") != tokeniser_fingerprint():
+        raise StorageError(
+            f"the model in {folder} was trained with another tokeniser",
+            "its words have other ids here",
+            "Use the version of fedsms that trained it, or train again.",
+        )
+    return SavedModel(recipe, load_state(folder, recipe))
+
+
+def load_state(folder: Path, recipe: Recipe) -> Vector:
+    """The weights (P,) in a folder alone, for a recipe that is known.
+
+    Raises:
+        StorageError: there are none, or they are damaged, or another model's.
+    """
+    try:
+        tensors = safetensors.numpy.load(read_bytes(folder / WEIGHTS))
+    except (SafetensorError, KeyError) as error:  # KeyError: a dtype that numpy does not know
+        raise StorageError(f"{folder / WEIGHTS} is damaged", str(error)) from error
+    names = layout(recipe)
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    if shapes != names or any(tensor.dtype != np.float32 for tensor in tensors.values()):
+        raise StorageError(f"{folder / WEIGHTS} does not hold the model that {CONFIG} describes")
+    state = np.concatenate([tensors[name].ravel() for name in names])
+    if not np.isfinite(state).all():
+        raise StorageError(f"{folder / WEIGHTS} is damaged", "it holds numbers that are not finite")
+    return state
+
+
+def round_of(folder: Path) -> int:
+    """The round that the weights in a folder are of; 0 where there are none.
+
+    Raises:
+        StorageError: they do not say, or are damaged.
+    """
+    path = folder / WEIGHTS
+    if not path.exists():
+        return 0
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return int((file.metadata() or {})["round"])
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise StorageError(f"{path} does not say which round it is of", str(error)) from error
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(read_bytes(folder / CONFIG))
+    except (ValueError, RecursionError) as error:
+        raise StorageError(f"{folder / CONFIG} is damaged", str(error)) from error
+    if not isinstance(config, dict):
+        raise StorageError(f"{folder / CONFIG} is damaged", "it holds no table")
+    return config
+
+
+def newest(runs: Path) -> Path:
+    """The newest run folder that holds a model.
+
+    Raises:
+        StorageError: there is none.
+    """
+    found = sorted(runs.glob(f"*/{CONFIG}"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise StorageError(
+            f"there is no trained model in {runs}",
+            next_step="Train one first, or name its folder with --model.",
+        )
+    return found[-1].parent
+
+
+def open_model(model: Path | None, runs: Path) -> tuple[Path, SavedModel]:
+    """The named model, or the newest one; raises StorageError as `load` and `newest` do."""
+    folder = model if model is not None else newest(runs)
+    try:
+        return folder, load(folder)
+    except StorageError:
+        raise
+    except FedsmsError as error:
+        raise StorageError(f"cannot use the model in {folder}", str(error)) from error

@@ -1,0 +1,1 @@
+"""Who somebody is: keys, certificates, names, and TLS that proves them."""

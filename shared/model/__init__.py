@@ -1,0 +1,1 @@
+"""What is trained: the recipe, text as token ids, the classifier, and its metrics."""

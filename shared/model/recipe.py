@@ -1,0 +1,215 @@
+"""Recipes: what is trained and how, as validated and frozen settings.
+
+A recipe is a TOML file of four tables, `[text]`, `[model]`, `[training]` and `[federation]`.
+Two ship with fedsms, `shared/model/recipes/tutorial.toml` and `shared/model/recipes/default.toml`;
+any other file of the same shape works wherever a recipe is asked for. An unknown key is an error.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from shared.errors import UsageError
+from shared.toml_file import read_toml
+
+BUILT_IN = Path(__file__).parent / "recipes"
+
+# 200 MB of float32 for the state, 1 GB for a batch
+MOST_PARAMETERS = 16_000_000
+MOST_NUMBERS_A_BATCH = 250_000_000
+
+Aggregation = Literal["fedavg", "norm-clip", "norm-refuse", "trimmed-mean", "median"]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False
+    )
+
+
+class TextRecipe(_Table):
+    """How a message becomes a row of ids; see shared/model/text.py.
+
+    cleaning: "letters" keeps lower-case a-z words as the 2019 article did; "word-classes" also
+        keeps what digits, money, links, phone numbers and shouting look like, as class tokens;
+        "styled-words" puts the message's length, digits and capitals before them, and adds all
+        these and pairs of words to the spelling features.
+    tokens: words a row; longer messages are cut, shorter ones padded on the left with id 0.
+    buckets: ids that words are hashed into, 1 to buckets - 1; id 0 is padding.
+    ngrams: spelling features a row, for the model's wide part; 0 turns the wide part off.
+    ngram_buckets: ids that spelling features are hashed into, likewise.
+    """
+
+    cleaning: Literal["letters", "word-classes", "styled-words"] = "letters"
+    tokens: int = Field(default=30, ge=1, le=1000)
+    buckets: int = Field(default=8192, ge=2, le=2**22)
+    ngrams: int = Field(default=0, ge=0, le=4096)
+    ngram_buckets: int = Field(default=32768, ge=2, le=2**22)
+
+    @property
+    def width(self) -> int:
+        """Ids a row: words, then spelling features."""
+        return self.tokens + self.ngrams
+
+
+class ModelRecipe(_Table):
+    """Sizes and parts of the GRU classifier; see shared/model/classifier.py.
+
+    directions: 1 reads the message from its start; 2 also from its end.
+    pooling: what of the GRU's states is classified: the "last" one, or the "max-mean" over them.
+    skip_padding: True reads the words alone; False reads the padding too, as the article did.
+    dropout: share of what is classified that is dropped while training; 0 turns it off.
+    embedding_dropout: the same for the embeddings; 0 turns it off.
+    wide_scale: factor of the wide part's logit.
+    """
+
+    embedding: int = Field(default=50, ge=1, le=4096)
+    hidden: int = Field(default=10, ge=1, le=1024)
+    directions: Literal[1, 2] = 1
+    pooling: Literal["last", "max-mean"] = "last"
+    skip_padding: bool = False
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    embedding_dropout: float = Field(default=0.0, ge=0, lt=1)
+    wide_scale: float = Field(default=3.0, gt=0, le=100)
+
+
+class TrainingRecipe(_Table):
+    """What an owner's node does with the model in one round.
+
+    optimizer: "sgd", or "adam" whose tables of embeddings move in the rows of a batch alone.
+    learning_rate: of the first round.
+    schedule: "cosine" lets the learning rate fall to 0 over all rounds; "constant" does not.
+    clip_norm: largest L2 norm of a gradient over all parameters; 0 turns clipping off.
+    max_batches: steps after which a round's training ends, also amid an epoch; 0 sets no limit.
+    """
+
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    learning_rate: float = Field(default=0.1, gt=0, le=1000)
+    schedule: Literal["constant", "cosine"] = "constant"
+    clip_norm: float = Field(default=5.0, ge=0, le=1e6)
+    batch_size: int = Field(default=32, ge=1, le=4096)
+    local_epochs: int = Field(default=1, ge=1, le=100)
+    max_batches: int = Field(default=0, ge=0, le=10_000_000)
+
+
+class FederationRecipe(_Table):
+    """What the coordinator does with the nodes' results (server/aggregation/robust.py).
+
+    aggregation: "fedavg" weighs by rows; the others also bound what a few bad nodes can do.
+    norm_bound: for the norm rules, how many times the cohort's median an update's norm may be.
+    trim: for the trimmed mean, the share of the nodes cut at each end of each coordinate; 0 cuts
+        none.
+    """
+
+    rounds: int = Field(default=15, ge=1, le=100_000)
+    aggregation: Aggregation = "fedavg"
+    norm_bound: float = Field(default=2.0, ge=1, le=1e6)
+    trim: float = Field(default=0.2, ge=0, lt=0.5)
+
+
+class Recipe(_Table):
+    """One whole recipe. Frozen; `to_json` and `from_json` carry it over the wire."""
+
+    text: TextRecipe = TextRecipe()
+    model: ModelRecipe = ModelRecipe()
+    training: TrainingRecipe = TrainingRecipe()
+    federation: FederationRecipe = FederationRecipe()
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in the model's state."""
+        model = self.model
+        gates = 3 * model.hidden * model.directions
+        states = model.hidden * model.directions * (2 if model.pooling == "max-mean" else 1)
+        tables = self.text.buckets * model.embedding
+        tables += self.text.ngram_buckets if self.text.ngrams else 0
+        return tables + gates * (model.embedding + model.hidden + 2) + states + 1
+
+    @property
+    def numbers_a_row(self) -> int:
+        """Numbers that a row takes, at most, while it goes through the model and back."""
+        model = self.model
+        states = self.text.tokens * (2 * model.embedding + 16 * model.hidden * model.directions)
+        return states + 2 * self.text.ngrams
+
+    @model_validator(mode="after")
+    def _fits_a_node(self) -> Recipe:
+        """A node takes recipes from a coordinator: each number may be fair and the whole not."""
+        if self.parameters > MOST_PARAMETERS:
+            raise ValueError(
+                f"the model has {self.parameters:,} parameters; at most {MOST_PARAMETERS:,} may be"
+            )
+        numbers = self.training.batch_size * self.numbers_a_row
+        if numbers > MOST_NUMBERS_A_BATCH:
+            raise ValueError(
+                f"a batch needs {numbers:,} numbers in memory; at most {MOST_NUMBERS_A_BATCH:,} "
+                "may be: use a smaller batch_size, tokens, embedding or hidden"
+            )
+        return self
+
+    def to_json(self) -> str:
+        return self.model_dump_json()
+
+    @classmethod
+    def from_json(cls, text: str) -> Recipe:
+        """Raises UsageError where the text is no valid recipe."""
+        try:
+            return cls.parse(json.loads(text), source="the recipe received")
+        except (ValueError, RecursionError) as error:
+            raise UsageError("the recipe received is not JSON", str(error)) from error
+
+    @classmethod
+    def parse(cls, tables: Any, source: str) -> Recipe:
+        """Checks tables read from `source`; raises UsageError that names every wrong key."""
+        try:
+            return cls.model_validate(tables)
+        except ValidationError as error:
+            problems = "; ".join(explain(cls, item) for item in error.errors())
+            raise UsageError(f"{source} is not a valid recipe", problems) from error
+
+
+def explain(root: type[BaseModel], item: Any) -> str:
+    """One of pydantic's error items in a user's words; an unknown key names the nearest known one.
+
+    Args:
+        root: the model that was validated.
+        item: an entry of `ValidationError.errors()`.
+    """
+    path = [str(part) for part in item["loc"]]
+    key = ".".join(path)
+    if item["type"] != "extra_forbidden":
+        problem = item["msg"].removeprefix("Value error, ")
+        return f"{key}: {problem} (found {item['input']!r})"
+    table: Any = root
+    for part in path[:-1]:
+        field = getattr(table, "model_fields", {}).get(part)
+        table = field.annotation if field is not None else table
+    known = list(getattr(table, "model_fields", {}))
+    near = difflib.get_close_matches(path[-1], known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+    return f"unknown key {key!r}; {hint}"
+
+
+def load_recipe(name: str) -> Recipe:
+    """The recipe of that name, or in that TOML file.
+
+    Args:
+        name: "tutorial", "default", or the path of a file that ends in .toml.
+
+    Raises:
+        UsageError: no such recipe or file, not TOML, an unknown key, or a value out of bounds.
+    """
+    built_in = sorted(path.stem for path in BUILT_IN.glob("*.toml"))
+    path = BUILT_IN / f"{name}.toml" if name in built_in else Path(name)
+    if name not in built_in and path.suffix != ".toml":
+        raise UsageError(
+            f"there is no recipe {name!r}",
+            next_step=f"Use one of {', '.join(built_in)}, or the path of a .toml file.",
+        )
+    hint = f"Use one of {', '.join(built_in)}, or a file such as shared/model/recipes/default.toml."
+    return Recipe.parse(read_toml(path, "the recipe", hint), source=str(path))

@@ -1,0 +1,1 @@
+"""What both sides of pointer mode know: commands, frames, operations, parameters under way."""

@@ -1,0 +1,44 @@
+"""The worker commands of pointer mode, as both sides see them.
+
+Those of rounds stand in shared/wire/commands.py.
+
+They travel as those do. `open` comes first: it says with which recipe's words the owner's rows are
+to be found by tag, and it is where an owner who does not allow pointers says so.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from shared.wire.commands import Message, ObjectId
+
+OPEN_POINTERS = "open_pointers"
+SUMMARISE = "summarise_scores"
+
+TRAIN_TAG = "#train"
+TEST_TAG = "#test"
+INPUTS_TAG = "#inputs"
+LABELS_TAG = "#labels"
+
+
+class OpenPointers(Message):
+    """Begin a session of pointer operations.
+
+    recipe: as JSON; its text settings say how messages become rows of ids.
+    seed: of what the node draws for this session, dropout for instance.
+    """
+
+    recipe: str = Field(max_length=65_536)
+    seed: int = Field(ge=0, lt=2**63)
+
+
+class SummariseScores(Message):
+    """Count scores by bin and label, as after EVALUATE; answered with an EvaluateReport.
+
+    logits, labels: ids of float32 tensors (rows,); laid end to end, as many scores as labels.
+    """
+
+    logits: Annotated[list[ObjectId], Field(min_length=1, max_length=1024)]
+    labels: Annotated[list[ObjectId], Field(min_length=1, max_length=1024)]

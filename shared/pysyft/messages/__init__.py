@@ -1,0 +1,1 @@
+"""PySyft's messages as bytes, without pickles, and within bounds."""

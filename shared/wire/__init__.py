@@ -1,0 +1,1 @@
+"""What coordinator and node say to each other: frames, handshake, heartbeat, commands, timeouts."""

@@ -1,0 +1,107 @@
+"""The worker commands of a round, as both sides see them: names, arguments and reports.
+
+They travel inside PySyft's WorkerCommandMessage: `command_name` is the name, `kwargs` are the
+arguments below. Each side validates what the other sent; an unknown or missing field is an error.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shared.errors import NodeFailed
+
+TRAIN = "train"
+EVALUATE = "evaluate"
+CANCEL = "cancel"
+
+ObjectId = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class Message(BaseModel):
+    """What one side validates of what the other sent; an unknown or missing field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @classmethod
+    def parse(cls, values: Any) -> Self:
+        """Raises NodeFailed that names each wrong field, never its value."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            wrong = "; ".join(
+                f"{'.'.join(map(str, item['loc'])) or 'message'}: {item['msg']}"
+                for item in error.errors()
+            )
+            raise NodeFailed(f"a malformed {cls.__name__}", f"{wrong:.500}") from None
+
+
+class TrainCommand(Message):
+    """Train the state that was sent before, on the owner's training rows.
+
+    state_id: id of the state (P,) that was sent before and evaluated or trained from.
+    result_id: id under which the trained state can be fetched once; a patch of the state that it
+        was trained from where that is smaller (shared/wire/patches.py).
+    run: the run's id, drawn at random; a request that is repeated in a run, with the same state,
+        recipe, seed and round, is answered from memory.
+    recipe: the recipe as JSON.
+    seed: of this node in this round; the same inputs and seed give the same bits.
+    round: 1-based. rounds: how many there will be.
+    """
+
+    state_id: ObjectId
+    result_id: ObjectId
+    run: str = Field(min_length=1, max_length=64)
+    recipe: str = Field(max_length=65_536)
+    seed: int = Field(ge=0, lt=2**63)
+    round: int = Field(ge=1, lt=2**31)
+    rounds: int = Field(ge=1, lt=2**31)
+
+
+class TrainReport(Message):
+    """What a node says after training.
+
+    rows: training rows, FedAvg's weight. loss: mean training loss in the last local epoch.
+    seconds_waiting: from the command's arrival until the trainer was free.
+    """
+
+    rows: int = Field(ge=1, lt=2**31)
+    batches: int = Field(ge=1)
+    loss: float = Field(ge=0, le=1e12)
+    seconds_training: float = Field(ge=0)
+    seconds_waiting: float = Field(ge=0)
+
+
+class EvaluateCommand(Message):
+    """Measure the state that was sent before on the owner's held-out rows.
+
+    base_id: id of the state that a patch was made from; None where the whole state was sent.
+    """
+
+    state_id: ObjectId
+    base_id: ObjectId | None
+    recipe: str = Field(max_length=65_536)
+
+
+class EvaluateReport(Message):
+    """Counts of held-out rows by label and bin of their score; no label or score of a row.
+
+    ham, spam: bin number -> count, only bins that hold rows; bins as in shared/model/metrics.py.
+    loss_sum: sum of the rows' losses, in nats.
+    seconds_waiting: from the command's arrival until the trainer was free.
+    """
+
+    ham: dict[int, int]
+    spam: dict[int, int]
+    loss_sum: float = Field(ge=0, le=1e12)
+    seconds_evaluating: float = Field(ge=0)
+    seconds_waiting: float = Field(ge=0)
+
+
+class Progress(Message):
+    """An event while a node trains: batches done, of how many, and their mean loss so far."""
+
+    done: int = Field(ge=0)
+    total: int = Field(ge=1)
+    loss: float

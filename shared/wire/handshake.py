@@ -1,0 +1,146 @@
+"""The handshake: what a coordinator and a node tell each other before anything else.
+
+The dialling side sends its Greeting first; the other answers with its own, or refuses with a table
+that shows both. `REQUIRED` names what must be equal; the rest is told so that people can read it
+in `status`, in the run folder and in the table.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from shared.errors import HandshakeRefused, UsageError
+from shared.model.text import tokeniser_fingerprint
+from shared.version import PROTOCOL, versions
+from shared.wire.frames import MalformedFrame
+
+REQUIRED = ("protocol", "fedsms", "syft")
+"""Facts that must be equal on both sides, besides every tokeniser of the coordinator's."""
+
+NODE_ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+NODE_ID_RULE = "an id has 1 to 64 letters, digits, dots, dashes and underscores"
+
+
+def check_node_id(text: str) -> str:
+    """The text, where it can be a node's id or a coordinator's name. Raises UsageError."""
+    if not re.fullmatch(NODE_ID_PATTERN, text):
+        raise UsageError(f"{text!r} cannot be a node id", NODE_ID_RULE)
+    return text
+
+
+def _printable(text: str) -> str:
+    # It ends up in logs and on terminals, where a control character could forge what stands there.
+    if not text.isprintable():
+        raise ValueError("it holds characters that cannot be printed")
+    return text
+
+
+Words = Annotated[str, Field(max_length=200), AfterValidator(_printable)]
+Facts = Annotated[dict[Words, Words], Field(max_length=32)]
+Counts = Annotated[dict[Words, Annotated[int, Field(ge=0, lt=2**31)]], Field(max_length=8)]
+
+
+class Greeting(BaseModel):
+    """What one side says of itself. Facts that this version does not know are passed over.
+
+    role: "coordinator" or "node".
+    id: the speaker's name; a node's id.
+    expects: the node id that a coordinator dials; "" accepts any.
+    rows: {"train": n, "held_out": n}; empty for a coordinator.
+    labels: {"train": {"ham": n, "spam": n}, "held_out": ...}; None where the owner hides them.
+    busy: what the node is working on, "" when it is idle.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    role: Literal["coordinator", "node"]
+    id: Words
+    expects: Words = ""
+    protocol: int = PROTOCOL
+    versions: Facts = Field(default_factory=versions)
+    tokeniser: Facts = Field(default_factory=tokeniser_fingerprint)
+    rows: Counts = Field(default_factory=dict)
+    labels: Annotated[dict[Words, Counts], Field(max_length=8)] | None = None
+    busy: Annotated[str, Field(max_length=1000), AfterValidator(_printable)] = ""
+
+    def to_map(self) -> dict[str, Any]:
+        return self.model_dump()
+
+
+_ALWAYS_SAID = ("role", "id", "protocol", "versions", "tokeniser")
+
+
+def greeting_from(values: dict[str, Any]) -> Greeting:
+    """A peer's Greeting.
+
+    Raises:
+        MalformedFrame: a fact is missing or has the wrong type.
+    """
+    missing = [name for name in _ALWAYS_SAID if name not in values]
+    if missing:
+        raise MalformedFrame(f"a greeting without {', '.join(missing)}")
+    try:
+        return Greeting.model_validate(values)
+    except ValidationError as error:
+        wrong = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise MalformedFrame(f"a greeting whose {wrong!r} is wrong") from None
+
+
+def facts(greeting: Greeting) -> dict[str, str]:
+    """The facts of a greeting that are compared or shown, by name, in the order of the table."""
+    tokenisers = {f"tokeniser {name}": value for name, value in greeting.tokeniser.items()}
+    told = {"protocol": "", **greeting.versions, **tokenisers}
+    return told | {"protocol": str(greeting.protocol)}  # last: no version may take its name
+
+
+def mismatches(coordinator: Greeting, node: Greeting) -> list[str]:
+    """Names of the facts that forbid the two sides to work together; empty when there are none."""
+    ours, theirs = facts(coordinator), facts(node)
+    names = [*REQUIRED, *(name for name in ours if name.startswith("tokeniser "))]
+    found = [name for name in names if ours.get(name) != theirs.get(name)]
+    if coordinator.expects and coordinator.expects != node.id:
+        found.insert(0, "node id")
+    return found
+
+
+def table(coordinator: Greeting, node: Greeting, wrong: list[str]) -> str:
+    """Both sides' facts, a line each, with the ones in `wrong` marked."""
+    ours = {"node id": coordinator.expects or "any", **facts(coordinator)}
+    theirs = {"node id": node.id, **facts(node)}
+    names = list(dict.fromkeys([*ours, *theirs]))
+    rows = [("", "coordinator", "node")]
+    rows += [(name, ours.get(name, "-"), theirs.get(name, "-")) for name in names]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = []
+    for row in rows:
+        cells = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        lines.append(f"  {cells}  {'<- differs' if row[0] in wrong else ''}".rstrip())
+    return "\n".join(lines)
+
+
+def check(coordinator: Greeting, node: Greeting) -> None:
+    """Raises HandshakeRefused, with the table of both sides, where the two must not work together.
+
+    Both sides call it, so that each refuses by its own judgement.
+    """
+    if (coordinator.role, node.role) != ("coordinator", "node"):
+        raise HandshakeRefused(
+            f"{coordinator.id} and {node.id} do not fit together",
+            f"a {coordinator.role} dialled a {node.role}; only a coordinator dials a node",
+            "Check the address and the port.",
+        )
+    wrong = mismatches(coordinator, node)
+    if not wrong:
+        return
+    if wrong[0] == "node id":
+        next_step = f"Check the address given for {coordinator.expects}; {node.id} answers there."
+    else:
+        next_step = "Install the same version of fedsms, and its requirements, on both sides."
+    raise HandshakeRefused(
+        f"coordinator {coordinator.id} and node {node.id} do not fit together",
+        f"they differ in {', '.join(wrong)}\n{table(coordinator, node, wrong)}",
+        next_step,
+    )

@@ -1,0 +1,1 @@
+"""The commands of `python -m worker_node`, and what they print for the owner."""

@@ -1,0 +1,132 @@
+"""One owner's shard: which messages the node trains on, and which it only measures with.
+
+The held-out rows are a file of their own, or a fraction of the data chosen by each text's hash:
+equal texts always land on the same side, so no held-out row was trained on, and a row that is
+added later moves no other.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import mmh3
+
+from shared.errors import DataError, UsageError
+from worker_node.data.messages import LABELS, Format, Message, read_messages
+
+__all__ = ["Message", "Shard", "load_shard", "read_messages", "split_held_out"]
+
+# Any fixed number would do; another one than shared/model/text.py hashes words with.
+_SEED = 0x5EED
+
+
+@dataclass(frozen=True)
+class Shard:
+    """An owner's messages, in the order of the file.
+
+    train: rows the model is trained on.
+    held_out: rows the model is only measured with; may be empty.
+    skipped: bad lines that were passed over, counted by reason.
+    """
+
+    train: tuple[Message, ...]
+    held_out: tuple[Message, ...] = ()
+    skipped: Mapping[str, int] = field(default_factory=dict)
+
+    def label_counts(self) -> dict[str, dict[str, int]]:
+        """{"train": {"ham": n, "spam": n}, "held_out": {"ham": n, "spam": n}}."""
+        return {"train": count_labels(self.train), "held_out": count_labels(self.held_out)}
+
+    def held_out_rows_trained_on(self) -> int:
+        """Held-out rows whose text is also in train; measuring on them flatters the model."""
+        trained_on = {message.text for message in self.train}
+        return sum(message.text in trained_on for message in self.held_out)
+
+
+def load_shard(
+    data: Path,
+    *,
+    held_out_file: Path | None = None,
+    held_out_fraction: float = 0.2,
+    file_format: Format | None = None,
+    skip_bad_lines: bool = False,
+    allow_one_class: bool = False,
+) -> Shard:
+    """Reads and checks an owner's messages; see worker_node/data/messages.py for the formats.
+
+    Args:
+        data: the owner's file.
+        held_out_file: rows to measure with; `data` is then trained on as a whole. None holds out
+            a part of `data`.
+        held_out_fraction: that part, 0 up to but not 1; 0 holds nothing out.
+        file_format: of both files; None goes by their names' endings.
+        skip_bad_lines: counts bad lines by reason instead of stopping at the first one.
+        allow_one_class: accepts training rows that are all ham or all spam.
+
+    Raises:
+        UsageError: the fraction is out of bounds.
+        DataError: a file is missing or malformed, or there is too little in it to train on.
+    """
+    if not 0 <= held_out_fraction < 1:
+        raise UsageError(
+            f"the held-out fraction is {held_out_fraction}", "it must be at least 0 and below 1"
+        )
+    reading = read_messages(data, file_format=file_format, skip_bad_lines=skip_bad_lines)
+    skipped = Counter(reading.skipped)
+    if held_out_file is None:
+        train, held_out = split_held_out(reading.messages, held_out_fraction)
+    else:
+        other = read_messages(held_out_file, file_format=file_format, skip_bad_lines=skip_bad_lines)
+        train, held_out = reading.messages, other.messages
+        skipped.update(other.skipped)
+    if not allow_one_class:
+        _check_classes(data, train)
+    return Shard(train, held_out, dict(skipped))
+
+
+def split_held_out(
+    messages: Sequence[Message], fraction: float
+) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+    """Splits rows into (train, held out), each in the order given.
+
+    A class whose texts would all fall on one side by chance lends its nearest one to the other
+    side, so that both sides know both classes wherever a class has two different texts.
+
+    Args:
+        fraction: the share of rows to hold out, met on average; 0 holds nothing out.
+    """
+    if fraction == 0:
+        return tuple(messages), ()
+    aside: set[str] = set()
+    for label in LABELS.values():
+        ranked = sorted({(_place(m.text), m.text) for m in messages if m.label == label})
+        count = sum(place < fraction for place, _ in ranked)
+        count = min(max(count, 1), len(ranked) - 1)  # one text alone is trained on
+        aside.update(text for _, text in ranked[: max(count, 0)])
+    train = tuple(message for message in messages if message.text not in aside)
+    return train, tuple(message for message in messages if message.text in aside)
+
+
+def count_labels(messages: Iterable[Message]) -> dict[str, int]:
+    """{"ham": n, "spam": n}."""
+    counts = Counter(message.label for message in messages)
+    return {name: counts[label] for name, label in LABELS.items()}
+
+
+def _place(text: str) -> float:
+    """Where a text stands in [0, 1), evenly spread and the same on every machine."""
+    return mmh3.hash(text.encode(), _SEED, signed=False) / 2**32
+
+
+def _check_classes(data: Path, train: Sequence[Message]) -> None:
+    counts = count_labels(train)
+    for name, count in counts.items():
+        if not count:
+            raise DataError(
+                f"{data} has no {name} to train on",
+                f"all of its {len(train)} training rows are of one class",
+                "A shard needs both; --allow-one-class serves it all the same.",
+            )

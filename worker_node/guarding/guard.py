@@ -1,0 +1,171 @@
+"""The guard: applies the owner's policy to what a session asks for, and keeps the audit log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+
+from shared.errors import FedsmsError, NodeFailed, PolicyRefused, StorageError
+from shared.model.recipe import Recipe
+from shared.wire.commands import TrainCommand
+from worker_node.audit.lines import Entry
+from worker_node.audit.log import Audit, NoAudit
+from worker_node.data.shard import Shard
+from worker_node.guarding.day_counts import Counted, Standing
+from worker_node.guarding.owner_prompt import Terminal
+from worker_node.guarding.pace import Pace
+from worker_node.guarding.policy import Mode, Policy, Question, refusal
+
+log = logging.getLogger("fedsms.node")
+
+_BLOCK = 64  # numbers that are counted in one go, so that not each of them is a write
+_FRAME_ROOM = 2**20
+"""Bytes of a message beside the model in it: a recipe, ids, what PySyft adds."""
+
+
+@dataclass
+class Who:
+    """The other side of a connection.
+
+    name: of its certificate, or without TLS what it calls itself. certificate: fingerprint; ""
+    without TLS. said_yes: what the owner has said yes to, on this connection.
+    """
+
+    address: str = ""
+    name: str = ""
+    certificate: str = ""
+    said_yes: set[str] = field(default_factory=set)
+
+
+class Guard:
+    """One node's policy, log, memory of coordinators and terminal."""
+
+    def __init__(
+        self,
+        policy: Policy | None = None,
+        audit: Audit | None = None,
+        standing: Standing | None = None,
+        terminal: Terminal | None = None,
+        pace: Pace | None = None,
+    ) -> None:
+        self.policy = policy or Policy()
+        self._audit: Audit = audit or NoAudit()
+        self._standing = standing or Standing()
+        self._terminal = terminal or Terminal()
+        self._pace = pace or Pace()
+        self._numbers = 0  # counted as told already, and not told yet
+        self._asking: dict[str, asyncio.Task[None]] = {}
+
+    @property
+    def most_message_bytes(self) -> int:
+        """Largest message of an admitted coordinator: a model as large as the policy allows."""
+        return 4 * self.policy.recipe.parameters + _FRAME_ROOM
+
+    @property
+    def allows_pointers(self) -> bool:
+        return "pointers" in self.policy.modes
+
+    async def record(self, who: Who, entry: Entry, durable: bool = True) -> None:
+        """Raises StorageError where the log cannot be written; nothing may be answered then."""
+        entry.who, entry.certificate, entry.address = who.name, who.certificate, who.address
+        await self._audit.record(entry, durable)
+
+    async def keep_pace(self, who: Who) -> None:
+        """Waits where a coordinator asks too often. Safe to cancel."""
+        # without TLS a name costs nothing
+        seconds = self._pace.wait(who.certificate or who.address.rpartition(":")[0])
+        if seconds:
+            await asyncio.sleep(seconds)
+
+    def admit(self, who: Who) -> None:
+        """Raises PolicyRefused for a coordinator that the owner has not let in.
+
+        A handshake cannot wait for an owner to look up. A new coordinator is refused while the
+        owner is asked, and may dial again after a yes.
+        """
+        names = self.policy.coordinators
+        if names and who.name not in names and not who.certificate:
+            # with TLS the names are Admission's, which --coordinator may have set
+            raise refusal("coordinators", "it works with others")
+        known = self._standing.knows(who.name, who.certificate)
+        if "first-time-coordinator" in self.policy.ask and not known:
+            self._ask_about(who)
+
+    async def may_train(self, who: Who, command: TrainCommand, shard: Shard) -> None:
+        """Raises PolicyRefused where a rule says no; else the training counts for today."""
+        await self._may_work("train", who, shard, Recipe.from_json(command.recipe), command.rounds)
+        self._count("rounds", self.policy.day.rounds)
+
+    async def may_evaluate(self, who: Who, recipe: str, shard: Shard) -> None:
+        """Likewise for an evaluation."""
+        await self._may_work("evaluate", who, shard, Recipe.from_json(recipe), 1)
+        self._count("evaluations", self.policy.day.evaluations)
+
+    async def may_point(self, who: Who, recipe: str, shard: Shard) -> None:
+        """Likewise for a session of pointer operations, which counts as a training."""
+        await self._may_work("pointers", who, shard, Recipe.from_json(recipe), 1)
+        self._count("rounds", self.policy.day.rounds)
+
+    async def _may_work(
+        self, mode: Mode, who: Who, shard: Shard, recipe: Recipe, rounds: int
+    ) -> None:
+        policy = self.policy
+        policy.check_mode(mode)
+        policy.check_hours(policy.hours.now())
+        policy.check_rows(len(shard.train), len(shard.held_out), mode)
+        policy.check_recipe(recipe, rounds)
+        if mode in policy.ask and mode not in who.said_yes:
+            await self._ask(mode, who)
+
+    def take_numbers(self, count: int) -> None:
+        """Counts single numbers that pointer operations are about to tell of the rows.
+
+        Raises PolicyRefused where today's are used up.
+        """
+        if self._numbers < count:
+            block = max(_BLOCK, count - self._numbers)
+            self._count("numbers", self.policy.pointers.numbers, block)
+            self._numbers += block
+        self._numbers -= count
+
+    def _count(self, what: Counted, most: int, more: int = 1) -> None:
+        try:
+            free = self._standing.count(what, most, self.policy.hours.now(), more)
+        except StorageError as error:
+            log.warning("%s", error)
+            raise NodeFailed("the node cannot keep count of today's work", "disk trouble") from None
+        if not free:
+            table = "pointers" if what == "numbers" else "day"
+            raise refusal(f"{table}.{what}", f"{most:,} {what} a day; more are for tomorrow")
+
+    def _ask_about(self, who: Who) -> None:
+        """Has the owner asked about a coordinator that is new; always raises PolicyRefused."""
+        question: Question = "first-time-coordinator"
+        if not self._terminal.is_there:
+            raise _unanswered(question, "nobody sits at its terminal to say it")
+        if not self._asking:  # one question at a time: strangers must not fill the terminal
+            asking = asyncio.create_task(self._meet(who))
+            self._asking[who.name] = asking
+            asking.add_done_callback(lambda _: self._asking.clear())
+        raise _unanswered(question, "the owner is asked now; dial again after the yes")
+
+    async def _meet(self, who: Who) -> None:
+        try:
+            await self._ask("first-time-coordinator", who)
+            self._standing.remember(who.name, who.certificate)
+        except FedsmsError as error:
+            log.warning("%s is not let in: %s", who.name, error)
+
+    async def _ask(self, question: Question, who: Who) -> None:
+        if not self._terminal.is_there:
+            raise _unanswered(question, "nobody sits at its terminal to say it")
+        proof = f"certificate {who.certificate[:23]}..." if who.certificate else "not proved"
+        what = "work with this node" if question == "first-time-coordinator" else question
+        if not await self._terminal.ask(f"May {who.name} at {who.address} ({proof}) {what}?"):
+            raise _unanswered(question, "the owner did not say it")
+        who.said_yes.add(question)
+
+
+def _unanswered(question: Question, why: str) -> PolicyRefused:
+    return refusal("ask", f"{question} needs the owner's yes, and {why}")

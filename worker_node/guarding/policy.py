@@ -1,0 +1,216 @@
+"""The owner's policy: what this node does, for whom, how much of it and when.
+
+Every rule stands here once, with its default and its explanation: policy_file.py writes the example
+from them. A refusal names the rule and the policy's own number, and never tells of the rows.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, time, timedelta
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from shared.errors import PolicyRefused
+from shared.model.recipe import MOST_PARAMETERS, Recipe
+from shared.wire.handshake import NODE_ID_PATTERN
+
+Mode = Literal["train", "evaluate", "pointers"]
+Question = Literal["first-time-coordinator", "train", "evaluate", "pointers"]
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+def _zone(name: str) -> str:
+    if name != "local":
+        try:
+            ZoneInfo(name)
+        except (KeyError, OSError, ValueError):
+            raise ValueError("no time zone of that name is known here") from None
+    return name
+
+
+def _time_of_day(text: str) -> str:
+    if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d|24:00", text):
+        raise ValueError('no time of day; write it as "08:30", "00:00" to "24:00"')
+    return text
+
+
+CoordinatorName = Annotated[str, Field(pattern=f"^{NODE_ID_PATTERN}$")]
+Clock = Annotated[str, AfterValidator(_time_of_day)]
+Zone = Annotated[str, AfterValidator(_zone)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class RecipeBounds(_Table):
+    """The largest recipes that are trained and evaluated here."""
+
+    parameters: int = Field(
+        4_000_000,
+        ge=1,
+        le=MOST_PARAMETERS,
+        description="Numbers in the model; the built-in recipes have under half a million.\n"
+        "It also bounds what a coordinator may send in one piece: 4 bytes a number, and a little.",
+    )
+    tokens: int = Field(1000, ge=1, le=1000, description="Words read of a message.")
+    local_epochs: int = Field(100, ge=1, le=100, description="Passes over the rows in a round.")
+    batch_size: int = Field(4096, ge=1, le=4096, description="Rows a step.")
+    rounds: int = Field(1000, ge=1, le=100_000, description="Rounds in a run.")
+
+
+class DailyBounds(_Table):
+    """How much is done in a day, for all coordinators together, whatever they call themselves."""
+
+    rounds: int = Field(
+        5000,
+        ge=0,
+        description="Trainings a day, of which each tells the coordinator about the rows anew. A\n"
+        "session of pointer operations counts as one.",
+    )
+    evaluations: int = Field(5000, ge=0, description="Evaluations a day.")
+
+
+class PointerBounds(_Table):
+    """What leaves in pointer mode, of all that is computed from the rows there."""
+
+    gradients: bool = Field(
+        True,
+        description="Give back gradients, and parameters that a step has changed. Without them\n"
+        "nothing can be trained; with them a malicious coordinator can read rows from them.",
+    )
+    numbers: int = Field(
+        100_000,
+        ge=0,
+        description="Single numbers a day that were computed from rows (losses, shapes, failures\n"
+        "and counts of scores), for all coordinators together.",
+    )
+    megabytes: int = Field(
+        4096,
+        ge=256,
+        description="Memory that the node may take while pointers are allowed, beyond what it has\n"
+        "at its start; an operation that wants more fails.",
+    )
+
+
+class Hours(_Table):
+    """When the node works; at other times it says who it is, and no more."""
+
+    begin: Clock = Field("00:00", description="From this time of day ...")
+    end: Clock = Field(
+        "24:00", description="... to this one; before `begin`, it is the next day's."
+    )
+    days: tuple[Day, ...] = Field(DAYS, strict=False, description="Days on which it begins.")
+    zone: Zone = Field("local", description='Of the clock: "local" or a name like "Europe/Vienna".')
+
+    def now(self) -> datetime:
+        return datetime.now(None if self.zone == "local" else ZoneInfo(self.zone)).astimezone(
+            None if self.zone == "local" else ZoneInfo(self.zone)
+        )
+
+    def contain(self, now: datetime) -> bool:
+        """Args: now: local time, in the policy's zone."""
+        begin, end = _minutes(self.begin), _minutes(self.end)
+        minute = now.hour * 60 + now.minute
+        today = DAYS[now.weekday()] in self.days
+        if begin < end:
+            return today and begin <= minute < end
+        yesterday = DAYS[(now - timedelta(days=1)).weekday()] in self.days
+        return (today and minute >= begin) or (yesterday and minute < end)
+
+
+class Policy(_Table):
+    """One owner's policy; every rule has a default."""
+
+    coordinators: tuple[CoordinatorName, ...] = Field(
+        (),
+        strict=False,
+        description="Names of the coordinators to work with. Empty leaves it to coordinators.txt\n"
+        "in the identity folder; names here count alone, and the file is not read.\n"
+        "serve --coordinator NAME comes before both.",
+    )
+    modes: tuple[Mode, ...] = Field(
+        ("train", "evaluate"),
+        strict=False,
+        description='What coordinators may have done: "train", "evaluate", and "pointers", which\n'
+        "lets them run tensor operations on the rows and tells them more.",
+    )
+    ask: tuple[Question, ...] = Field(
+        (),
+        strict=False,
+        description='What needs your yes at the terminal: "first-time-coordinator", "train",\n'
+        '"evaluate", "pointers" (each once a connection). Without a terminal it is refused.',
+    )
+    fewest_rows: int = Field(
+        0, ge=0, description="With fewer rows to train on, the node refuses to train."
+    )
+    fewest_held_out_rows: int = Field(
+        0,
+        ge=0,
+        description="With fewer rows to measure with, it refuses to evaluate: counts of scores of\n"
+        "few rows say nearly what each score was.",
+    )
+    tell_label_counts: bool = Field(
+        True, description="Tell coordinators how many of the rows are spam, before any work."
+    )
+    recipe: RecipeBounds = RecipeBounds()
+    day: DailyBounds = DailyBounds()
+    pointers: PointerBounds = PointerBounds()
+    hours: Hours = Hours()
+
+    def check_mode(self, mode: Mode) -> None:
+        if mode not in self.modes:
+            allowed = ", ".join(self.modes) or "nothing"
+            raise refusal("modes", f"{mode} is not allowed here, only {allowed}")
+
+    def check_hours(self, now: datetime) -> None:
+        if not self.hours.contain(now):
+            hours = self.hours
+            when = f"{hours.begin} to {hours.end} on {', '.join(hours.days) or 'no day'}"
+            raise refusal("hours", f"it works {when} ({hours.zone} time)")
+
+    def check_rows(self, train: int, held_out: int, mode: Mode) -> None:
+        """Args: train, held_out: the owner's numbers of rows; the refusal tells neither."""
+        if mode in ("train", "pointers") and train < self.fewest_rows:
+            raise refusal("fewest_rows", "it has too few rows to train on")
+        if mode in ("evaluate", "pointers") and held_out < self.fewest_held_out_rows:
+            raise refusal("fewest_held_out_rows", "it has too few rows to measure with")
+
+    def check_recipe(self, recipe: Recipe, rounds: int = 1) -> None:
+        """Args: rounds: of the run, as its coordinator says."""
+        found = {
+            "parameters": recipe.parameters,
+            "tokens": recipe.text.tokens,
+            "local_epochs": recipe.training.local_epochs,
+            "batch_size": recipe.training.batch_size,
+            "rounds": rounds,
+        }
+        for name, value in found.items():
+            most = getattr(self.recipe, name)
+            if value > most:
+                what = name.replace("_", " ")
+                raise refusal(
+                    f"recipe.{name}", f"{value:,} {what} were asked for; at most {most:,} may be"
+                )
+
+
+_NEXT_STEP = "Ask for less, or ask the node's owner to change policy.toml and start the node again."
+
+
+def refusal(rule: str, cause: str, next_step: str = _NEXT_STEP) -> PolicyRefused:
+    """The error for a rule of policy.toml that says no."""
+    fact = f"the owner's policy does not allow this (rule {rule})"
+    error = PolicyRefused(fact, cause, next_step)
+    error.rule = rule
+    return error
+
+
+def _minutes(clock: str) -> int:
+    if clock == "24:00":
+        return 24 * 60
+    found = time.fromisoformat(clock)
+    return found.hour * 60 + found.minute

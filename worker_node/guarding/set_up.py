@@ -1,0 +1,124 @@
+"""Guarding: the owner's policy, audit log and counts, from the node's start to its end."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shared.files import read_bytes
+from shared.identity.folder import Identity, read_key
+from worker_node.audit.lines import Entry
+from worker_node.audit.log import AuditLog, NoAudit
+from worker_node.cli.log import AUDIT_LOG
+from worker_node.data.shard import Shard
+from worker_node.guarding.day_counts import Standing
+from worker_node.guarding.guard import Guard, Who
+from worker_node.guarding.policy import Mode, Policy
+from worker_node.guarding.policy_file import find_policy
+
+OFF = Path("off")
+STANDING = "standing.json"
+
+log = logging.getLogger("fedsms.node")
+
+
+@dataclass(frozen=True)
+class Guarding:
+    """What a node guards itself with.
+
+    policy_file: where the policy was read; None has the defaults.
+    audit_log: None keeps none. standing: None keeps the counts in memory alone.
+    identity: whose key signs the log's anchor; None leaves it unsigned.
+    """
+
+    policy: Policy = field(default_factory=Policy)
+    policy_file: Path | None = None
+    audit_log: Path | None = None
+    standing: Path | None = None
+    identity: Path | None = None
+
+
+def find_guarding(
+    policy: Path | None,
+    audit_log: Path | None,
+    own: Identity | None,
+    node_id: str,
+    allow: Sequence[Mode] = (),
+    standing: Path | None = None,
+) -> Guarding:
+    """From the flags of `serve`, and what lies in the identity folder.
+
+    Args:
+        allow: modes beside those of the policy.
+        standing: file for the day's counts; None keeps them beside the audit log, and where that is
+            off in the identity folder.
+
+    Raises UsageError for a policy that cannot be read, or is none.
+    """
+    folder = own.folder if own is not None else None
+    found, file = find_policy(policy, folder)
+    modes = tuple(dict.fromkeys((*found.modes, *allow)))
+    found = found.model_copy(update={"modes": modes})
+    if audit_log == OFF:
+        writable = folder is not None and os.access(folder, os.W_OK)
+        kept = folder / STANDING if folder is not None and writable else None
+        return Guarding(found, file, None, standing or kept, folder)
+    if audit_log is None and folder is not None:
+        return Guarding(found, file, folder / AUDIT_LOG, standing or folder / STANDING, folder)
+    # the identity folder may be one that only it can be read from
+    audit_log = audit_log or Path(f"{node_id}.{AUDIT_LOG}")
+    beside = audit_log.with_suffix(f".{STANDING}")
+    return Guarding(found, file, audit_log, standing or beside, folder)
+
+
+@asynccontextmanager
+async def guarded(guarding: Guarding, node_id: str, shard: Shard) -> AsyncIterator[Guard]:
+    """A node's guard; its log is open while the context lasts.
+
+    Raises StorageError where the log or the counts cannot be kept.
+    """
+    standing = Standing(guarding.standing)
+    audit = _open_log(guarding)
+    guard = Guard(guarding.policy, audit, standing)
+    try:
+        _tell(guarding, shard)
+        started = Entry("start", detail=f"node {node_id}, {_policy_in_words(guarding)}")
+        await guard.record(Who(), started)
+        yield guard
+        await guard.record(Who(), Entry("stop", detail=f"node {node_id}"))
+    finally:
+        if isinstance(audit, AuditLog):
+            await audit.close()
+
+
+def _open_log(guarding: Guarding) -> AuditLog | NoAudit:
+    if guarding.audit_log is None:
+        return NoAudit()
+    key = read_key(guarding.identity) if guarding.identity is not None else None
+    return AuditLog(guarding.audit_log, key)
+
+
+def _policy_in_words(guarding: Guarding) -> str:
+    """So that a reader of the log sees under which policy the lines that follow were decided."""
+    if guarding.policy_file is None:
+        return "default policy"
+    return f"policy sha256 {hashlib.sha256(read_bytes(guarding.policy_file)).hexdigest()}"
+
+
+def _tell(guarding: Guarding, shard: Shard) -> None:
+    """What the owner should know at the start."""
+    policy = guarding.policy
+    log.info("policy: %s", guarding.policy_file or "the defaults")
+    log.info("audit log: %s", guarding.audit_log or "off, as you asked")
+    log.info("counts of the day: %s", guarding.standing or "in memory, until the node stops")
+    if len(shard.train) < policy.fewest_rows:
+        log.warning("the policy has it refuse to train: fewer rows than fewest_rows")
+    if len(shard.held_out) < policy.fewest_held_out_rows:
+        log.warning("the policy has it refuse to evaluate: fewer rows than fewest_held_out_rows")
+    if policy.coordinators and guarding.identity is None:
+        log.warning("without TLS nothing proves that a coordinator is one of the policy's")

@@ -1,0 +1,222 @@
+"""Enrolment at the owner's side: a key and a request, and what the coordinator's owner sends back.
+
+The private key is made here and stays here; what travels is the request and the answer to it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from shared.errors import IdentityError
+from shared.files import read_bytes, storage_error, write_whole
+from shared.identity import folder as identity
+from shared.identity.certificates import (
+    Name,
+    UnfitCertificate,
+    certificate_from_pem,
+    certificates_from_pem,
+    crl_from_pem,
+    day,
+    federation_of,
+    fingerprint,
+    fits,
+    is_ca,
+    is_issued_by,
+    key_fingerprint,
+    name_of,
+    new_request,
+    to_pem,
+)
+from shared.wire.handshake import NODE_ID_PATTERN
+
+MAX_ANSWER_BYTES = 2**20
+"""Largest answer that is read; an honest one has a few thousand bytes."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the coordinator's owner sent back, sorted."""
+
+    certificate: x509.Certificate
+    coordinators: list[x509.Certificate]
+    ca: x509.Certificate
+    crl: x509.CertificateRevocationList
+
+
+@dataclass(frozen=True)
+class Joined:
+    """What was installed.
+
+    coordinators: names that the node works with from its next start on.
+    not_listed: names in the answer that the owner's own coordinators.txt does not have.
+    """
+
+    name: Name
+    valid_until: str
+    federation: str
+    ca_fingerprint: str
+    coordinators: list[str]
+    not_listed: list[str]
+
+
+def make_request(folder: Path, node_id: str) -> tuple[Path, str]:
+    """Writes the request of a folder's key; the key is made where there is none.
+
+    Returns:
+        Where the request lies, and the fingerprint of the key.
+
+    Raises:
+        IdentityError: the folder is another node's. StorageError: it cannot be written.
+    """
+    for other in _ids_in(folder) - {node_id}:
+        raise IdentityError(
+            f"{folder} is the identity folder of {other}",
+            next_step=f"Give {node_id} a folder of its own with --identity.",
+        )
+    key = identity.kept_or_new_key(folder)
+    path = folder / f"{node_id}.csr"
+    write_whole(path, new_request(key, Name("node", node_id)))
+    return path, key_fingerprint(key.public_key())
+
+
+def _ids_in(folder: Path) -> set[str]:
+    """Whose folder it is, by its requests and its certificate."""
+    ids = {path.stem for path in folder.glob("*.csr")}
+    if (folder / identity.CERTIFICATE).exists():
+        try:
+            name = name_of(certificate_from_pem(read_bytes(folder / identity.CERTIFICATE)))
+        except UnfitCertificate as error:
+            raise identity.unfit(folder / identity.CERTIFICATE, str(error)) from error
+        ids.add(name.id if name.role == "node" else str(name))
+    return ids
+
+
+def join(path: Path, folder: Path) -> Joined:
+    """Checks an answer and installs it. An owner's own coordinators.txt is left as it is.
+
+    Raises:
+        IdentityError: the answer is malformed, expired, another's, or of another federation.
+        StorageError: a file cannot be read or written.
+    """
+    answer = _sorted(path, _read(path))
+    name = _check(path, answer, folder)
+    offered = [name_of(one).id for one in answer.coordinators]
+    if not (folder / identity.COORDINATORS).exists():
+        lines = ["# Coordinators that this node works with, a name a line.", *offered, ""]
+        write_whole(folder / identity.COORDINATORS, "\n".join(lines).encode())
+    write_whole(folder / identity.CA, to_pem(answer.ca))
+    write_whole(folder / identity.CRL, to_pem(answer.crl))
+    write_whole(folder / identity.CERTIFICATE, to_pem(answer.certificate))  # last: now it counts
+    allowed = read_coordinators(folder)
+    return Joined(
+        name,
+        day(answer.certificate.not_valid_after_utc),
+        federation_of(answer.ca),
+        fingerprint(answer.ca),
+        allowed,
+        [one for one in offered if one not in allowed],
+    )
+
+
+def read_coordinators(folder: Path) -> list[str]:
+    """The names in coordinators.txt; none where there is no such file.
+
+    Raises:
+        IdentityError: a line is no name. StorageError: the file cannot be read.
+    """
+    path = folder / identity.COORDINATORS
+    if not path.exists():
+        return []
+    text = read_bytes(path).decode("utf-8", "replace")
+    names = [line.partition("#")[0].strip() for line in text.splitlines()]
+    for number, name in enumerate(names, start=1):
+        if name and not re.fullmatch(NODE_ID_PATTERN, name):
+            raise identity.unfit(path, f"line {number} is no coordinator's name")
+    return [name for name in names if name]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_ANSWER_BYTES + 1)
+    except OSError as error:
+        raise storage_error("read", path, error) from error
+    if len(data) > MAX_ANSWER_BYTES:
+        raise identity.unfit(path, f"an answer has at most {MAX_ANSWER_BYTES} bytes")
+    return data
+
+
+def _sorted(path: Path, data: bytes) -> Answer:
+    again = "Ask the coordinator's owner for the file that python -m server admit wrote."
+    try:
+        found = certificates_from_pem(data)
+        authorities = [one for one in found if is_ca(one)]
+        named = [(name_of(one), one) for one in found if not is_ca(one)]
+        crl = crl_from_pem(data)
+    except UnfitCertificate as error:
+        raise identity.unfit(path, str(error), again) from error
+    nodes = [one for name, one in named if name.role == "node"]
+    if len(nodes) != 1 or len(authorities) != 1:
+        why = f"it holds {len(nodes)} nodes' certificates and {len(authorities)} CAs', not one each"
+        raise identity.unfit(path, why, again)
+    coordinators = [one for name, one in named if name.role == "coordinator"]
+    return Answer(nodes[0], coordinators, authorities[0], crl)
+
+
+def _check(path: Path, answer: Answer, folder: Path) -> Name:
+    """The name that the answer gives to this node; raises IdentityError where it must not join."""
+    name = name_of(answer.certificate)
+    if not (folder / identity.KEY).exists():
+        raise IdentityError(
+            f"there is no key in {folder} that {path} could belong to",
+            next_step=f"Run it with the --identity that made {name.id}.csr.",
+        )
+    if not fits(identity.read_key(folder), answer.certificate):
+        raise identity.unfit(
+            path,
+            f"it was not made for the key in {folder / identity.KEY}",
+            f"Send {name.id}.csr of this folder to the coordinator's owner.",
+        )
+    others = _ids_in(folder) - {name.id}
+    if others:
+        why = f"it is for {name}, and this folder is {', '.join(sorted(others))}'s"
+        raise identity.unfit(path, why)
+    for one in (answer.certificate, *answer.coordinators):
+        if not is_issued_by(one, answer.ca):
+            raise identity.unfit(path, "a certificate in it was not signed by the CA in it")
+    identity.check_dates(answer.ca, "Ask the coordinator's owner for a new answer.")
+    identity.check_dates(answer.certificate, "Ask the coordinator's owner for a new answer.")
+    _check_crl(path, answer)
+    _check_federation(path, answer, folder)
+    return name
+
+
+def _check_crl(path: Path, answer: Answer) -> None:
+    key = answer.ca.public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not answer.crl.is_signature_valid(key):
+        raise identity.unfit(path, "the CA in it did not sign its list of revoked certificates")
+    revoked = answer.crl.get_revoked_certificate_by_serial_number(answer.certificate.serial_number)
+    if revoked is not None:
+        why = f"its certificate was revoked on {day(revoked.revocation_date_utc)}"
+        raise identity.unfit(path, why, "Ask the coordinator's owner.")
+
+
+def _check_federation(path: Path, answer: Answer, folder: Path) -> None:
+    """A folder belongs to one federation: whoever could change its CA could train on the rows."""
+    if not (folder / identity.CA).exists():
+        return
+    try:
+        ours = certificate_from_pem(read_bytes(folder / identity.CA))
+    except UnfitCertificate as error:
+        raise identity.unfit(folder / identity.CA, str(error)) from error
+    if fingerprint(ours) != fingerprint(answer.ca):
+        raise identity.unfit(
+            path,
+            f"it is of {federation_of(answer.ca)}, and {folder} belongs to {federation_of(ours)}",
+            "Make another folder for another federation, with init --identity.",
+        )

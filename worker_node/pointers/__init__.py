@@ -1,0 +1,1 @@
+"""Pointer mode at the node: the operations that a coordinator runs on an owner's rows."""

@@ -1,0 +1,110 @@
+"""The listener: opens the node's port, gives each connection its session, and closes in order."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from websockets.asyncio.server import ServerConnection, serve
+
+from shared.identity.certificates import fingerprint
+from shared.identity.tls import peer_certificate
+from shared.wire.heartbeat import HeardServer
+from shared.wire.timeouts import limit
+from shared.wire.transport import transport_options
+from worker_node.membership.admission import Admission
+from worker_node.node import DataOwnerNode
+from worker_node.serving.bounded_connection import GuardedConnection
+from worker_node.serving.gate import Gate, gated_sockets, group_of
+from worker_node.serving.when_to_stop import Stay
+from worker_node.sessions.session import Session
+
+MAX_SESSIONS = 32
+"""Connections that a node serves at a time; each may keep objects in its memory."""
+MAX_SESSIONS_OF_ONE = 8
+"""Of them, those of one coordinator: of its certificate, or without TLS of its address."""
+
+log = logging.getLogger("fedsms.node")
+# A port scan or a health check is no news, and certainly no stack trace in the owner's log.
+logging.getLogger("websockets").setLevel(logging.CRITICAL)
+
+
+@asynccontextmanager
+async def listening(
+    node: DataOwnerNode,
+    host: str,
+    port: int,
+    admission: Admission | None = None,
+    stay: Stay | None = None,
+) -> AsyncIterator[str]:
+    """Listens while the context lasts; gives the address that a coordinator dials.
+
+    Args:
+        host: address to listen at; "0.0.0.0" or "::" are all of the machine's.
+        port: 0 takes a free one.
+        admission: who is let in, over TLS; None lets in everybody, without TLS.
+        stay: is told who comes and who leaves; None stays as long as the context lasts.
+
+    Raises:
+        UsageError: the address is not this machine's, or the port is taken.
+    """
+
+    staying = stay or Stay(lambda: None)
+    gate = Gate()
+    sessions: Counter[str] = Counter()
+
+    async def handler(connection: ServerConnection) -> None:
+        peer = peer_of(connection)
+        if sessions.total() >= MAX_SESSIONS or sessions[peer] >= MAX_SESSIONS_OF_ONE:
+            await connection.close(1013, "enough sessions are open, try again later")
+            return
+        sessions[peer] += 1
+        assert isinstance(connection, GuardedConnection)
+        session = Session(node, connection, admission, on_greeted)
+        staying.came()
+        try:
+            await session.run()
+            log.info("%s left", session.peer)
+        finally:
+            sessions[peer] -= 1
+            if not sessions[peer]:
+                del sessions[peer]
+            staying.left(after_a_run=session.ended_a_run)
+
+    def on_greeted(connection: HeardServer) -> None:
+        gate.greeted(connection.remote_address, connection.local_address)
+        assert isinstance(connection, GuardedConnection)
+        connection.greeted(node.guard.most_message_bytes)
+
+    context = admission.context if admission else None
+    patience = limit(node.timeouts.handshake_timeout)
+    sockets = gated_sockets(str(node.id), host, port, gate)
+    async with AsyncExitStack() as servers:
+        for one in sockets:
+            server = serve(
+                handler,
+                sock=one,
+                ssl=context,
+                # asyncio takes none where there is no TLS
+                ssl_handshake_timeout=patience if admission else None,
+                create_connection=GuardedConnection,
+                open_timeout=patience,
+                **transport_options(),
+            )
+            await servers.enter_async_context(server)
+        yield _url(sockets[0], "wss" if admission else "ws")
+
+
+def peer_of(connection: ServerConnection) -> str:
+    """Who it counts for: the certificate, or the address of whoever has none."""
+    certificate = peer_certificate(connection)
+    return fingerprint(certificate) if certificate else group_of(connection.remote_address)
+
+
+def _url(listener: socket.socket, scheme: str) -> str:
+    host, port = listener.getsockname()[:2]
+    name = f"[{host}]" if listener.family is socket.AF_INET6 else host
+    return f"{scheme}://{name}:{port}"

@@ -1,0 +1,142 @@
+"""Serving: the node from its start to its orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+import torch
+
+from shared.errors import Interrupted
+from shared.wire.timeouts import Timeouts
+from shared.wire.transport import is_loopback
+from worker_node.data.shard import Shard
+from worker_node.guarding.set_up import Guarding, guarded
+from worker_node.membership.admission import Admission
+from worker_node.node import KEEP_WORK_SECONDS, DataOwnerNode
+from worker_node.serving.health import telling_health
+from worker_node.serving.listener import listening
+from worker_node.serving.memory_limit import limit_memory
+from worker_node.serving.when_to_stop import Stay
+from worker_node.training.trainer_process import TrainerProcess
+
+log = logging.getLogger("fedsms.node")
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """How a node serves.
+
+    tell_labels: False hides how many messages are spam.
+    threads: torch threads of the training process, and of pointer operations.
+    heartbeat: seconds of silence after which a coordinator counts as lost; 0 waits for ever.
+    keep_work: seconds that a training goes on when the connection of whoever asked for it is
+        lost; 0 gives it up at once.
+    health_socket: where it tells its health; None tells nobody.
+    runs, patience: when it stops by itself; see worker_node/serving/when_to_stop.py.
+    admission: who is let in, over TLS; None lets in everybody, without TLS.
+    guarding: the owner's policy, and where the audit log and the counts of the day are kept.
+    """
+
+    node_id: str
+    host: str = "127.0.0.1"
+    port: int = 8777
+    tell_labels: bool = True
+    threads: int = 1
+    heartbeat: float = 10.0
+    keep_work: float = KEEP_WORK_SECONDS
+    as_json: bool = False
+    admission: Admission | None = None
+    health_socket: Path | None = None
+    runs: int = 0
+    patience: float = 0
+    guarding: Guarding = field(default_factory=Guarding)
+
+
+async def serve(settings: ServeSettings, shard: Shard) -> None:
+    """Serves until SIGINT or SIGTERM, or the end of its stay; a training that runs then is stopped
+    within some seconds (CLOSE_SECONDS and STOP_SECONDS), and the log says so.
+
+    Raises:
+        UsageError: it cannot listen there. NodeFailed: the training process does not start.
+        Interrupted: it was stopped before it was ready.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    trainer = TrainerProcess(shard, settings.threads)
+    try:
+        await _start(trainer, stop)
+        stay = Stay(stop.set, settings.runs, settings.patience)
+        async with guarded(settings.guarding, settings.node_id, shard) as guard:
+            torch.set_num_threads(settings.threads)
+            node = DataOwnerNode(
+                settings.node_id,
+                shard,
+                trainer,
+                settings.tell_labels,
+                guard,
+                timeouts=Timeouts(heartbeat=settings.heartbeat),
+                keep_work=settings.keep_work,
+            )
+            if guard.allows_pointers:
+                limit_memory(guard.policy.pointers.megabytes)
+            async with (
+                listening(node, settings.host, settings.port, settings.admission, stay) as url,
+                telling_health(node, settings.health_socket),
+            ):
+                stay.begin()
+                _say_ready(settings, shard, url)
+                await stop.wait()
+                log.info("node %s stops%s", settings.node_id, _abandoned(node))
+    finally:
+        await trainer.close()
+
+
+def _abandoned(node: DataOwnerNode) -> str:
+    return f" and abandons what it does: {node.work}" if node.work else ""
+
+
+async def _start(trainer: TrainerProcess, stop: asyncio.Event) -> None:
+    """Starts the trainer, unless the owner stops the node first."""
+    starting = asyncio.ensure_future(trainer.start())
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not starting.done():
+        starting.cancel()
+        raise Interrupted("stopped before the node was ready")
+    starting.result()
+
+
+def _say_ready(settings: ServeSettings, shard: Shard, url: str) -> None:
+    for why, count in shard.skipped.items():
+        log.warning("skipped %d bad lines: %s", count, why)
+    if settings.admission is not None:
+        names = ", ".join(sorted(settings.admission.coordinators))
+        log.info("only these coordinators may train here: %s", names)
+    elif not is_loopback(settings.host):
+        log.warning(
+            "what goes over %s is not encrypted, and whoever reaches the port may train here: "
+            "use it inside a network that you trust",
+            url,
+        )
+    if "pointers" in settings.guarding.policy.modes:
+        log.warning(
+            "pointer operations are allowed: a coordinator may run tensor operations on your rows, "
+            "and a malicious one may read much of them from what it is given back"
+        )
+    rows = {"train": len(shard.train), "held_out": len(shard.held_out)}
+    if settings.as_json:
+        click.echo(json.dumps({"node": settings.node_id, "url": url, "rows": rows}))
+    else:
+        click.echo(
+            f"node {settings.node_id} is ready at {url}: trains on {rows['train']:,} messages, "
+            f"holds {rows['held_out']:,} out to measure with. Ctrl-C stops it."
+        )

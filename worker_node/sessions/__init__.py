@@ -1,0 +1,1 @@
+"""One conversation with one coordinator, from the handshake to its end."""

@@ -1,0 +1,101 @@
+"""The work that a coordinator can ask a node for: to train a state, and to evaluate one."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from shared.model.recipe import Recipe
+from shared.model.vectors import Vector
+from shared.wire.commands import (
+    EvaluateCommand,
+    EvaluateReport,
+    Progress,
+    TrainCommand,
+    TrainReport,
+)
+from worker_node.node import DataOwnerNode
+
+OnProgress = Callable[[Progress], None]
+
+log = logging.getLogger("fedsms.node")
+
+
+async def train(
+    node: DataOwnerNode, peer: str, command: TrainCommand, state: Vector, on_progress: OnProgress
+) -> tuple[TrainReport, Vector]:
+    """Trains on the owner's training rows.
+
+    Args:
+        peer: who asked, for the log.
+        state: (P,), where the training starts; not changed.
+
+    Returns:
+        The report, and the trained state (P,).
+
+    Raises:
+        UsageError: the recipe is not valid. NodeFailed: the trainer could not do it.
+    """
+    what = f"training round {command.round} of {command.rounds} for {peer}"
+    request = {
+        "op": "train",
+        "state": state.tobytes(),
+        "recipe": Recipe.from_json(command.recipe).to_json(),
+        "seed": command.seed,
+        "round": command.round,
+    }
+    answer, waited = await _ask_trainer(node, request, what, on_progress)
+    log.info("%s: loss %.4f in %.2f s", what, answer["loss"], answer["seconds"])
+    report = TrainReport(
+        rows=answer["rows"],
+        batches=answer["batches"],
+        loss=answer["loss"],
+        seconds_training=answer["seconds"],
+        seconds_waiting=waited,
+    )
+    # A copy, since torch wants memory that it may write to.
+    return report, np.frombuffer(bytearray(answer["state"]), dtype="<f4")
+
+
+async def evaluate(
+    node: DataOwnerNode, peer: str, command: EvaluateCommand, state: Vector
+) -> EvaluateReport:
+    """Measures a state (P,) on the owner's held-out rows; raises as `train` does."""
+    recipe = Recipe.from_json(command.recipe).to_json()
+    request = {"op": "score", "state": state.tobytes(), "recipe": recipe}
+    answer, waited = await _ask_trainer(node, request, f"evaluating for {peer}", lambda _: None)
+    return EvaluateReport(
+        ham=answer["ham"],
+        spam=answer["spam"],
+        loss_sum=answer["loss_sum"],
+        seconds_evaluating=answer["seconds"],
+        seconds_waiting=waited,
+    )
+
+
+async def _ask_trainer(
+    node: DataOwnerNode, request: dict[str, Any], what: str, on_progress: OnProgress
+) -> tuple[dict[str, Any], float]:
+    """The trainer's answer, and the seconds that the request waited for its turn."""
+    asked = time.perf_counter()
+    waited: float | None = None
+
+    def on_turn() -> None:
+        nonlocal waited
+        waited = time.perf_counter() - asked
+        node.work = what
+
+    def pass_on(event: dict[str, Any]) -> None:
+        node.work = f"{what}, batch {event['done']} of {event['total']}"
+        on_progress(Progress(done=event["done"], total=event["total"], loss=event["loss"]))
+
+    try:
+        answer = await node.trainer.call(request, on_turn, pass_on)
+        return answer, waited or 0.0
+    finally:
+        if waited is not None:  # else it is another's work that goes on
+            node.work = ""

@@ -1,0 +1,1 @@
+"""Local training in a process of its own, with plain torch."""

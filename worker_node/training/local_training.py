@@ -1,0 +1,244 @@
+"""What a node does in a round: some epochs over its owner's rows, in plain torch.
+
+Made for a process of its own with one thread (`torch.set_num_threads(1)`): at these sizes more
+threads cost time. The same inputs give the same bits on the same machine and libraries. Nothing
+is kept between rounds: the optimiser starts afresh, so a round can be repeated and a node that
+missed one is no different from the others.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from shared.model.classifier import (
+    SpamGRU,
+    State,
+    build_model,
+    scanned,
+    state_to_vector,
+    vector_to_state,
+)
+from shared.model.metrics import ScoreSummary, summarise
+from shared.model.recipe import MOST_NUMBERS_A_BATCH, Recipe, TrainingRecipe
+from worker_node.training.optimizers import TouchedRowOptimizer, touch
+
+Ids = npt.NDArray[np.integer]
+Labels = npt.NDArray[np.integer]
+OnProgress = Callable[[int, int, float], None]
+
+PROGRESS_SECONDS = 0.2  # between two calls of on_progress, so that telling stays cheap
+_SCORED_AT_ONCE = 256  # rows; more are no faster
+
+
+class TrainingStopped(Exception):
+    """`should_stop` said so; the state that training began with is untouched."""
+
+
+class TrainingDiverged(Exception):
+    """The loss is no finite number any more: the learning rate is too large for these rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainResult:
+    """What a round gave.
+
+    state: the trained state (P,), float32.
+    rows: rows there were to train on, once however many epochs; the weight in FedAvg.
+    batches: steps taken.
+    first_loss, loss: mean loss in nats over the rows of the first and the last epoch, measured
+        while training, so with dropout and a model in motion.
+    seconds: wall clock.
+    """
+
+    state: State
+    rows: int
+    batches: int
+    first_loss: float
+    loss: float
+    seconds: float
+
+
+def train(
+    state: State,
+    tokens: Ids,
+    labels: Labels,
+    recipe: Recipe,
+    seed: int,
+    on_progress: OnProgress = lambda done, total, loss: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    *,
+    round_index: int = 0,
+) -> TrainResult:
+    """Trains for `recipe.training.local_epochs` epochs from `state`, which stays as it is.
+
+    Args:
+        state: the state (P,) to start from.
+        tokens: ids (rows, recipe.text.width).
+        labels: 0 for ham, 1 for spam, (rows,).
+        recipe: what to do.
+        seed: of the order of rows and of dropout; a round and a node should have one of their own.
+        on_progress: called with batches done, batches in all and the mean loss so far in the
+            epoch, some five times a second and once at the end.
+        should_stop: asked before each batch.
+        round_index: 0 for a run's first round; the cosine schedule depends on it.
+
+    Raises:
+        TrainingStopped: `should_stop` said so.
+        TrainingDiverged: the loss stopped being finite.
+        ValueError: no rows, or a state, rows or labels of the wrong shape.
+    """
+    _check(tokens, labels, recipe)
+    began = time.perf_counter()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        trainer = _Trainer(state, tokens, labels, recipe)
+        losses = trainer.run(seed, round_index, on_progress, should_stop)
+    return TrainResult(
+        state=state_to_vector(trainer.model),
+        rows=len(labels),
+        batches=trainer.optimizer.steps,
+        first_loss=losses[0],
+        loss=losses[-1],
+        seconds=time.perf_counter() - began,
+    )
+
+
+def score(state: State, tokens: Ids, labels: Labels, recipe: Recipe) -> ScoreSummary:
+    """How the model in `state` does on these rows, as counts that may leave the node.
+
+    Raises:
+        ValueError: a state, rows or labels of the wrong shape, or a state that gives NaN.
+    """
+    return summarise(logits(state, tokens, recipe), labels)
+
+
+def logits(state: State, tokens: Ids, recipe: Recipe) -> npt.NDArray[np.float32]:
+    """The model's logit of each row (rows,)."""
+    model = _scoring_model(recipe)
+    vector_to_state(model, state)
+    found = np.empty(len(tokens), np.float32)
+    # rows of one length side by side, so that skipping the padding skips much
+    order = np.argsort(np.count_nonzero(tokens[:, : recipe.text.tokens], axis=1), kind="stable")
+    # a recipe bounds the memory of a batch, and here the rows are no batch of its choosing
+    at_once = max(1, min(_SCORED_AT_ONCE, MOST_NUMBERS_A_BATCH // recipe.numbers_a_row))
+    with torch.inference_mode():
+        for start in range(0, len(order), at_once):
+            index = order[start : start + at_once]
+            found[index] = model(torch.from_numpy(tokens[index].astype(np.int64))).numpy()
+    return found
+
+
+@lru_cache(maxsize=1)
+def _scoring_model(recipe: Recipe) -> SpamGRU:
+    """A model whose weights are about to be replaced: drawing them takes longer than scoring."""
+    return build_model(recipe).eval()
+
+
+def learning_rate_at(recipe: TrainingRecipe, progress: float) -> float:
+    """The learning rate when `progress` (0 to 1) of all batches of all rounds are done."""
+    if recipe.schedule == "constant":
+        return recipe.learning_rate
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+
+class _Trainer:
+    """A model, its optimiser and the rows."""
+
+    def __init__(self, state: State, tokens: Ids, labels: Labels, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.model: SpamGRU = build_model(recipe).train()
+        vector_to_state(self.model, state)
+        self.tokens = torch.from_numpy(tokens.astype(np.int64))
+        self.labels = torch.from_numpy(labels.astype(np.float32))
+        self.tables = [
+            module.weight.requires_grad_(False)
+            for module in (self.model.embedding, self.model.wide)
+            if module is not None
+        ]
+        dense = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.optimizer = TouchedRowOptimizer(dense, self.tables, recipe.training)
+
+    def run(
+        self,
+        seed: int,
+        round_index: int,
+        on_progress: OnProgress,
+        should_stop: Callable[[], bool],
+    ) -> list[float]:
+        """Mean losses by epoch."""
+        training = self.recipe.training
+        rows = len(self.labels)
+        total = _batches_a_round(training, rows)
+        rounds = self.recipe.federation.rounds
+        losses: list[float] = []
+        told = time.monotonic()
+        for epoch in range(training.local_epochs):
+            summed, seen = 0.0, 0
+            for batch in _batches(rows, training.batch_size, seed, epoch):
+                if self.optimizer.steps == total:
+                    break
+                if should_stop():
+                    raise TrainingStopped
+                progress = (round_index + self.optimizer.steps / total) / rounds
+                summed += self.step(batch, learning_rate_at(training, progress)) * len(batch)
+                seen += len(batch)
+                if time.monotonic() - told > PROGRESS_SECONDS:
+                    on_progress(self.optimizer.steps, total, summed / seen)
+                    told = time.monotonic()
+            if seen:
+                losses.append(summed / seen)
+        on_progress(total, total, losses[-1])
+        return losses
+
+    def step(self, batch: Tensor, learning_rate: float) -> float:
+        """One step on the rows of `batch`; the loss before it."""
+        model, ids = self.model, self.tokens[batch]
+        words, lengths = model.arrange(ids[:, : model.tokens])
+        used, where = touch(self.tables[0], words)
+        touched = [used]
+        # a number that is dropped is dropped wherever its word stands in the batch
+        states = scanned(where, model.embedding_dropout(used.rows), model.cells)
+        logits = model.classify(states, lengths)
+        if model.wide is not None:
+            features = ids[:, model.tokens :]
+            used, where = touch(self.tables[1], features)
+            touched.append(used)
+            logits = logits + model.wide_logits(used.rows.squeeze(1)[where], features)
+        loss = functional.binary_cross_entropy_with_logits(logits, self.labels[batch])
+        found = loss.item()
+        if not math.isfinite(found):
+            raise TrainingDiverged
+        torch.autograd.backward(loss)
+        self.optimizer.step(touched, learning_rate)
+        return found
+
+
+def _batches_a_round(training: TrainingRecipe, rows: int) -> int:
+    batches = training.local_epochs * math.ceil(rows / training.batch_size)
+    return min(batches, training.max_batches) if training.max_batches else batches
+
+
+def _batches(rows: int, size: int, seed: int, epoch: int) -> Iterator[Tensor]:
+    """Row numbers in an order of their own for each epoch; the last batch may be smaller."""
+    order = torch.from_numpy(np.random.default_rng((seed, epoch)).permutation(rows))
+    yield from torch.split(order, size)
+
+
+def _check(tokens: Ids, labels: Labels, recipe: Recipe) -> None:
+    if tokens.shape != (len(labels), recipe.text.width) or labels.ndim != 1:
+        raise ValueError(
+            f"rows of shape {tokens.shape} and labels of shape {labels.shape} do not fit "
+            f"a recipe of {recipe.text.width} ids a row"
+        )
+    if not len(labels):
+        raise ValueError("there are no rows to train on")

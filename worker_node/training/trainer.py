@@ -1,0 +1,160 @@
+"""The trainer: a child process of the node that holds the owner's rows and does the arithmetic.
+
+It never imports PySyft, so its torch is the plain one: PySyft's hook slows every torch call of the
+process it is in. The node speaks to it over its standard input and output
+(worker_node/training/pipes.py) and stays responsive meanwhile; a training that dies takes nothing
+with it. When the node closes the pipe, or goes away, the trainer stops between two batches and
+ends.
+
+    python -m worker_node.training.trainer THREADS
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from shared.errors import FedsmsError
+from shared.model.classifier import initial_state
+from shared.model.metrics import Counts
+from shared.model.recipe import Recipe, TextRecipe
+from shared.model.text import encode_all
+from worker_node.training import pipes
+from worker_node.training.local_training import TrainingDiverged, TrainingStopped, score, train
+
+MOST_CAUSE = 300  # characters
+DIVERGED = "the loss is no finite number any more; a smaller learning rate may help"
+
+Rows = tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]
+"""Ids (rows, recipe.text.width), and labels (rows,) with 1 for spam."""
+
+
+class Trainer:
+    """Answers the node's requests, one after the other."""
+
+    def __init__(self, inbox: BinaryIO, outbox: BinaryIO) -> None:
+        self._inbox = inbox
+        self._outbox = outbox
+        self._texts: dict[str, list[str]] = {}
+        self._labels: dict[str, npt.NDArray[np.integer]] = {}
+        self._encoded: dict[tuple[str, str], Rows] = {}
+
+    def serve(self) -> None:
+        """Runs until the node closes the pipe."""
+        actions = {"load": self._load, "train": self._train, "score": self._score}
+        _warm_up()
+        self._tell({"event": "ready"})
+        while (request := pipes.read(self._inbox)) is not None:
+            try:
+                self._tell({"event": "done", **actions[request["op"]](request)})
+            except TrainingStopped:
+                return
+            except TrainingDiverged:
+                self._tell({"event": "failed", "cause": DIVERGED})
+            except (FedsmsError, ValueError, RuntimeError, MemoryError) as error:
+                traceback.print_exc()  # for the owner, in the node's log
+                self._tell({"event": "failed", "cause": cause_of(error)})
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        self._outbox.write(pipes.pack(message))
+        self._outbox.flush()
+
+    def _load(self, request: dict[str, Any]) -> dict[str, Any]:
+        for part in ("train", "held_out"):
+            self._texts[part] = request[part]["texts"]
+            self._labels[part] = np.asarray(request[part]["labels"], dtype=np.int64)
+        self._encoded.clear()
+        return {}
+
+    def _rows(self, part: str, text: TextRecipe) -> Rows:
+        key = (part, text.model_dump_json())
+        if key not in self._encoded:
+            if all(text_key != key[1] for _, text_key in self._encoded):
+                self._encoded.clear()  # of another recipe: kept, they would add up
+            self._encoded[key] = (encode_all(self._texts[part], text), self._labels[part])
+        return self._encoded[key]
+
+    def _train(self, request: dict[str, Any]) -> dict[str, Any]:
+        recipe = Recipe.from_json(request["recipe"])
+        tokens, labels = self._rows("train", recipe.text)
+        result = train(
+            np.frombuffer(request["state"], dtype="<f4"),
+            tokens,
+            labels,
+            recipe,
+            seed=request["seed"],
+            on_progress=self._progress,
+            should_stop=self._should_stop,
+            round_index=request["round"] - 1,
+        )
+        return {
+            "state": result.state.astype("<f4", copy=False).tobytes(),
+            "rows": result.rows,
+            "batches": result.batches,
+            "loss": result.loss,
+            "seconds": result.seconds,
+        }
+
+    def _score(self, request: dict[str, Any]) -> dict[str, Any]:
+        recipe = Recipe.from_json(request["recipe"])
+        started = time.perf_counter()
+        tokens, labels = self._rows("held_out", recipe.text)
+        summary = score(np.frombuffer(request["state"], dtype="<f4"), tokens, labels, recipe)
+        return {
+            "ham": _sparse(summary.ham),
+            "spam": _sparse(summary.spam),
+            "loss_sum": summary.loss_sum,
+            "seconds": time.perf_counter() - started,
+        }
+
+    def _progress(self, done: int, total: int, loss: float) -> None:
+        self._tell({"event": "progress", "done": done, "total": total, "loss": loss})
+
+    def _should_stop(self) -> bool:
+        # The node asks one thing at a time, so what can be read now is the end of the pipe.
+        return pipes.is_readable(self._inbox)
+
+
+def cause_of(error: Exception) -> str:
+    """What a coordinator is told of an error: our own words, or its kind where they are torch's.
+
+    A library's words may hold paths, or values that it was working on.
+    """
+    if isinstance(error, (UnicodeError, RuntimeError, MemoryError)):
+        return f"an error of the kind {type(error).__name__}; the node's own log has the rest"
+    return str(error).splitlines()[0][:MOST_CAUSE] if str(error) else type(error).__name__
+
+
+def _warm_up() -> None:
+    """One made-up batch: torch loads much of itself at the first step, 2 s that no round should
+    wait for."""
+    recipe = Recipe()
+    row = encode_all(["a made-up message"], recipe.text)
+    train(initial_state(recipe, seed=0), row, np.array([1]), recipe, seed=0)
+
+
+def _sparse(counts: Counts) -> dict[int, int]:
+    """Bin number -> count, for the bins that hold rows."""
+    return {int(number): int(counts[number]) for number in np.flatnonzero(counts)}
+
+
+def main() -> None:
+    # Whatever a library prints must not end up between the messages: keep the pipe for ourselves.
+    outbox = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    torch.set_num_threads(int(sys.argv[1]))
+    Trainer(sys.stdin.buffer, outbox).serve()
+    # Taking torch apart object by object takes over a second, and the node waits for the end.
+    sys.stderr.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""The node's handle on its trainer: starts it, speaks to it, restarts it when it died.
+
+One request at a time; others wait for their turn in the order of their arrival.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from shared.errors import NodeFailed
+from worker_node.data.shard import Shard
+from worker_node.training import pipes
+
+START_SECONDS = 120.0
+"""How long a new trainer may take to import torch and read the rows; then it counts as broken."""
+STOP_SECONDS = 5.0
+"""How long a trainer may take to stop between two batches; then it is killed."""
+_THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # of numpy too
+_PIPE_BYTES = 2**22  # read-ahead of asyncio; its default of 64 KiB makes a model crawl
+
+OnProgress = Callable[[dict[str, Any]], None]
+
+
+class TrainerProcess:
+    """A trainer child process that holds one owner's shard.
+
+    Args:
+        shard: the owner's rows; handed to every process that is started.
+        threads: torch threads of the trainer.
+    """
+
+    def __init__(self, shard: Shard, threads: int = 1) -> None:
+        self._shard = shard
+        self._threads = threads
+        self._turn = asyncio.Lock()
+        self._process: asyncio.subprocess.Process | None = None
+        self._ending: asyncio.Future[None] | None = None
+
+    @property
+    def condition(self) -> Literal["running", "stopped", "died"]:
+        """A stopped one was ended on purpose, and starts again with the next request."""
+        if self._process is None:
+            return "stopped"
+        return "running" if self._process.returncode is None else "died"
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None else None
+
+    async def start(self) -> None:
+        """Starts the process, so that the first round does not wait for it."""
+        async with self._turn:
+            await self._running()
+
+    async def call(
+        self,
+        request: dict[str, Any],
+        on_turn: Callable[[], None],
+        on_progress: OnProgress,
+    ) -> dict[str, Any]:
+        """One request, answered; see Trainer for what can be asked.
+
+        Safe to cancel: the trainer then stops between two batches, or is killed.
+
+        Args:
+            on_turn: called when the requests before this one are done.
+            on_progress: called with each progress event.
+
+        Raises:
+            NodeFailed: the trainer could not do it, or died.
+        """
+        async with self._turn:
+            on_turn()
+            process = await self._running()
+            try:
+                answer = await self._exchange(process, request, on_progress)
+            except (asyncio.IncompleteReadError, ConnectionError) as error:
+                raise NodeFailed(
+                    "the training process of the node died", await self._cause_of_death(process)
+                ) from error
+            except BaseException:
+                # A read that was cut off may have lost part of a message: who knows what is next?
+                await self._end(process)
+                raise
+        if answer["event"] == "failed":
+            raise NodeFailed("the training process of the node could not do it", answer["cause"])
+        return answer
+
+    async def close(self) -> None:
+        """Ends the process, at once. Idempotent."""
+        if self._process is not None:
+            await self._kill(self._process)
+
+    async def _running(self) -> asyncio.subprocess.Process:
+        if self._ending is not None:
+            await asyncio.shield(self._ending)
+        if self._process is not None and self._process.returncode is None:
+            return self._process
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "worker_node.training.trainer",
+            str(self._threads),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            cwd=Path(__file__).parents[2],
+            limit=_PIPE_BYTES,
+            env={**os.environ, **{name: str(self._threads) for name in _THREAD_LIMITS}},
+            # Ctrl-C at the owner's terminal is for the node, which ends its trainer in good order.
+            process_group=0,
+        )
+        self._process = process
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await pipes.read_async(_stdout(process))
+                await self._exchange(process, self._load_request(), _ignore)
+        except (asyncio.IncompleteReadError, ConnectionError, TimeoutError) as error:
+            cause = await self._cause_of_death(process)
+            raise NodeFailed("the training process of the node did not start", cause) from error
+        except BaseException:
+            await self._end(process)
+            raise
+        return process
+
+    def _load_request(self) -> dict[str, Any]:
+        parts = {"train": self._shard.train, "held_out": self._shard.held_out}
+        rows = {
+            name: {
+                "texts": [message.text for message in messages],
+                "labels": [message.label for message in messages],
+            }
+            for name, messages in parts.items()
+        }
+        return {"op": "load", **rows}
+
+    async def _exchange(
+        self, process: asyncio.subprocess.Process, request: dict[str, Any], on_progress: OnProgress
+    ) -> dict[str, Any]:
+        assert process.stdin is not None
+        process.stdin.write(pipes.pack(request))
+        await process.stdin.drain()
+        while (answer := await pipes.read_async(_stdout(process)))["event"] == "progress":
+            on_progress(answer)
+        return answer
+
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
+        """Ends a process that cannot be spoken to any more, also where this is cancelled again."""
+        self._ending = asyncio.ensure_future(self._kill_on_purpose(process))
+        await asyncio.shield(self._ending)
+
+    async def _kill_on_purpose(self, process: asyncio.subprocess.Process) -> None:
+        await self._kill(process)
+        self._process = None
+
+    async def _kill(self, process: asyncio.subprocess.Process) -> None:
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await process.wait()
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    async def _cause_of_death(self, process: asyncio.subprocess.Process) -> str:
+        await self._kill(process)
+        code = process.returncode or 0
+        return f"it was ended by signal {-code}" if code < 0 else f"it ended with exit code {code}"
+
+
+def _stdout(process: asyncio.subprocess.Process) -> asyncio.StreamReader:
+    assert process.stdout is not None
+    return process.stdout
+
+
+def _ignore(_: dict[str, Any]) -> None:
+    """A request without progress."""
