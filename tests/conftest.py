@@ -14,8 +14,8 @@ import pytest
 from scripts.local.nodes import LocalNode, local_nodes
 from shared.cli import run
 from shared.model.recipe import Recipe, load_recipe
-from tests.messages import made_up, write_tsv
-from tests.running import Finished, environment
+from tests.helpers.messages import made_up, write_tsv
+from tests.helpers.running import Finished, environment
 from worker_node.data.shard import Message
 
 QUICK = """
@@ -131,7 +131,7 @@ def slow_recipe(slow: Path) -> Recipe:
 @pytest.fixture(scope="session")
 def built() -> None:
     """The three images, of this checkout's code; skips where no engine could run them."""
-    from tests.containers import build_images, engine_is_missing
+    from tests.helpers.containers import build_images, engine_is_missing
 
     if why := engine_is_missing():
         pytest.skip(f"containers: {why}")
@@ -167,7 +167,10 @@ def cli(
 @pytest.fixture
 def still_serves(bob: LocalNode, recipe: Recipe) -> Iterator[None]:
     """After each test, whatever it did, the node does a whole session's work for somebody else."""
-    from tests.node_requests import run, works  # imports PySyft, which most tests do without
+    from tests.helpers.node_requests import (  # imports PySyft, which most tests do without
+        run,
+        works,
+    )
 
     yield
     run(works(bob.url, recipe))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import ROOT, environment
+from tests.helpers.running import ROOT, environment
 
 ROOMS = ("shared", "server", "worker_node")
 FORBIDDEN = {

@@ -2,7 +2,7 @@
 
 Real messages, dealt evenly to ten owners. One of them trains on flipped labels, or gives back
 noise; held-out rows are everybody's true ones. The rounds are done in this process, without
-sockets, which gives the same bits (tests/test_federation.py).
+sockets, which gives the same bits (tests/whole/test_federation.py).
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from shared.pysyft import WorkerCommandMessage, deserialize, make_hook, serialize
-from tests.running import ROOT, environment
+from tests.helpers.running import ROOT, environment
 
 REPORT = "FEDSMS_ATTACK_REPORT"
 """Environment variable: a file that gets a JSON line for each attack that was run."""

@@ -9,8 +9,8 @@ from shared.errors import NodeFailed
 from shared.pysyft import WorkerCommandMessage
 from tests.attacks.scene import StockWorker, report
 from tests.attacks.stock_worker import ROWS
-from tests.node_requests import error, pack, run
-from tests.peers import coordinator
+from tests.helpers.node_requests import error, pack, run
+from tests.helpers.peers import coordinator
 
 NAMES = (
     "__getattribute__",

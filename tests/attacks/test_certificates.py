@@ -22,8 +22,8 @@ from shared.identity.certificates import fingerprint
 from shared.identity.folder import load, read_key
 from tests.attacks.scene import report
 from tests.conftest import OwnerFiles
-from tests.identities import Federation, unchecked_client
-from tests.peers import Peer
+from tests.helpers.identities import Federation, unchecked_client
+from tests.helpers.peers import Peer
 from worker_node.audit.reading import verify
 
 REFUSED = (OSError, EOFError, InvalidMessage)

@@ -16,9 +16,9 @@ from scripts.local.nodes import LocalNode
 from shared.errors import NodeFailed
 from shared.pysyft import ObjectMessage, WorkerCommandMessage
 from tests.attacks.scene import StockWorker, me, report
-from tests.node_requests import error, run
-from tests.peers import coordinator
-from tests.pysyft_messages import simple, wire
+from tests.helpers.node_requests import error, run
+from tests.helpers.peers import coordinator
+from tests.helpers.pysyft_messages import simple, wire
 
 
 class Touch:

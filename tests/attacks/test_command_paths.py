@@ -10,8 +10,8 @@ from scripts.local.nodes import LocalNode
 from shared.errors import NodeFailed
 from shared.pysyft import TensorCommandMessage, WorkerCommandMessage
 from tests.attacks.scene import StockWorker, report
-from tests.node_requests import error, pack, run, tensor
-from tests.peers import coordinator
+from tests.helpers.node_requests import error, pack, run, tensor
+from tests.helpers.peers import coordinator
 
 PATHS = ("torch.from_file", "torch.save", "torch.load", "torch.hub.load", "os.system", "eval")
 SECRET = b"the owner's other files "

@@ -10,9 +10,9 @@ from scripts.local.nodes import LocalNode
 from shared.model.recipe import Recipe
 from shared.wire.commands import EVALUATE, TRAIN
 from tests.conftest import OwnerFiles
-from tests.node_requests import command, error, run, send_state, training
-from tests.peers import coordinator
-from tests.running import ROOT
+from tests.helpers.node_requests import command, error, run, send_state, training
+from tests.helpers.peers import coordinator
+from tests.helpers.running import ROOT
 from worker_node.training.trainer import cause_of
 
 CHANGES: dict[str, dict[str, Any]] = {

@@ -21,8 +21,8 @@ from shared.pysyft import (
 )
 from tests.attacks.scene import StockWorker, me, report
 from tests.attacks.stock_worker import LABELS, ROWS
-from tests.node_requests import error, pack, reply, run, tensor
-from tests.peers import coordinator
+from tests.helpers.node_requests import error, pack, reply, run, tensor
+from tests.helpers.peers import coordinator
 
 
 def computation(name: str, target: Any, *arguments: Any) -> TensorCommandMessage:

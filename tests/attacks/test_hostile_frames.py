@@ -21,8 +21,8 @@ from shared.errors import NodeFailed
 from shared.wire.frames import Kind, frame, new_request_id
 from shared.wire.transport import transport_options
 from tests.attacks.scene import StockWorker, forget_peak, memory, peak_memory, report
-from tests.node_requests import error, pack, run
-from tests.peers import Peer, coordinator, stranger
+from tests.helpers.node_requests import error, pack, run
+from tests.helpers.peers import Peer, coordinator, stranger
 
 MEBIBYTE = 2**20
 MOST_GROWTH = 160 * MEBIBYTE

@@ -19,7 +19,7 @@ from shared.errors import FedsmsError, NodeFailed
 from shared.pysyft import sy
 from tests.attacks.scene import memory, report
 from tests.conftest import OwnerFiles
-from tests.pointers import rows_of, worker, write_recipe
+from tests.helpers.pointers import rows_of, worker, write_recipe
 
 STAYS = "do not leave the node"
 MEBIBYTE = 2**20

@@ -21,8 +21,17 @@ from shared.wire.commands import TRAIN
 from shared.wire.frames import Kind, frame, new_request_id
 from tests.attacks.scene import StockWorker, me, report
 from tests.conftest import OwnerFiles
-from tests.node_requests import command, error, pack, reply, run, send_state, tensor, training
-from tests.peers import coordinator
+from tests.helpers.node_requests import (
+    command,
+    error,
+    pack,
+    reply,
+    run,
+    send_state,
+    tensor,
+    training,
+)
+from tests.helpers.peers import coordinator
 
 
 def test_a_repeated_training_tells_nothing_new(bob: LocalNode, recipe: Recipe) -> None:

@@ -21,8 +21,17 @@ from shared.pysyft import (
 from shared.wire.commands import CANCEL
 from shared.wire.frames import Kind, frame
 from tests.attacks.scene import StockWorker, me, report
-from tests.node_requests import command, error, pack, reply, run, send_state, tensor, training
-from tests.peers import coordinator
+from tests.helpers.node_requests import (
+    command,
+    error,
+    pack,
+    reply,
+    run,
+    send_state,
+    tensor,
+    training,
+)
+from tests.helpers.peers import coordinator
 
 
 def test_many_requests_of_two_coordinators_each_get_their_own_answer(bob: LocalNode) -> None:

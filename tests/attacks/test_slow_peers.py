@@ -18,9 +18,9 @@ from shared.pysyft import ObjectMessage, ObjectRequestMessage
 from shared.wire.frames import Kind
 from shared.wire.timeouts import Timeouts
 from tests.attacks.scene import report
-from tests.identities import Federation
-from tests.node_requests import pack, run
-from tests.peers import coordinator, stranger
+from tests.helpers.identities import Federation
+from tests.helpers.node_requests import pack, run
+from tests.helpers.peers import coordinator, stranger
 from worker_node.data.shard import Message, Shard
 from worker_node.membership.admission import Admission, make_admission
 from worker_node.node import DataOwnerNode

@@ -16,7 +16,7 @@ import torch
 
 from shared.pysyft.loading.load import sy
 
-# each compared with local training, to the last bit: tests/test_pysyft_training.py
+# each compared with local training, to the last bit: tests/shared/pysyft/test_pysyft_training.py
 _SUPPORTED = ("adadelta", "adagrad", "adam", "asgd", "nadam", "radam", "rmsprop", "sgd")
 # write into a tensor given as `out=`, which PySyft sends as a copy: the result would be lost
 _UNSUPPORTED = ("adamax", "rprop")
