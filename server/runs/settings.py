@@ -28,8 +28,8 @@ class RunSettings:
         half of those asked for each round.
     cohort: how many nodes are drawn for each round; 0 asks all.
     identity: the identity folder, for nodes that are dialled with TLS.
-    mode: "rounds" trains on all nodes at once, "pointers" batch by batch (pointer_training.py),
-        which needs all nodes to the end and cannot be resumed.
+    mode: "rounds" trains on all nodes at once, "pointers" batch by batch
+        (server/pointers/training.py), which needs all nodes to the end and cannot be resumed.
     replay: of pointers, record the step and replay it.
     """
 

@@ -27,7 +27,7 @@ def start_demo(folder: Path, data: Path, recipe: Path, *more: str) -> subprocess
     (folder / "scratch").mkdir()
     flags = ["--data", str(data), "--recipe", str(recipe), "--run-dir", str(folder / "runs"), *more]
     return subprocess.Popen(
-        [sys.executable, str(ROOT / "scripts" / "run_demo.py"), *flags],
+        [sys.executable, str(ROOT / "scripts" / "local" / "demo.py"), *flags],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     class BaseWorker:
-        """Holds objects by id, and sends and answers messages. See worker_set_up.py."""
+        """Holds objects by id, sends and answers them (shared/pysyft/mends/worker_set_up.py)."""
 
         id: Any
         hook: Any

@@ -7,7 +7,8 @@ without it see no difference.
 
 Such a worker has:
 
-- `command(template, ids)`: an operation whose result id is the last of `ids`; see pointer_wire.py
+- `command(template, ids)`: an operation whose result id is the last of `ids`;
+  see shared/pointers/frames.py
 - `take(message, sender)`: any message that PySyft would have serialised; gives the answer
 - `discard(object_id)`: deletes an object. Called by the garbage collector, from any thread.
 """
