@@ -73,7 +73,7 @@ class FederationFile(BaseModel):
 def read_federation(path: Path) -> FederationFile:
     """Raises UsageError: no such file, not TOML, an unknown key, or a value out of bounds."""
     tables = read_toml(
-        path, "the federation file", "README.md shows one, under Commands; --node does without."
+        path, "the federation file", "docs/commands.md shows one; --node does without."
     )
     try:
         return FederationFile.model_validate(tables)

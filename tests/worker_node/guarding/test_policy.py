@@ -56,8 +56,8 @@ def test_the_example_is_the_defaults_and_explains_every_rule() -> None:
     assert max(map(len, written.splitlines())) <= 100
 
 
-def test_the_policy_that_the_readme_shows_is_one(tmp_path: Path) -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_policy_that_the_page_shows_is_one(tmp_path: Path) -> None:
+    text = (ROOT / "docs/security.md").read_text(encoding="utf-8")
     (shown,) = [part for part in text.split("```") if part.startswith("toml\ncoordinators")]
     policy = policy_of(shown.removeprefix("toml\n"), tmp_path)
     assert policy.coordinators == ("hospital",)
