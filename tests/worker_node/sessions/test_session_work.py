@@ -153,6 +153,9 @@ def test_who_leaves_while_the_trainer_starts_again_leaves_a_working_one(
     async def session() -> None:
         (trainer,) = children_of(bob.process.pid)
         os.kill(trainer, signal.SIGKILL)
+        await asyncio.to_thread(  # or the request goes to the one that is dying, and fails with it
+            until, lambda: not children_of(bob.process.pid), "the node to notice the death"
+        )
         async with coordinator(bob.url) as peer:
             state_id = await send_state(peer, recipe)
             await peer.send(Kind.REQUEST, command(TRAIN, **training(recipe, state_id)))
