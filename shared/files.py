@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from pathlib import Path
+from typing import BinaryIO
 
 from shared.errors import StorageError
 from shared.wire.transport import describe_os_error
@@ -87,9 +89,49 @@ def append_lines(path: Path, lines: list[str]) -> None:
         raise storage_error("write", path, error) from error
 
 
-def read_bytes(path: Path) -> bytes:
-    """Raises StorageError."""
+class UnfitFile(StorageError):
+    """What is there can be no such file: it is too large, or no regular file."""
+
+
+SMALL_FILE = 2**20
+"""Bytes of the largest key, certificate, settings file or table of counts that is read."""
+
+
+def read_bytes(path: Path, at_most: int = SMALL_FILE) -> bytes:
+    """A regular file's bytes; a file from elsewhere can neither hang its reader nor fill memory.
+
+    Args:
+        at_most: bytes of the largest file that is read.
+
+    Raises:
+        UnfitFile: it is larger, or is a pipe, a device or a folder.
+        StorageError: it cannot be read.
+    """
     try:
-        return path.read_bytes()
+        with open_regular(path) as file:
+            data = file.read(at_most + 1)
     except OSError as error:
         raise storage_error("read", path, error) from error
+    if len(data) > at_most:
+        raise UnfitFile(
+            f"cannot read {path}",
+            f"it is larger than {at_most:,} bytes, the most that such a file has",
+            "Name the right file; if it is the right one, it is damaged.",
+        )
+    return data
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Opens a file for reading without waiting for anybody, as a pipe's reader would.
+
+    Raises:
+        UnfitFile: it is a pipe, a device, a socket or a folder.
+        OSError: it cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    raise UnfitFile(
+        f"cannot read {path}", "it is not a regular file", "Copy it to a file, and name that."
+    )

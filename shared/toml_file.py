@@ -6,8 +6,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from shared.errors import UsageError
-from shared.wire.transport import describe_os_error
+from shared.errors import StorageError, UsageError
+from shared.files import read_bytes
 
 
 def read_toml(path: Path, name: str, next_step: str) -> dict[str, Any]:
@@ -21,9 +21,8 @@ def read_toml(path: Path, name: str, next_step: str) -> dict[str, Any]:
         UsageError: no such file, or it is not TOML in UTF-8.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        cause = describe_os_error(error)
-        raise UsageError(f"cannot read {name} {path}", cause, next_step) from error
+        return tomllib.loads(read_bytes(path).decode("utf-8"))
+    except StorageError as error:
+        raise UsageError(f"cannot read {name} {path}", error.cause, next_step) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{name} {path} is not TOML", str(error), next_step) from error

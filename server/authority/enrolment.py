@@ -8,13 +8,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from server.authority.folder import Authority, Issued
-from shared.errors import IdentityError
-from shared.files import read_bytes, storage_error, write_whole
+from shared.errors import IdentityError, StorageError
+from shared.files import UnfitFile, read_bytes, write_whole
 from shared.identity import folder as identity
 from shared.identity.certificates import (
     Name,
     UnfitCertificate,
     certificate_from_pem,
+    certificates_from_pem,
+    is_ca,
     is_issued_by,
     name_of,
     request_from_pem,
@@ -23,6 +25,9 @@ from shared.identity.certificates import (
 
 MAX_REQUEST_BYTES = 64 * 1024
 """Largest request that is read; an honest one has about 500 bytes."""
+MAX_ANSWER_BYTES = 2**20
+OUR_NAMES = {"ca", "ca-key", "crl", "issued", "key", "certificate"}
+"""Ids whose answer would be called like a file of an authority or an identity."""
 
 
 def own_certificate(folder: Path) -> x509.Certificate | None:
@@ -95,19 +100,40 @@ def read_request(path: Path) -> tuple[Name, ec.EllipticCurvePublicKey]:
     """
     again = "Ask its owner for the file that python -m worker_node init made."
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_REQUEST_BYTES + 1)
-    except OSError as error:
-        raise storage_error("read", path, error) from error
-    if len(data) > MAX_REQUEST_BYTES:
-        raise identity.unfit(path, f"a request has at most {MAX_REQUEST_BYTES} bytes", again)
-    try:
-        name, key = request_from_pem(data)
+        name, key = request_from_pem(read_bytes(path, MAX_REQUEST_BYTES))
+    except UnfitFile as error:
+        raise identity.unfit(path, error.cause, again) from error
     except UnfitCertificate as error:
         raise identity.unfit(path, str(error), again) from error
+    if name.id.lower() in OUR_NAMES:
+        raise identity.unfit(path, f"a file of ours is called {name.id}: no node may be", again)
     if name.role != "node":
         raise identity.unfit(path, f"it asks to be {name}, and owners ask for nodes", again)
     return name, key
+
+
+def answer_path(name: Name) -> Path:
+    """Where an owner's answer goes by default: `ID.pem` of the current folder, and of nothing else.
+
+    Raises:
+        IdentityError: a file of that name is there, and is no earlier answer to this node. The id
+            is the owner's choice, and ours are the files that it could replace.
+    """
+    path = Path(f"{name.id}.pem")
+    if not (path.exists() or path.is_symlink()):
+        return path
+    try:
+        held = certificates_from_pem(read_bytes(path, MAX_ANSWER_BYTES))
+        names = [name_of(one) for one in held if not is_ca(one)]
+    except (UnfitCertificate, StorageError):
+        names = []
+    if name not in names:
+        raise IdentityError(
+            f"{path} is there already, and is no answer to {name}",
+            "a file of yours would be replaced",
+            "Say where the answer goes with --out, or ask the owner for another id.",
+        )
+    return path
 
 
 def bundle(authority: Authority, issued: Issued) -> bytes:

@@ -48,6 +48,8 @@ ISSUED = "issued.json"
 LOCK = ".lock"
 LOCK_SECONDS = 30.0
 """How long one command waits for another that writes to the same folder."""
+MAX_RECORD_BYTES = 64 * 2**20
+"""Room for some 50,000 certificates."""
 
 Read = TypeVar("Read")
 
@@ -99,7 +101,7 @@ class Authority:
         if not path.exists():
             return []
         try:
-            return _Record.model_validate_json(read_bytes(path)).certificates
+            return _Record.model_validate_json(read_bytes(path, MAX_RECORD_BYTES)).certificates
         except ValidationError as error:
             raise unfit(path, error.errors()[0]["msg"], "Take it from a backup.") from error
 
@@ -110,7 +112,7 @@ class Authority:
 
     def crl(self) -> bytes:
         """crl.pem as it stands. Raises StorageError."""
-        return read_bytes(self.folder / CRL)
+        return read_bytes(self.folder / CRL, MAX_RECORD_BYTES)
 
     def check_free(self, name: Name, key: str, replace: bool) -> None:
         """Raises the IdentityError that `issue` would raise now.

@@ -95,7 +95,7 @@ def admit(
     days: int,
 ) -> None:
     """Sign an owner's request, and write the file that goes back to the owner."""
-    from server.authority.enrolment import bundle, read_request
+    from server.authority.enrolment import answer_path, bundle, read_request
     from server.authority.folder import open_authority
     from shared.files import write_whole
     from shared.identity.certificates import key_fingerprint
@@ -106,9 +106,9 @@ def admit(
     ours.check_free(name, key_print, replace)
     click.echo(f"{request_file}: {name} asks to join", err=True)
     click.echo(f"  fingerprint of its key: {key_print}", err=True)
+    answer = out or answer_path(name)
     _confirm(str(name), key_print, yes, fingerprint)
     issued = ours.issue(name, key, days, replace)
-    answer = out or Path(f"{name.id}.pem")
     write_whole(answer, bundle(ours, issued))
     if replace:
         _spread(ours, identity)

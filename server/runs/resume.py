@@ -26,6 +26,10 @@ from shared.model.recipe import Recipe
 from shared.model.vectors import Vector
 from shared.wire.timeouts import Timeouts
 
+MAX_SETTINGS_BYTES = 64 * 2**20
+MAX_METRICS_BYTES = 2**30
+"""Room for some 10,000 nodes, and for a million of their rows."""
+
 
 @dataclass(frozen=True, eq=False)
 class StoppedRun:
@@ -72,7 +76,7 @@ def _opened(path: Path, lock: RunLock) -> StoppedRun:
             "Train anew; its last model serves predict and evaluate.",
         )
     _sweep(path)
-    completed = round_of(path)
+    completed = round_of(path, settings.recipe)
     kept = [row for row in _rows(path / "metrics.jsonl") if row["round"] <= completed]
     write_whole(path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept).encode())
     try:
@@ -98,7 +102,7 @@ def _read_settings(path: Path) -> tuple[dict[str, Any], RunSettings]:
             "Name the run's own folder, such as runs/20261122-170501-default.",
         )
     try:
-        values = json.loads(read_bytes(source))
+        values = json.loads(read_bytes(source, MAX_SETTINGS_BYTES))
         _require(isinstance(values["run"], str) and isinstance(values["resumed_after"], list))
         settings = RunSettings(
             nodes=tuple(parse_address(node, one["url"]) for node, one in values["nodes"].items()),
@@ -132,7 +136,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     """The rows of a metrics.jsonl, without a last line that was cut off."""
     if not path.exists():
         return []
-    *lines, _ = read_bytes(path).split(b"\n")
+    *lines, _ = read_bytes(path, MAX_METRICS_BYTES).split(b"\n")
     try:
         rows = [json.loads(line) for line in lines]
         _require(all(isinstance(row["round"], int) for row in rows))

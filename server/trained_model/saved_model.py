@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +19,7 @@ import safetensors.numpy
 from safetensors import SafetensorError, safe_open
 
 from shared.errors import FedsmsError, StorageError
-from shared.files import read_bytes, write_whole
+from shared.files import open_regular, read_bytes, write_whole
 from shared.model.classifier import build_model
 from shared.model.recipe import Recipe
 from shared.model.text import tokeniser_fingerprint
@@ -26,6 +27,8 @@ from shared.model.vectors import Vector
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+HEADER_BYTES = 2**20
+"""Room for the names and shapes before the weights."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def load_state(folder: Path, recipe: Recipe) -> Vector:
         StorageError: there are none, or they are damaged, or another model's.
     """
     try:
-        tensors = safetensors.numpy.load(read_bytes(folder / WEIGHTS))
+        tensors = safetensors.numpy.load(read_bytes(folder / WEIGHTS, _most_bytes(recipe)))
     except (SafetensorError, KeyError) as error:  # KeyError: a dtype that numpy does not know
         raise StorageError(f"{folder / WEIGHTS} is damaged", str(error)) from error
     names = layout(recipe)
@@ -115,7 +118,19 @@ def load_state(folder: Path, recipe: Recipe) -> Vector:
     return state
 
 
-def round_of(folder: Path) -> int:
+def _most_bytes(recipe: Recipe) -> int:
+    return 4 * recipe.parameters + HEADER_BYTES
+
+
+def _require_size(path: Path, recipe: Recipe) -> None:
+    """Before safetensors maps the file into memory, or waits for whoever writes into a pipe."""
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+    if size > _most_bytes(recipe):
+        raise StorageError(f"{path} is damaged", f"{size:,} bytes, more than its model has")
+
+
+def round_of(folder: Path, recipe: Recipe) -> int:
     """The round that the weights in a folder are of; 0 where there are none.
 
     Raises:
@@ -125,6 +140,7 @@ def round_of(folder: Path) -> int:
     if not path.exists():
         return 0
     try:
+        _require_size(path, recipe)
         with safe_open(path, framework="numpy") as file:
             return int((file.metadata() or {})["round"])
     except (SafetensorError, KeyError, ValueError, OSError) as error:

@@ -45,6 +45,8 @@ CA = "ca.pem"
 CRL = "crl.pem"
 COORDINATORS = "coordinators.txt"
 WARNING_TIME = timedelta(days=30)
+MAX_CRL_BYTES = 64 * 2**20
+"""Room for more than a million revoked certificates."""
 """How long before its end a certificate is warned of."""
 
 
@@ -174,7 +176,7 @@ def _crl(folder: Path, ca: x509.Certificate) -> x509.CertificateRevocationList |
     if not (folder / CRL).exists():
         return None
     try:
-        crl = crl_from_pem(read_bytes(folder / CRL))
+        crl = crl_from_pem(read_bytes(folder / CRL, MAX_CRL_BYTES))
     except UnfitCertificate as error:
         raise unfit(folder / CRL, str(error)) from error
     key = ca.public_key()

@@ -209,7 +209,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "empty": (lambda: b"", NOT_A_REQUEST),
     "binary": (lambda: bytes(range(256)) * 20, NOT_A_REQUEST),
     "cut off": (lambda: request("fedsms:node:bob")[:-80], NOT_A_REQUEST),
-    "huge": (lambda: request("fedsms:node:bob") + b"\n" * 70_000, "at most 65536 bytes"),
+    "huge": (lambda: request("fedsms:node:bob") + b"\n" * 70_000, "larger than 65,536 bytes"),
     "tampered with": (tampered, "its signature is wrong"),
     "an RSA key": (
         lambda: request("fedsms:node:bob", key=rsa.generate_private_key(65537, 2048)),

@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from shared.errors import IdentityError
-from shared.files import read_bytes, storage_error, write_whole
+from shared.files import UnfitFile, read_bytes, write_whole
 from shared.identity import folder as identity
 from shared.identity.certificates import (
     Name,
@@ -103,7 +103,10 @@ def join(path: Path, folder: Path) -> Joined:
         IdentityError: the answer is malformed, expired, another's, or of another federation.
         StorageError: a file cannot be read or written.
     """
-    answer = _sorted(path, _read(path))
+    try:
+        answer = _sorted(path, read_bytes(path, MAX_ANSWER_BYTES))
+    except UnfitFile as error:
+        raise identity.unfit(path, error.cause) from error
     name = _check(path, answer, folder)
     offered = [name_of(one).id for one in answer.coordinators]
     if not (folder / identity.COORDINATORS).exists():
@@ -138,17 +141,6 @@ def read_coordinators(folder: Path) -> list[str]:
         if name and not re.fullmatch(NODE_ID_PATTERN, name):
             raise identity.unfit(path, f"line {number} is no coordinator's name")
     return [name for name in names if name]
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_ANSWER_BYTES + 1)
-    except OSError as error:
-        raise storage_error("read", path, error) from error
-    if len(data) > MAX_ANSWER_BYTES:
-        raise identity.unfit(path, f"an answer has at most {MAX_ANSWER_BYTES} bytes")
-    return data
 
 
 def _sorted(path: Path, data: bytes) -> Answer:
