@@ -20,6 +20,8 @@ may want to know stands in attributes, so nobody has to parse the text.
 
 from __future__ import annotations
 
+import os
+
 
 class FedsmsError(Exception):
     """Base of all errors of fedsms.
@@ -116,3 +118,24 @@ class Interrupted(FedsmsError):
     """The user stopped the command; what was done until then is kept."""
 
     exit_code = 130
+
+
+def describe_os_error(error: OSError) -> str:
+    """The system's words for an error, without Python's decoration around them."""
+    import ssl  # whoever has an error of TLS has it loaded; files need none
+
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, ssl.SSLError):  # its errno is none of the system's
+        return f"TLS failed ({error.reason or error})"
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    if isinstance(error, ConnectionResetError):  # asyncio's own has no words
+        return "the other side closed the connection"
+    return error.strerror or str(error) or type(error).__name__
+
+
+def one_line(error: FedsmsError) -> str:
+    """An error's fact and cause without line breaks, for logs and records."""
+    words = f"{error.fact}: {error.cause}" if error.cause else error.fact
+    return " ".join(words.split())

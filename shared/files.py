@@ -1,15 +1,15 @@
-"""Files that are written whole or not at all, and one error for all that can go wrong with them."""
+"""Files that are written whole or not at all, read within bounds, and one error for each fault."""
 
 from __future__ import annotations
 
 import os
 import stat
 import tempfile
+import tomllib
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from shared.errors import StorageError
-from shared.wire.transport import describe_os_error
+from shared.errors import StorageError, UsageError, describe_os_error
 
 
 def storage_error(doing: str, path: Path, error: OSError) -> StorageError:
@@ -135,3 +135,21 @@ def open_regular(path: Path) -> BinaryIO:
     raise UnfitFile(
         f"cannot read {path}", "it is not a regular file", "Copy it to a file, and name that."
     )
+
+
+def read_toml(path: Path, name: str, next_step: str) -> dict[str, Any]:
+    """The file's tables, not yet checked.
+
+    Args:
+        name: what the file is, for instance "the policy".
+        next_step: of the errors.
+
+    Raises:
+        UsageError: no such file, or it is not TOML in UTF-8.
+    """
+    try:
+        return tomllib.loads(read_bytes(path).decode("utf-8"))
+    except StorageError as error:
+        raise UsageError(f"cannot read {name} {path}", error.cause, next_step) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{name} {path} is not TOML", str(error), next_step) from error

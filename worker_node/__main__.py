@@ -108,7 +108,7 @@ def serve(
     **source: Any,
 ) -> None:
     """Hold an owner's messages, and train models on them for coordinators, until Ctrl-C."""
-    from shared.wire.handshake import check_node_id
+    from shared.identity.names import check_node_id
 
     if node_id is not None:
         check_node_id(node_id)
@@ -166,7 +166,7 @@ def _identity(
 
 def _admission(own: Identity | None, coordinators: Sequence[str]) -> Admission | None:
     """Whom the node lets in; None where it serves without TLS."""
-    from shared.wire.handshake import check_node_id
+    from shared.identity.names import check_node_id
     from worker_node.membership.admission import make_admission
 
     if own is None:

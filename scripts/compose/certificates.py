@@ -37,7 +37,7 @@ from shared.cli import HELP, ExamplesFirst, run
 from shared.files import write_whole
 from shared.identity.certificates import Name, day, fingerprint, is_issued_by
 from shared.identity.folder import WARNING_TIME
-from shared.wire.handshake import check_node_id
+from shared.identity.names import check_node_id
 from worker_node.membership.enrolment import join, make_request
 
 COORDINATOR = "coordinator"

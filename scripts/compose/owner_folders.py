@@ -9,8 +9,7 @@ from typing import Any
 
 import click
 
-from shared.errors import StorageError, UsageError
-from shared.wire.transport import describe_os_error
+from shared.errors import StorageError, UsageError, describe_os_error
 
 NODE_UID = 10001
 """User and group of the nodes in their containers; the Dockerfile makes them."""

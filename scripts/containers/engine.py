@@ -10,8 +10,7 @@ import docker
 import requests
 from docker.errors import APIError, DockerException
 
-from shared.errors import FedsmsError, NodeUnreachable, UsageError
-from shared.wire.transport import describe_os_error
+from shared.errors import FedsmsError, NodeUnreachable, UsageError, describe_os_error
 
 ANSWER_SECONDS = 300
 """How long one request may take; a busy machine needs a while to make a container."""

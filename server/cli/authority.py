@@ -48,7 +48,7 @@ def init(name: str | None, authority: Path, identity: Path, days: int) -> None:
     from server.authority.enrolment import check_own, make_own, own_certificate
     from server.authority.folder import make_authority
     from shared.identity.certificates import Name, describe, federation_of, fingerprint
-    from shared.wire.handshake import check_node_id
+    from shared.identity.names import check_node_id
 
     if name is not None:
         check_node_id(name)

@@ -21,8 +21,8 @@ import click
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.errors import UsageError
+from shared.files import read_toml
 from shared.model.recipe import explain
-from shared.toml_file import read_toml
 
 Seconds = Annotated[float | None, Field(ge=0, le=1e9)]
 DEFAULT_FILE = Path("federation.toml")

@@ -10,7 +10,7 @@ from websockets.exceptions import InvalidURI
 from websockets.uri import parse_uri
 
 from shared.errors import UsageError
-from shared.wire.handshake import check_node_id
+from shared.identity.names import check_node_id
 from shared.wire.transport import is_loopback
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import platform
 import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from websockets.asyncio.client import connect
@@ -13,7 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMes
 from server.nodes.addresses import NodeAddress
 from server.nodes.link import DEFAULT_TIMEOUTS, Link, greet
 from server.nodes.tls_failures import check_holder, explain_no_websocket, explain_tls
-from shared.errors import FedsmsError, HandshakeRefused, NodeUnreachable
+from shared.errors import FedsmsError, HandshakeRefused, NodeUnreachable, describe_os_error
 from shared.identity import folder as identity
 from shared.identity import tls
 from shared.identity.certificates import fingerprint
@@ -21,7 +23,7 @@ from shared.wire.frames import MalformedFrame
 from shared.wire.handshake import Greeting
 from shared.wire.heartbeat import HeardClient
 from shared.wire.timeouts import Timeouts, limit
-from shared.wire.transport import describe_close, describe_os_error, transport_options
+from shared.wire.transport import describe_close, transport_options
 
 
 async def dial(
@@ -148,3 +150,33 @@ def _hint(address: NodeAddress) -> str:
 
 def _unreachable(address: NodeAddress, cause: str, next_step: str) -> NodeUnreachable:
     return NodeUnreachable(f"cannot reach node {address}", cause, next_step)
+
+
+@asynccontextmanager
+async def connected(
+    addresses: Sequence[NodeAddress],
+    folder: Path = identity.DEFAULT,
+    timeouts: Timeouts = DEFAULT_TIMEOUTS,
+) -> AsyncIterator[dict[str, Link]]:
+    """Links by node id, while the context lasts.
+
+    Args:
+        folder: the identity folder, for nodes that are dialled with TLS.
+
+    Raises:
+        NodeUnreachable, HandshakeRefused: for the first of the nodes, by id, that fails.
+        IdentityError: TLS is wanted, and the identity is missing or unfit.
+    """
+    links: dict[str, Link] = {}
+
+    async def keep(address: NodeAddress) -> None:
+        links[address.id] = await dial(address, folder, timeouts)
+
+    try:
+        answers = await asyncio.gather(*map(keep, addresses), return_exceptions=True)
+        for answer in answers:
+            if answer is not None:
+                raise answer
+        yield {address.id: links[address.id] for address in addresses}
+    finally:
+        await asyncio.gather(*(link.close() for link in links.values()))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from server.nodes.link import Link
 from server.nodes.retry import POLICY_REST, Retry, delays, verdict
-from shared.errors import FedsmsError, NodeUnreachable, PolicyRefused, QuorumLost
+from shared.errors import FedsmsError, NodeUnreachable, PolicyRefused, QuorumLost, one_line
 from shared.wire.timeouts import Timeouts, limit
 from shared.wire.transport import BACK_SOON, CLOSE_SECONDS
 
@@ -255,9 +255,3 @@ def quorum_lost(done: int, need: int, reasons: Mapping[str, FedsmsError]) -> Quo
     )
     error.__cause__ = next(iter(reasons.values()), None)
     return error
-
-
-def one_line(error: FedsmsError) -> str:
-    """An error's fact and cause without line breaks, for logs and records."""
-    words = f"{error.fact}: {error.cause}" if error.cause else error.fact
-    return " ".join(words.split())

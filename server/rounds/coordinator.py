@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from server.aggregation.aggregators import Aggregator, make_aggregator
-from server.nodes.members import Member, Members, one_line
+from server.nodes.members import Member, Members
 from server.rounds.cohort import draw_order
 from server.rounds.evaluation import merged_metrics, summary_of
 from server.rounds.outgoing_state import Outgoing
@@ -23,7 +23,7 @@ from server.rounds.plan import Plan, node_seed
 from server.rounds.records import Observer, Round
 from server.rounds.step import Gathered, Terms, gather
 from server.rounds.turn import Turn, evaluations
-from shared.errors import NodeFailed, PolicyRefused
+from shared.errors import NodeFailed, PolicyRefused, one_line
 from shared.model.metrics import Metrics
 from shared.model.recipe import Recipe
 from shared.model.vectors import Vector, new_object_id

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from server.nodes.addresses import NodeAddress
-from server.nodes.connecting import connected
+from server.nodes.dial import connected
 from server.nodes.members import Members
 from server.rounds.plan import Plan, new_run_id
 from server.runs.interrupts import run_until_signal

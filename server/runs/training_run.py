@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from server.display.progress import make_display
-from server.nodes.connecting import connected
-from server.nodes.dial import dial
+from server.nodes.dial import connected, dial
 from server.nodes.link import Link
 from server.nodes.members import Members
 from server.rounds.plan import Plan, new_run_id

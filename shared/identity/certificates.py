@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from shared.wire.handshake import NODE_ID_PATTERN
+from shared.identity.names import NODE_ID_PATTERN
 
 Role = Literal["node", "coordinator"]
 USAGE = {"node": ExtendedKeyUsageOID.SERVER_AUTH, "coordinator": ExtendedKeyUsageOID.CLIENT_AUTH}

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.errors import UsageError
-from shared.toml_file import read_toml
+from shared.files import read_toml
 
 BUILT_IN = Path(__file__).parent / "recipes"
 

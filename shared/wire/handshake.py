@@ -7,28 +7,17 @@ in `status`, in the run folder and in the table.
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from shared.errors import HandshakeRefused, UsageError
+from shared.errors import HandshakeRefused
 from shared.model.text import tokeniser_fingerprint
 from shared.version import PROTOCOL, versions
 from shared.wire.frames import MalformedFrame
 
 REQUIRED = ("protocol", "fedsms", "syft")
 """Facts that must be equal on both sides, besides every tokeniser of the coordinator's."""
-
-NODE_ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-NODE_ID_RULE = "an id has 1 to 64 letters, digits, dots, dashes and underscores"
-
-
-def check_node_id(text: str) -> str:
-    """The text, where it can be a node's id or a coordinator's name. Raises UsageError."""
-    if not re.fullmatch(NODE_ID_PATTERN, text):
-        raise UsageError(f"{text!r} cannot be a node id", NODE_ID_RULE)
-    return text
 
 
 def _printable(text: str) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import os
-import ssl
 from typing import TypedDict
 
 from websockets.exceptions import ConnectionClosed
@@ -53,19 +51,6 @@ def is_loopback(host: str) -> bool:
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     return address.is_loopback
-
-
-def describe_os_error(error: OSError) -> str:
-    """The system's words for an error, without Python's decoration around them."""
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    if isinstance(error, ssl.SSLError):  # its errno is none of the system's
-        return f"TLS failed ({error.reason or error})"
-    if error.errno is not None and error.errno > 0:
-        return os.strerror(error.errno)
-    if isinstance(error, ConnectionResetError):  # asyncio's own has no words
-        return "the other side closed the connection"
-    return error.strerror or str(error) or type(error).__name__
 
 
 def describe_close(error: ConnectionClosed) -> str:

@@ -16,7 +16,7 @@ from shared.cli import command, identity_option
 @identity_option
 def init(node_id: str, identity: Path) -> None:
     """Make this node's key, which stays here, and a request for the coordinator's owner."""
-    from shared.wire.handshake import check_node_id
+    from shared.identity.names import check_node_id
     from worker_node.guarding.policy_file import write_example
     from worker_node.membership.enrolment import make_request
 

@@ -14,8 +14,8 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from shared.errors import PolicyRefused
+from shared.identity.names import NODE_ID_PATTERN
 from shared.model.recipe import MOST_PARAMETERS, Recipe
-from shared.wire.handshake import NODE_ID_PATTERN
 
 Mode = Literal["train", "evaluate", "pointers"]
 Question = Literal["first-time-coordinator", "train", "evaluate", "pointers"]

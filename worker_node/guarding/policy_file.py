@@ -9,9 +9,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from shared.errors import UsageError
-from shared.files import write_whole
+from shared.files import read_toml, write_whole
 from shared.model.recipe import explain
-from shared.toml_file import read_toml
 from worker_node.guarding.policy import Policy
 
 POLICY = "policy.toml"

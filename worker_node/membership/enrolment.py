@@ -32,7 +32,7 @@ from shared.identity.certificates import (
     new_request,
     to_pem,
 )
-from shared.wire.handshake import NODE_ID_PATTERN
+from shared.identity.names import NODE_ID_PATTERN
 
 MAX_ANSWER_BYTES = 2**20
 """Largest answer that is read; an honest one has a few thousand bytes."""

@@ -16,8 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from shared.errors import UsageError
-from shared.wire.transport import describe_os_error
+from shared.errors import UsageError, describe_os_error
 
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closed at once, nothing kept for the other side
 _REMEMBERED = 4096  # addresses whose rate is known

@@ -15,8 +15,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from shared.errors import UsageError
-from shared.wire.transport import describe_os_error
+from shared.errors import UsageError, describe_os_error
 from worker_node.node import DataOwnerNode
 
 
