@@ -1,16 +1,54 @@
-"""What a node would hold, and what it would tell a coordinator of it."""
+"""`python -m worker_node check`: what a node would hold, and what it would tell a coordinator."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from shared.model.text import tokeniser_fingerprint
+import click
+
+from shared.cli import command
 from shared.version import versions
-from worker_node.data.shard import Shard
+from worker_node.cli.options import data_options
+
+if TYPE_CHECKING:
+    from worker_node.data.shard import Shard
+
+
+@command("check", "python -m worker_node check --data messages.tsv")
+@data_options
+@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+def check(hide_label_counts: bool, as_json: bool, **source: Any) -> None:
+    """Say what a node would hold and tell, without serving."""
+    click.echo(describe(read_shard(**source), not hide_label_counts, as_json))
+
+
+def read_shard(
+    data: Path,
+    held_out_data: Path | None,
+    held_out: float,
+    skip_bad_lines: bool,
+    allow_one_class: bool,
+) -> Shard:
+    """Raises DataError as owner_files and load_shard do."""
+    from worker_node.data.folder import owner_files
+    from worker_node.data.shard import load_shard
+
+    data, held_out_data = owner_files(data, held_out_data)
+    return load_shard(
+        data,
+        held_out_file=held_out_data,
+        held_out_fraction=held_out,
+        skip_bad_lines=skip_bad_lines,
+        allow_one_class=allow_one_class,
+    )
 
 
 def describe(shard: Shard, tell_labels: bool, as_json: bool) -> str:
     """For the owner's own eyes: counts, and each fact that the handshake tells."""
+    from shared.model.text import tokeniser_fingerprint
+
     counts = shard.label_counts()
     repeated = shard.held_out_rows_trained_on()
     if as_json:

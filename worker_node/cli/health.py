@@ -1,4 +1,4 @@
-"""Asking a node on this machine how it is.
+"""`python -m worker_node health`: asks a node on this machine how it is.
 
 Loads next to nothing, for a container's engine asks every few seconds.
 """
@@ -9,10 +9,29 @@ import json
 import socket
 from pathlib import Path
 
-from shared.errors import NodeFailed, NodeUnreachable
+import click
+
+from shared.cli import command
+from shared.errors import NodeFailed, NodeUnreachable, UsageError
+from worker_node.cli.options import health_option
 
 ANSWER_SECONDS = 8.0
 """How long a node that is well may take; a hanging one never answers."""
+
+
+@command(
+    "health",
+    "python -m worker_node health --health-socket /run/bob.sock",
+)
+@health_option
+def health(health_socket: Path | None) -> None:
+    """Ask the node on this machine how it is; exits with 0 where it is well."""
+    if health_socket is None:
+        raise UsageError(
+            "no health socket is given",
+            next_step="Name the one that the node serves with: --health-socket PATH.",
+        )
+    click.echo(ask_health(health_socket))
 
 
 def ask_health(path: Path) -> str:

@@ -11,9 +11,8 @@ import click
 
 from shared.cli import command, identity_option
 from shared.errors import StorageError
+from worker_node.audit import AUDIT_LOG
 from worker_node.cli.printing import printable
-
-AUDIT_LOG = "audit.jsonl"
 
 
 @command(

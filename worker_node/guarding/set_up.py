@@ -12,9 +12,9 @@ from pathlib import Path
 
 from shared.files import read_bytes
 from shared.identity.folder import Identity, read_key
+from worker_node.audit import AUDIT_LOG
 from worker_node.audit.lines import Entry
 from worker_node.audit.log import AuditLog, NoAudit
-from worker_node.cli.log import AUDIT_LOG
 from worker_node.data.shard import Shard
 from worker_node.guarding.day_counts import Standing
 from worker_node.guarding.guard import Guard, Who

@@ -1,0 +1,118 @@
+"""`python -m worker_node serve`: from its flags to a node that serves."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from shared.cli import command
+from shared.errors import IdentityError, UsageError
+from worker_node.cli.check import read_shard
+from worker_node.cli.options import serve_options
+from worker_node.cli.printing import begin_log
+
+if TYPE_CHECKING:
+    from shared.identity.folder import Identity
+    from worker_node.guarding.policy import Mode
+    from worker_node.membership.admission import Admission
+
+
+@command(
+    "serve",
+    "python -m worker_node serve --id bob --data messages.tsv",
+    "python -m worker_node serve --data messages.csv --identity identity --host 0.0.0.0",
+)
+@serve_options
+@click.option("--json", "as_json", is_flag=True, help="Say the address as JSON.")
+def serve(
+    node_id: str | None,
+    host: str,
+    port: int,
+    identity: Path | None,
+    coordinators: tuple[str, ...],
+    insecure: bool,
+    threads: int,
+    heartbeat: float,
+    keep_work: float,
+    health_socket: Path | None,
+    runs: int,
+    patience: float,
+    allow: tuple[Mode, ...],
+    hide_label_counts: bool,
+    policy: Path | None,
+    audit_log: Path | None,
+    standing: Path | None,
+    as_json: bool,
+    **source: Any,
+) -> None:
+    """Hold an owner's messages, and train models on them for coordinators, until Ctrl-C."""
+    from shared.identity.names import check_node_id
+
+    if node_id is not None:
+        check_node_id(node_id)
+    begin_log()
+    from worker_node.guarding.set_up import find_guarding
+
+    own = _identity(node_id, identity, host, insecure)
+    guarding = find_guarding(policy, audit_log, own, node_id or "node", allow, standing)
+    admission = _admission(own, coordinators or guarding.policy.coordinators)
+    own_id = node_id or (admission.node.id if admission else None)
+    if own_id is None:
+        raise UsageError("the node has no name", next_step="Give it one with --id ID.")
+    shard = read_shard(**source)
+    from worker_node.serving.serve import ServeSettings
+    from worker_node.serving.serve import serve as run_server
+
+    tell_labels = guarding.policy.tell_label_counts and not hide_label_counts
+    settings = ServeSettings(
+        own_id,
+        host,
+        port,
+        tell_labels,
+        threads,
+        heartbeat=heartbeat,
+        keep_work=keep_work,
+        as_json=as_json,
+        admission=admission,
+        health_socket=health_socket,
+        runs=runs,
+        patience=patience,
+        guarding=guarding,
+    )
+    import asyncio
+
+    asyncio.run(run_server(settings, shard))
+
+
+def _identity(
+    node_id: str | None, folder: Path | None, host: str, insecure: bool
+) -> Identity | None:
+    """What the node proves itself with; None where it serves without TLS."""
+    from worker_node.membership.admission import find_identity
+
+    own = find_identity(folder, host, insecure)
+    if own is None:
+        return None
+    if node_id not in (None, own.name.id):
+        raise IdentityError(
+            f"the identity in {own.folder} is not {node_id}'s",
+            f"it is of {own.name}",
+            "Give the other folder with --identity, or leave out --id.",
+        )
+    for warning in own.warnings():
+        logging.getLogger("fedsms.node").warning("%s", warning)
+    return own
+
+
+def _admission(own: Identity | None, coordinators: Sequence[str]) -> Admission | None:
+    """Whom the node lets in; None where it serves without TLS."""
+    from shared.identity.names import check_node_id
+    from worker_node.membership.admission import make_admission
+
+    if own is None:
+        return None
+    return make_admission(own, [check_node_id(name) for name in coordinators])
