@@ -24,8 +24,7 @@ from tests.helpers.peers import coordinator, stranger
 from worker_node.data.shard import Message, Shard
 from worker_node.membership.admission import Admission, make_admission
 from worker_node.node import DataOwnerNode
-from worker_node.serving import bounded_connection as guarded_connection
-from worker_node.serving import listener
+from worker_node.serving import bounded_connection, listener
 from worker_node.training.trainer_process import TrainerProcess
 
 SHORT = 0.3
@@ -34,9 +33,9 @@ SHORT = 0.3
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds that a test can wait for."""
-    monkeypatch.setattr(guarded_connection, "MESSAGE_SECONDS", SHORT)
-    monkeypatch.setattr(guarded_connection, "STALLED_SECONDS", SHORT)
-    monkeypatch.setattr(guarded_connection, "CHECK_SECONDS", SHORT / 4)
+    monkeypatch.setattr(bounded_connection, "MESSAGE_SECONDS", SHORT)
+    monkeypatch.setattr(bounded_connection, "STALLED_SECONDS", SHORT)
+    monkeypatch.setattr(bounded_connection, "CHECK_SECONDS", SHORT / 4)
 
 
 @asynccontextmanager
@@ -131,7 +130,7 @@ def test_who_opens_and_then_does_not_greet_is_hung_up_on() -> None:
 def test_a_message_that_never_comes_to_its_end_ends_the_connection(
     monkeypatch: pytest.MonkeyPatch, fragments: bool
 ) -> None:
-    monkeypatch.setattr(guarded_connection, "SLOWEST_BYTES", 10_000.0)
+    monkeypatch.setattr(bounded_connection, "SLOWEST_BYTES", 10_000.0)
 
     async def scene() -> None:
         async with serving() as url, coordinator(url) as peer:

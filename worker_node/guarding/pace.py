@@ -1,7 +1,8 @@
-"""How fast one coordinator's requests are answered, over all of its connections.
+"""Rate limits: how often somebody may do something, at once and a second.
 
-Each request is a line in the owner's log, and work: whoever sends them without end waits, and so
-fills neither the disk nor the node's time. A run asks some six times a round.
+A token bucket (Turner, New Directions in Communications, IEEE Communications Magazine 1986) holds
+up to `burst` tokens and gains `rate` a second; whatever is limited takes one. Time is the caller's:
+nothing here looks at a clock or waits.
 """
 
 from __future__ import annotations
@@ -12,11 +13,70 @@ from collections.abc import Callable
 
 BURST = 2000.0
 RATE = 200.0
-_REMEMBERED = 1024
+REMEMBERED = 1024
+"""Peers whose buckets are kept, the latest of them; one that is forgotten has a full bucket."""
+
+
+class TokenBucket:
+    """One peer's bucket.
+
+    Args:
+        burst: tokens that it holds at most, and begins with.
+        rate: tokens that it gains a second.
+        now: seconds, of any clock that never runs back.
+    """
+
+    def __init__(self, burst: float, rate: float, now: float) -> None:
+        self._burst = burst
+        self._rate = rate
+        self._tokens = burst
+        self._at = now
+
+    def take(self, now: float) -> bool:
+        """Takes a token where there is one; False, and nothing taken, where there is none."""
+        self._fill(now)
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+    def owe(self, now: float) -> float:
+        """Takes a token in any case, and gives the seconds until it is earned; 0 mostly."""
+        self._fill(now)
+        self._tokens -= 1
+        return max(0.0, -self._tokens / self._rate)
+
+    def _fill(self, now: float) -> None:
+        gained = max(0.0, now - self._at) * self._rate
+        self._tokens = min(self._burst, self._tokens + gained)
+        self._at = max(self._at, now)
+
+
+class TokenBuckets:
+    """A bucket for each peer, by name; as many as are remembered."""
+
+    def __init__(self, burst: float, rate: float, remembered: int = REMEMBERED) -> None:
+        self._burst = burst
+        self._rate = rate
+        self._remembered = remembered
+        self._of: OrderedDict[str, TokenBucket] = OrderedDict()
+
+    def of(self, peer: str, now: float) -> TokenBucket:
+        bucket = self._of.pop(peer, None) or TokenBucket(self._burst, self._rate, now)
+        self._of[peer] = bucket
+        if len(self._of) > self._remembered:
+            self._of.popitem(last=False)
+        return bucket
 
 
 class Pace:
-    """Args: burst, rate: requests of one coordinator at once, and a second after these."""
+    """How fast one coordinator's requests are answered, over all of its connections.
+
+    Each request is a line in the owner's log, and work: whoever sends them without end waits, and
+    so fills neither the disk nor the node's time. A run asks some six times a round.
+
+    Args: burst, rate: requests of one coordinator at once, and a second after these.
+    """
 
     def __init__(
         self,
@@ -24,17 +84,10 @@ class Pace:
         rate: float = RATE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._burst = burst
-        self._rate = rate
+        self._buckets = TokenBuckets(burst, rate)
         self._clock = clock
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def wait(self, coordinator: str) -> float:
         """Seconds until the coordinator's next request may be answered; 0 mostly."""
         now = self._clock()
-        left, before = self._left.pop(coordinator, (self._burst, now))
-        left = min(self._burst, left + (now - before) * self._rate) - 1
-        self._left[coordinator] = left, now
-        if len(self._left) > _REMEMBERED:
-            self._left.popitem(last=False)
-        return max(0.0, -left / self._rate)
+        return self._buckets.of(coordinator, now).owe(now)

@@ -19,6 +19,7 @@ from websockets.frames import DATA_OPCODES, Frame
 from websockets.protocol import State
 
 from shared.wire.heartbeat import HeardServer
+from worker_node.guarding.pace import TokenBucket
 
 GREETING_BYTES = 2**16
 """Largest message of somebody whose handshake is not done."""
@@ -36,13 +37,12 @@ a node that waits for room in the line does not read, and blames nobody for sile
 CHECK_SECONDS = 5.0
 
 
-class GuardedConnection(HeardServer):
+class BoundedConnection(HeardServer):
     """Ends with 1008 where a bound is passed. `greeted` widens the bounds to a coordinator's."""
 
     _waiting_bytes = 0
     _most_waiting = GREETING_BYTES
-    _tokens = float(CONTROL_BURST)
-    _tokens_at = 0.0
+    _control: TokenBucket
     _message_began: float | None = None
     _message_bytes = 0
     _held = False
@@ -54,7 +54,7 @@ class GuardedConnection(HeardServer):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.protocol.max_message_size = GREETING_BYTES
-        self._tokens_at = time.monotonic()
+        self._control = TokenBucket(CONTROL_BURST, CONTROL_RATE, time.monotonic())
         # websockets pauses by the number of frames, we by their bytes: both must want to read
         self.recv_messages.pause = lambda: self._read_if(False)
         self.recv_messages.resume = lambda: self._read_if(True)
@@ -77,7 +77,7 @@ class GuardedConnection(HeardServer):
         if isinstance(event, Frame):
             if event.opcode in DATA_OPCODES:
                 self._waiting_bytes += len(event.data)
-            elif not self._may_control():
+            elif not self._control.take(time.monotonic()):
                 self._end("too many control frames")
                 return
         super().process_event(event)
@@ -113,13 +113,6 @@ class GuardedConnection(HeardServer):
             self.transport.resume_reading()
         else:
             self.transport.pause_reading()
-
-    def _may_control(self) -> bool:
-        now = time.monotonic()
-        gained = (now - self._tokens_at) * CONTROL_RATE
-        self._tokens = min(float(CONTROL_BURST), self._tokens + gained) - 1
-        self._tokens_at = now
-        return self._tokens >= 0
 
     def _follow_message(self, received: int) -> None:
         """Notes since when a message is under way, and how much of it has come."""

@@ -11,15 +11,17 @@ import logging
 import socket
 import struct
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from shared.errors import UsageError, describe_os_error
+from worker_node.guarding.pace import TokenBuckets
 
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closed at once, nothing kept for the other side
-_REMEMBERED = 4096  # addresses whose rate is known
+REMEMBERED = 4096
+"""Addresses whose rate is known."""
 _TOLD_SECONDS = 60.0
 
 log = logging.getLogger("fedsms.node")
@@ -50,7 +52,7 @@ class Gate:
         self._clock = clock
         self._open: dict[tuple[Any, ...], str] = {}  # both ends' addresses and ports -> group
         self._strangers: Counter[str] = Counter()
-        self._tokens: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._buckets = TokenBuckets(self.settings.burst, self.settings.rate, REMEMBERED)
         self._told = -_TOLD_SECONDS
         self._refused = 0
 
@@ -68,7 +70,7 @@ class Gate:
             why = "too many connections are in their handshake"
         elif self._strangers[group] >= settings.strangers_of_one:
             why = "too many of its connections are in their handshake"
-        elif not self._take_token(group):
+        elif not self._may_connect(group):
             why = "it connects too often"
         if why:
             self._tell(group, why)
@@ -94,15 +96,9 @@ class Gate:
         if self._strangers[group] <= 0:
             del self._strangers[group]
 
-    def _take_token(self, group: str) -> bool:
-        now, settings = self._clock(), self.settings
-        tokens, before = self._tokens.pop(group, (settings.burst, now))
-        tokens = min(settings.burst, tokens + (now - before) * settings.rate)
-        enough = tokens >= 1
-        self._tokens[group] = (tokens - 1 if enough else tokens, now)
-        if len(self._tokens) > _REMEMBERED:
-            self._tokens.popitem(last=False)
-        return enough
+    def _may_connect(self, group: str) -> bool:
+        now = self._clock()
+        return self._buckets.of(group, now).take(now)
 
     def _tell(self, group: str, why: str) -> None:
         """A flood must not fill the owner's log."""

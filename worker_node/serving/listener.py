@@ -17,7 +17,7 @@ from shared.wire.timeouts import limit
 from shared.wire.transport import transport_options
 from worker_node.membership.admission import Admission
 from worker_node.node import DataOwnerNode
-from worker_node.serving.bounded_connection import GuardedConnection
+from worker_node.serving.bounded_connection import BoundedConnection
 from worker_node.serving.gate import Gate, gated_sockets, group_of
 from worker_node.serving.when_to_stop import Stay
 from worker_node.sessions.session import Session
@@ -62,7 +62,7 @@ async def listening(
             await connection.close(1013, "enough sessions are open, try again later")
             return
         sessions[peer] += 1
-        assert isinstance(connection, GuardedConnection)
+        assert isinstance(connection, BoundedConnection)
         session = Session(node, connection, admission, on_greeted)
         staying.came()
         try:
@@ -76,7 +76,7 @@ async def listening(
 
     def on_greeted(connection: HeardServer) -> None:
         gate.greeted(connection.remote_address, connection.local_address)
-        assert isinstance(connection, GuardedConnection)
+        assert isinstance(connection, BoundedConnection)
         connection.greeted(node.guard.most_message_bytes)
 
     context = admission.context if admission else None
@@ -90,7 +90,7 @@ async def listening(
                 ssl=context,
                 # asyncio takes none where there is no TLS
                 ssl_handshake_timeout=patience if admission else None,
-                create_connection=GuardedConnection,
+                create_connection=BoundedConnection,
                 open_timeout=patience,
                 **transport_options(),
             )
