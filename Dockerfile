@@ -67,7 +67,7 @@ FROM runtime AS node
 ENV FEDSMS_DATA=/data \
     FEDSMS_IDENTITY=/identity \
     FEDSMS_AUDIT_LOG=/audit/audit.jsonl \
-    FEDSMS_STANDING=/audit/standing.json \
+    FEDSMS_COUNTS=/audit/counts.json \
     FEDSMS_HOST=0.0.0.0 \
     FEDSMS_HEALTH_SOCKET=/tmp/health.sock
 COPY shared/ /fedsms/shared/

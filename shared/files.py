@@ -93,6 +93,21 @@ class UnfitFile(StorageError):
     """What is there can be no such file: it is too large, or no regular file."""
 
 
+def is_present(path: Path) -> bool:
+    """Whether anything is there, also a link that leads nowhere: what is broken is not absent.
+
+    Raises:
+        StorageError: it cannot be told, as where a folder on the way may not be entered.
+    """
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise storage_error("read", path, error) from error
+    return True
+
+
 SMALL_FILE = 2**20
 """Bytes of the largest key, certificate, settings file or table of counts that is read."""
 

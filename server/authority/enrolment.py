@@ -7,15 +7,16 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from server.authority.folder import Authority, Issued
+from server.authority.folder import CRL, Authority, Issued
 from shared.errors import IdentityError, StorageError
-from shared.files import UnfitFile, read_bytes, write_whole
+from shared.files import UnfitFile, is_present, read_bytes, write_whole
 from shared.identity import folder as identity
 from shared.identity.certificates import (
     Name,
     UnfitCertificate,
     certificate_from_pem,
     certificates_from_pem,
+    crl_from_pem,
     is_ca,
     is_issued_by,
     name_of,
@@ -37,7 +38,7 @@ def own_certificate(folder: Path) -> x509.Certificate | None:
         IdentityError: it is malformed. StorageError: it cannot be read.
     """
     path = folder / identity.CERTIFICATE
-    if not path.exists():
+    if not is_present(path):
         return None
     try:
         return certificate_from_pem(read_bytes(path))
@@ -73,8 +74,8 @@ def make_own(authority: Authority, folder: Path, name: Name, days: int) -> Issue
     """
     key = identity.kept_or_new_key(folder)
     issued = authority.issue(name, key.public_key(), days)
+    identity.install_crl(folder, crl_from_pem(authority.crl()), authority.folder / CRL)
     write_whole(folder / identity.CA, to_pem(authority.ca))
-    write_whole(folder / identity.CRL, authority.crl())
     write_whole(folder / identity.CERTIFICATE, issued.pem.encode())  # last: where it is, all is
     return issued
 
@@ -88,7 +89,7 @@ def spread_crl(authority: Authority, folder: Path) -> bool:
     certificate = own_certificate(folder)
     if certificate is None or not is_issued_by(certificate, authority.ca):
         return False
-    write_whole(folder / identity.CRL, authority.crl())
+    identity.install_crl(folder, crl_from_pem(authority.crl()), authority.folder / CRL)
     return True
 
 
@@ -120,7 +121,7 @@ def answer_path(name: Name) -> Path:
             is the owner's choice, and ours are the files that it could replace.
     """
     path = Path(f"{name.id}.pem")
-    if not (path.exists() or path.is_symlink()):
+    if not is_present(path):
         return path
     try:
         held = certificates_from_pem(read_bytes(path, MAX_ANSWER_BYTES))

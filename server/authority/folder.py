@@ -25,12 +25,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from server.authority.issuing import make_ca, make_certificate, make_crl
 from shared.errors import IdentityError, StorageError
-from shared.files import make_folder, read_bytes, storage_error, write_whole
+from shared.files import is_present, make_folder, read_bytes, storage_error, write_whole
 from shared.identity.certificates import (
     Name,
     Role,
     UnfitCertificate,
     certificate_from_pem,
+    crl_from_pem,
     day,
     fits,
     key_fingerprint,
@@ -98,7 +99,7 @@ class Authority:
     def issued(self) -> list[Issued]:
         """Every certificate ever signed, oldest first. Raises IdentityError, StorageError."""
         path = self.folder / ISSUED
-        if not path.exists():
+        if not is_present(path):
             return []
         try:
             return _Record.model_validate_json(read_bytes(path, MAX_RECORD_BYTES)).certificates
@@ -174,12 +175,22 @@ class Authority:
             return [one for one in after if one.id == node_id]
 
     def _keep(self, certificates: list[Issued]) -> None:
+        revoked = [(int(one.serial, 16), one.revoked) for one in certificates if one.revoked]
+        self._require_revoked({serial for serial, _ in revoked})
         # The record first: crl.pem is made of it, and can be made again.
         record = _Record(certificates=certificates)
         write_whole(self.folder / ISSUED, record.model_dump_json(indent=2).encode() + b"\n", 0o600)
-        revoked = [(int(one.serial, 16), one.revoked) for one in certificates if one.revoked]
         crl = make_crl(self.ca, self._key(), revoked, number=len(revoked) + 1)
         write_whole(self.folder / CRL, to_pem(crl))
+
+    def _require_revoked(self, serials: set[int]) -> None:
+        """A record that was lost, or is an older one, must not take a revocation back."""
+        if {one.serial_number for one in _read(self.folder / CRL, crl_from_pem)} - serials:
+            raise unfit(
+                self.folder / ISSUED,
+                f"it lacks certificates that {self.folder / CRL} says are revoked",
+                "Take the newest one from a backup.",
+            )
 
     def _key(self) -> ec.EllipticCurvePrivateKey:
         path = self.folder / CA_KEY
@@ -196,7 +207,7 @@ class Authority:
 
 def open_authority(folder: Path) -> Authority:
     """Raises IdentityError where there is none, or where it is malformed."""
-    if not (folder / CA).exists():
+    if not is_present(folder / CA):
         raise IdentityError(
             f"there is no CA in {folder}",
             f"{folder / CA} missing",
@@ -211,11 +222,11 @@ def make_authority(folder: Path) -> tuple[Authority, bool]:
     Raises:
         IdentityError: what is there is malformed. StorageError: it cannot be written.
     """
-    if (folder / CA).exists():
+    if is_present(folder / CA):
         return open_authority(folder), False
     make_folder(folder)
     with _locked(folder):
-        if (folder / CA).exists():
+        if is_present(folder / CA):
             return open_authority(folder), False
         key = new_key()
         ca = make_ca(key)
@@ -240,7 +251,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _read(path: Path, parse: Callable[[bytes], Read]) -> Read:
     try:
-        return parse(read_bytes(path))
+        return parse(read_bytes(path, MAX_RECORD_BYTES))
     except UnfitCertificate as error:
         raise unfit(path, str(error)) from error
 

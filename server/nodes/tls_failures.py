@@ -150,7 +150,7 @@ def _bad_certificate(
 
 
 def _revoked_since(own: Identity, shown: x509.Certificate | None) -> str:
-    if own.crl is None or shown is None:
+    if shown is None:
         return "it was revoked"
     revoked = own.crl.get_revoked_certificate_by_serial_number(shown.serial_number)
     return f"it was revoked on {day(revoked.revocation_date_utc)}" if revoked else "it was revoked"

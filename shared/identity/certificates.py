@@ -129,6 +129,14 @@ def certificates_from_pem(data: bytes) -> list[x509.Certificate]:
         raise UnfitCertificate("it holds no certificate in PEM") from error
 
 
+def crl_number(crl: x509.CertificateRevocationList) -> int:
+    """How new a list is among its CA's; 0 where it does not say."""
+    try:
+        return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+    except x509.ExtensionNotFound:
+        return 0
+
+
 def crl_from_pem(data: bytes) -> x509.CertificateRevocationList:
     """Raises UnfitCertificate."""
     try:

@@ -4,7 +4,7 @@ identity/
     key.pem            the private key; made here, never leaves this machine
     certificate.pem    its certificate, signed by the federation's CA
     ca.pem             that CA; whoever it signed belongs to the federation
-    crl.pem            optional: certificates that the CA has revoked
+    crl.pem            certificates that the CA has revoked
     bob.csr            of a node: its request, for the coordinator's owner
     coordinators.txt   of a node: the coordinators that it works with, a name a line
 """
@@ -19,13 +19,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from shared.errors import IdentityError
-from shared.files import make_folder, read_bytes, write_whole
+from shared.files import is_present, make_folder, read_bytes, write_whole
 from shared.identity.certificates import (
     Name,
     Role,
     UnfitCertificate,
     certificate_from_pem,
     crl_from_pem,
+    crl_number,
     describe,
     federation_of,
     fits,
@@ -36,6 +37,7 @@ from shared.identity.certificates import (
     moment_in_words,
     name_of,
     new_key,
+    to_pem,
 )
 
 DEFAULT = Path("identity")
@@ -58,7 +60,7 @@ class Identity:
     name: Name
     certificate: x509.Certificate
     ca: x509.Certificate
-    crl: x509.CertificateRevocationList | None
+    crl: x509.CertificateRevocationList
 
     def warnings(self) -> list[str]:
         """What is not wrong yet, or no error; empty where all is well."""
@@ -77,7 +79,7 @@ class Identity:
 
 def is_there(folder: Path) -> bool:
     """True where somebody has begun to make an identity in the folder."""
-    return any((folder / name).exists() for name in (KEY, CERTIFICATE, CA))
+    return any(is_present(folder / name) for name in (KEY, CERTIFICATE, CA))
 
 
 def load(folder: Path, role: Role) -> Identity:
@@ -120,7 +122,7 @@ def read_key(folder: Path) -> ec.EllipticCurvePrivateKey:
 
 def kept_or_new_key(folder: Path) -> ec.EllipticCurvePrivateKey:
     """The folder's key; made, with the folder, where there is none."""
-    if (folder / KEY).exists():
+    if is_present(folder / KEY):
         return read_key(folder)
     make_folder(folder)
     key = new_key()
@@ -147,7 +149,7 @@ def unfit(path: Path, why: str, next_step: str = "") -> IdentityError:
 
 
 def _check_complete(folder: Path, role: Role) -> None:
-    missing = [name for name in (KEY, CERTIFICATE, CA) if not (folder / name).exists()]
+    missing = [name for name in (KEY, CERTIFICATE, CA, CRL) if not is_present(folder / name)]
     if not missing:
         return
     if role == "coordinator":
@@ -172,17 +174,42 @@ def _certificate(path: Path) -> x509.Certificate:
         raise unfit(path, str(error)) from error
 
 
-def _crl(folder: Path, ca: x509.Certificate) -> x509.CertificateRevocationList | None:
-    if not (folder / CRL).exists():
-        return None
+def _crl(folder: Path, ca: x509.Certificate) -> x509.CertificateRevocationList:
     try:
         crl = crl_from_pem(read_bytes(folder / CRL, MAX_CRL_BYTES))
     except UnfitCertificate as error:
         raise unfit(folder / CRL, str(error)) from error
+    check_crl(folder / CRL, crl, ca)
+    return crl
+
+
+def check_crl(path: Path, crl: x509.CertificateRevocationList, ca: x509.Certificate) -> None:
+    """Raises IdentityError for a list of revoked certificates that is another CA's, or is over."""
     key = ca.public_key()
     if not isinstance(key, ec.EllipticCurvePublicKey) or not crl.is_signature_valid(key):
-        raise unfit(folder / CRL, f"the CA in {folder / CA} did not sign it")
-    return crl
+        raise unfit(path, f"{federation_of(ca)} did not sign its list of revoked certificates")
+    until = crl.next_update_utc
+    if until is not None and until < datetime.now(UTC):
+        raise unfit(path, f"its list of revoked certificates ended at {moment_in_words(until)}")
+
+
+def install_crl(folder: Path, crl: x509.CertificateRevocationList, source: Path) -> None:
+    """Puts a list of revoked certificates into an identity folder, unless a newer one is there.
+
+    Raises:
+        IdentityError: what is there has a higher number (RFC 5280, 5.2.3): who was revoked in
+            between would be let in again. StorageError: it cannot be written.
+    """
+    path = folder / CRL
+    if is_present(path):
+        try:
+            before = crl_number(crl_from_pem(read_bytes(path, MAX_CRL_BYTES)))
+        except UnfitCertificate as error:
+            raise unfit(path, str(error)) from error
+        if before > crl_number(crl):
+            why = f"its list of revoked certificates is number {crl_number(crl)}, and {path} is"
+            raise unfit(source, f"{why} number {before}", "Ask for the newest one.")
+    write_whole(path, to_pem(crl))
 
 
 def _renewal(name: Name, folder: Path) -> str:

@@ -98,9 +98,8 @@ def _prepared(context: ssl.SSLContext, identity: Identity) -> ssl.SSLContext:
     try:
         context.load_cert_chain(folder / CERTIFICATE, folder / KEY)
         context.load_verify_locations(folder / CA)
-        if identity.crl is not None:
-            context.load_verify_locations(folder / CRL)
-            context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+        context.load_verify_locations(folder / CRL)
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     except (ssl.SSLError, OSError) as error:
         raise IdentityError(f"OpenSSL cannot use the files in {folder}", str(error)) from error
     return context

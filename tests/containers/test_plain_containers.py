@@ -20,7 +20,7 @@ from tests.helpers.terminals import Terminal, give_to_caller
 
 OWNERS = ("bob", "anne")
 MACHINES = ("coordinator", *OWNERS)
-KEPT = {"audit.jsonl", "audit.jsonl.anchor", "standing.json"}
+KEPT = {"audit.jsonl", "audit.jsonl.anchor", "counts.json", ".counts.json.lock"}
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1200)]
 

@@ -75,12 +75,14 @@ GUARD_OPTIONS = (
         "[default: audit.jsonl in the identity folder; without one, <id>.audit.jsonl here]",
     ),
     click.option(
-        "--standing",
+        "--counts",
+        "--standing",  # its older name
+        "counts",
         type=click.Path(path_type=Path),
-        envvar="FEDSMS_STANDING",
+        envvar=["FEDSMS_COUNTS", "FEDSMS_STANDING"],
         show_envvar=True,
-        help="File with today's counts, and whom the node knows.  [default: standing.json in the "
-        "identity folder; with an audit log elsewhere NAME.jsonl, NAME.standing.json beside it]",
+        help="File with today's counts, and whom the node knows.  [default: counts.json in the "
+        "identity folder; with an audit log elsewhere NAME.jsonl, NAME.counts.json beside it]",
     ),
 )
 

@@ -45,7 +45,7 @@ def serve(
     hide_label_counts: bool,
     policy: Path | None,
     audit_log: Path | None,
-    standing: Path | None,
+    counts: Path | None,
     as_json: bool,
     **source: Any,
 ) -> None:
@@ -58,7 +58,7 @@ def serve(
     from worker_node.guarding.set_up import find_guarding
 
     own = _identity(node_id, identity, host, insecure)
-    guarding = find_guarding(policy, audit_log, own, node_id or "node", allow, standing)
+    guarding = find_guarding(policy, audit_log, own, node_id or "node", allow, counts)
     admission = _admission(own, coordinators or guarding.policy.coordinators)
     own_id = node_id or (admission.node.id if admission else None)
     if own_id is None:

@@ -1,20 +1,24 @@
 """What a node must remember of its coordinators over a restart: today's counts, and whom it knows.
 
-One small JSON file, written whole. Counts begin anew each day of the policy's clock.
+One small JSON file, written whole, and held by one node at a time. Counts begin anew with each day
+of the policy's clock that is later than all before: a clock that is set back, and on again, brings
+no count back.
 """
 
 from __future__ import annotations
 
-import json
+import fcntl
+import logging
+import os
 import re
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from shared.errors import StorageError
-from shared.files import read_bytes, write_whole
+from shared.files import is_present, read_bytes, storage_error, write_whole
 
 Counted = Literal["rounds", "evaluations", "numbers"]
 MOST_KNOWN = 1000
@@ -33,12 +37,33 @@ class _Remembered(BaseModel):
     known: dict[str, str] = {}
 
 
-class Standing:
-    """Args: path: where it is kept; None forgets it all when the node ends."""
+log = logging.getLogger("fedsms.node")
+
+
+class DayCounts:
+    """The counts of one node.
+
+    Args:
+        path: where they are kept; None forgets them when the node ends.
+
+    Raises:
+        StorageError: the file is damaged, cannot be read, or is another node's that runs.
+    """
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
-        self._now = _read(path) if path is not None and path.exists() else _Remembered()
+        self._lock = _Lock(path) if path is not None else None
+        self._now = _read(path) if path is not None and is_present(path) else _Remembered()
+
+    def warn_of_days_to_come(self, now: datetime) -> None:
+        """Says where the counts are of a later day: they go on until that day is over."""
+        if self._now.day > (now.date() + timedelta(days=1)).isoformat():
+            log.warning(
+                "the counts in %s are of %s, which has not come: was the clock wrong? They go on "
+                "until that day is over",
+                self._path,
+                self._now.day,
+            )
 
     def count(self, what: Counted, most: int, now: datetime, more: int = 1) -> bool:
         """Counts `more` today, and keeps it; False, and nothing counted, where `most` is reached.
@@ -47,12 +72,13 @@ class Standing:
             StorageError: it cannot be kept, and so it does not count as allowed.
         """
         day = now.date().isoformat()
-        if self._now.day != day:
-            self._now = _Remembered(day=day, known=self._now.known)
-        reached: int = getattr(self._now, what)
+        before = self._now
+        if day > before.day:
+            before = _Remembered(day=day, known=before.known)
+        reached: int = getattr(before, what)
         if reached + more > most:
             return False
-        self._keep(self._now.model_copy(update={what: reached + more}))
+        self._keep(before.model_copy(update={what: reached + more}))
         return True
 
     def knows(self, name: str, certificate: str) -> bool:
@@ -63,18 +89,51 @@ class Standing:
         known = {**self._now.known, name: certificate}
         self._keep(self._now.model_copy(update={"known": dict(list(known.items())[-MOST_KNOWN:])}))
 
+    def close(self) -> None:
+        """Lets the file go, for another node. Idempotent."""
+        if self._lock is not None:
+            self._lock.release()
+
     def _keep(self, changed: _Remembered) -> None:
         if self._path is not None:
             write_whole(self._path, changed.model_dump_json().encode(), 0o600, durable=False)
         self._now = changed
 
 
+class _Lock:
+    """Held by one process, and gone with it. The counts' own file is replaced with each count."""
+
+    def __init__(self, path: Path) -> None:
+        beside = path.with_name(f".{path.name}.lock")
+        try:
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._descriptor = os.open(beside, flags, 0o600)
+        except OSError as error:
+            raise storage_error("write", beside, error) from error
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.release()
+            raise StorageError(
+                f"another node keeps its counts in {path}",
+                "with two, each would allow the whole day",
+                "Stop the other one, or give this one a file of its own with --counts.",
+            ) from error
+
+    def release(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
 def _read(path: Path) -> _Remembered:
     try:
         found = _Remembered.model_validate_json(read_bytes(path))
+        if found.day:
+            date.fromisoformat(found.day)
         if re.fullmatch(r"|\d{4}-\d\d-\d\d", found.day):
             return found
-    except (ValidationError, json.JSONDecodeError):
+    except ValueError:  # also of JSON and of what is no such table
         pass
     raise StorageError(
         f"{path} is damaged, which holds how much this node did today",

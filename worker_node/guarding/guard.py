@@ -12,7 +12,7 @@ from shared.wire.commands import TrainCommand
 from worker_node.audit.lines import Entry
 from worker_node.audit.log import Audit, NoAudit
 from worker_node.data.shard import Shard
-from worker_node.guarding.day_counts import Counted, Standing
+from worker_node.guarding.day_counts import Counted, DayCounts
 from worker_node.guarding.owner_prompt import Terminal
 from worker_node.guarding.pace import Pace
 from worker_node.guarding.policy import Mode, Policy, Question, refusal
@@ -45,13 +45,13 @@ class Guard:
         self,
         policy: Policy | None = None,
         audit: Audit | None = None,
-        standing: Standing | None = None,
+        counts: DayCounts | None = None,
         terminal: Terminal | None = None,
         pace: Pace | None = None,
     ) -> None:
         self.policy = policy or Policy()
         self._audit: Audit = audit or NoAudit()
-        self._standing = standing or Standing()
+        self._counts = counts or DayCounts()
         self._terminal = terminal or Terminal()
         self._pace = pace or Pace()
         self._numbers = 0  # counted as told already, and not told yet
@@ -88,7 +88,7 @@ class Guard:
         if names and who.name not in names and not who.certificate:
             # with TLS the names are Admission's, which --coordinator may have set
             raise refusal("coordinators", "it works with others")
-        known = self._standing.knows(who.name, who.certificate)
+        known = self._counts.knows(who.name, who.certificate)
         if "first-time-coordinator" in self.policy.ask and not known:
             self._ask_about(who)
 
@@ -131,7 +131,7 @@ class Guard:
 
     def _count(self, what: Counted, most: int, more: int = 1) -> None:
         try:
-            free = self._standing.count(what, most, self.policy.hours.now(), more)
+            free = self._counts.count(what, most, self.policy.hours.now(), more)
         except StorageError as error:
             log.warning("%s", error)
             raise NodeFailed("the node cannot keep count of today's work", "disk trouble") from None
@@ -153,7 +153,7 @@ class Guard:
     async def _meet(self, who: Who) -> None:
         try:
             await self._ask("first-time-coordinator", who)
-            self._standing.remember(who.name, who.certificate)
+            self._counts.remember(who.name, who.certificate)
         except FedsmsError as error:
             log.warning("%s is not let in: %s", who.name, error)
 

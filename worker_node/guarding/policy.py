@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, time, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from shared.errors import PolicyRefused
 from shared.identity.names import NODE_ID_PATTERN
@@ -106,6 +106,15 @@ class Hours(_Table):
     )
     days: tuple[Day, ...] = Field(DAYS, strict=False, description="Days on which it begins.")
     zone: Zone = Field("local", description='Of the clock: "local" or a name like "Europe/Vienna".')
+
+    @model_validator(mode="after")
+    def _is_a_span(self) -> Self:
+        if self.begin == self.end:
+            raise ValueError(
+                f"begin and end are both {self.begin}, which may mean never or always; "
+                'always is "00:00" to "24:00"'
+            )
+        return self
 
     def now(self) -> datetime:
         return datetime.now(None if self.zone == "local" else ZoneInfo(self.zone)).astimezone(

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from shared.errors import UsageError
-from shared.files import read_toml, write_whole
+from shared.files import is_present, read_toml, write_whole
 from shared.model.recipe import explain
 from worker_node.guarding.policy import Policy
 
@@ -35,7 +35,7 @@ def find_policy(named: Path | None, identity: Path | None) -> tuple[Policy, Path
         return read_policy(named), named
     folders = [identity, Path()] if identity is not None else [Path()]
     for path in (folder / POLICY for folder in folders):
-        if path.exists():
+        if is_present(path):
             return read_policy(path), path
     return Policy(), None
 
@@ -61,7 +61,7 @@ def write_example(folder: Path) -> Path | None:
     Raises StorageError.
     """
     path = folder / POLICY
-    if path.exists():
+    if is_present(path):
         return None
     write_whole(path, example().encode())
     return path

@@ -10,19 +10,21 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shared.files import read_bytes
+from shared.files import is_present, read_bytes
 from shared.identity.folder import Identity, read_key
 from worker_node.audit import AUDIT_LOG
 from worker_node.audit.lines import Entry
 from worker_node.audit.log import AuditLog, NoAudit
 from worker_node.data.shard import Shard
-from worker_node.guarding.day_counts import Standing
+from worker_node.guarding.day_counts import DayCounts
 from worker_node.guarding.guard import Guard, Who
 from worker_node.guarding.policy import Mode, Policy
 from worker_node.guarding.policy_file import find_policy
 
 OFF = Path("off")
-STANDING = "standing.json"
+COUNTS = "counts.json"
+OLD_COUNTS = "standing.json"
+"""What the file was called before; one that is there goes on."""
 
 log = logging.getLogger("fedsms.node")
 
@@ -32,14 +34,14 @@ class Guarding:
     """What a node guards itself with.
 
     policy_file: where the policy was read; None has the defaults.
-    audit_log: None keeps none. standing: None keeps the counts in memory alone.
+    audit_log: None keeps none. counts: None keeps the counts of the day in memory alone.
     identity: whose key signs the log's anchor; None leaves it unsigned.
     """
 
     policy: Policy = field(default_factory=Policy)
     policy_file: Path | None = None
     audit_log: Path | None = None
-    standing: Path | None = None
+    counts: Path | None = None
     identity: Path | None = None
 
 
@@ -49,44 +51,56 @@ def find_guarding(
     own: Identity | None,
     node_id: str,
     allow: Sequence[Mode] = (),
-    standing: Path | None = None,
+    counts: Path | None = None,
 ) -> Guarding:
     """From the flags of `serve`, and what lies in the identity folder.
 
     Args:
         allow: modes beside those of the policy.
-        standing: file for the day's counts; None keeps them beside the audit log, and where that is
+        counts: file for the day's counts; None keeps them beside the audit log, and where that is
             off in the identity folder.
 
     Raises UsageError for a policy that cannot be read, or is none.
     """
     folder = own.folder if own is not None else None
+    counts = _counts_file(counts) if counts is not None else None
     found, file = find_policy(policy, folder)
     modes = tuple(dict.fromkeys((*found.modes, *allow)))
     found = found.model_copy(update={"modes": modes})
     if audit_log == OFF:
         writable = folder is not None and os.access(folder, os.W_OK)
-        kept = folder / STANDING if folder is not None and writable else None
-        return Guarding(found, file, None, standing or kept, folder)
+        kept = _counts_file(folder / COUNTS) if folder is not None and writable else None
+        return Guarding(found, file, None, counts or kept, folder)
     if audit_log is None and folder is not None:
-        return Guarding(found, file, folder / AUDIT_LOG, standing or folder / STANDING, folder)
+        kept = _counts_file(folder / COUNTS)
+        return Guarding(found, file, folder / AUDIT_LOG, counts or kept, folder)
     # the identity folder may be one that only it can be read from
     audit_log = audit_log or Path(f"{node_id}.{AUDIT_LOG}")
-    beside = audit_log.with_suffix(f".{STANDING}")
-    return Guarding(found, file, audit_log, standing or beside, folder)
+    beside = _counts_file(audit_log.with_suffix(f".{COUNTS}"))
+    return Guarding(found, file, audit_log, counts or beside, folder)
+
+
+def _counts_file(path: Path) -> Path:
+    """The file, or the one of its older name where that one is there."""
+    if not path.name.endswith(COUNTS):
+        return path
+    older = path.with_name(path.name.removesuffix(COUNTS) + OLD_COUNTS)
+    return older if is_present(older) and not is_present(path) else path
 
 
 @asynccontextmanager
-async def guarded(guarding: Guarding, node_id: str, shard: Shard) -> AsyncIterator[Guard]:
+async def opened(guarding: Guarding, node_id: str, shard: Shard) -> AsyncIterator[Guard]:
     """A node's guard; its log is open while the context lasts.
 
     Raises StorageError where the log or the counts cannot be kept.
     """
-    standing = Standing(guarding.standing)
-    audit = _open_log(guarding)
-    guard = Guard(guarding.policy, audit, standing)
+    counts = DayCounts(guarding.counts)
+    audit: AuditLog | NoAudit = NoAudit()
     try:
+        audit = _open_log(guarding)
+        guard = Guard(guarding.policy, audit, counts)
         _tell(guarding, shard)
+        counts.warn_of_days_to_come(guarding.policy.hours.now())
         started = Entry("start", detail=f"node {node_id}, {_policy_in_words(guarding)}")
         await guard.record(Who(), started)
         yield guard
@@ -94,6 +108,7 @@ async def guarded(guarding: Guarding, node_id: str, shard: Shard) -> AsyncIterat
     finally:
         if isinstance(audit, AuditLog):
             await audit.close()
+        counts.close()
 
 
 def _open_log(guarding: Guarding) -> AuditLog | NoAudit:
@@ -115,7 +130,7 @@ def _tell(guarding: Guarding, shard: Shard) -> None:
     policy = guarding.policy
     log.info("policy: %s", guarding.policy_file or "the defaults")
     log.info("audit log: %s", guarding.audit_log or "off, as you asked")
-    log.info("counts of the day: %s", guarding.standing or "in memory, until the node stops")
+    log.info("counts of the day: %s", guarding.counts or "in memory, until the node stops")
     if len(shard.train) < policy.fewest_rows:
         log.warning("the policy has it refuse to train: fewer rows than fewest_rows")
     if len(shard.held_out) < policy.fewest_held_out_rows:

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from shared.errors import IdentityError
-from shared.files import UnfitFile, read_bytes, write_whole
+from shared.files import UnfitFile, is_present, read_bytes, write_whole
 from shared.identity import folder as identity
 from shared.identity.certificates import (
     Name,
@@ -87,7 +86,7 @@ def make_request(folder: Path, node_id: str) -> tuple[Path, str]:
 def _ids_in(folder: Path) -> set[str]:
     """Whose folder it is, by its requests and its certificate."""
     ids = {path.stem for path in folder.glob("*.csr")}
-    if (folder / identity.CERTIFICATE).exists():
+    if is_present(folder / identity.CERTIFICATE):
         try:
             name = name_of(certificate_from_pem(read_bytes(folder / identity.CERTIFICATE)))
         except UnfitCertificate as error:
@@ -109,11 +108,11 @@ def join(path: Path, folder: Path) -> Joined:
         raise identity.unfit(path, error.cause) from error
     name = _check(path, answer, folder)
     offered = [name_of(one).id for one in answer.coordinators]
-    if not (folder / identity.COORDINATORS).exists():
+    if not is_present(folder / identity.COORDINATORS):
         lines = ["# Coordinators that this node works with, a name a line.", *offered, ""]
         write_whole(folder / identity.COORDINATORS, "\n".join(lines).encode())
+    identity.install_crl(folder, answer.crl, path)  # first: an older one installs nothing
     write_whole(folder / identity.CA, to_pem(answer.ca))
-    write_whole(folder / identity.CRL, to_pem(answer.crl))
     write_whole(folder / identity.CERTIFICATE, to_pem(answer.certificate))  # last: now it counts
     allowed = read_coordinators(folder)
     return Joined(
@@ -133,7 +132,7 @@ def read_coordinators(folder: Path) -> list[str]:
         IdentityError: a line is no name. StorageError: the file cannot be read.
     """
     path = folder / identity.COORDINATORS
-    if not path.exists():
+    if not is_present(path):
         return []
     text = read_bytes(path).decode("utf-8", "replace")
     names = [line.partition("#")[0].strip() for line in text.splitlines()]
@@ -189,9 +188,7 @@ def _check(path: Path, answer: Answer, folder: Path) -> Name:
 
 
 def _check_crl(path: Path, answer: Answer) -> None:
-    key = answer.ca.public_key()
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not answer.crl.is_signature_valid(key):
-        raise identity.unfit(path, "the CA in it did not sign its list of revoked certificates")
+    identity.check_crl(path, answer.crl, answer.ca)
     revoked = answer.crl.get_revoked_certificate_by_serial_number(answer.certificate.serial_number)
     if revoked is not None:
         why = f"its certificate was revoked on {day(revoked.revocation_date_utc)}"
@@ -200,7 +197,7 @@ def _check_crl(path: Path, answer: Answer) -> None:
 
 def _check_federation(path: Path, answer: Answer, folder: Path) -> None:
     """A folder belongs to one federation: whoever could change its CA could train on the rows."""
-    if not (folder / identity.CA).exists():
+    if not is_present(folder / identity.CA):
         return
     try:
         ours = certificate_from_pem(read_bytes(folder / identity.CA))

@@ -19,7 +19,7 @@ from worker_node.membership.admission import Admission
 from worker_node.node import DataOwnerNode
 from worker_node.serving.bounded_connection import BoundedConnection
 from worker_node.serving.gate import Gate, gated_sockets, group_of
-from worker_node.serving.when_to_stop import Stay
+from worker_node.serving.when_to_stop import StopRule
 from worker_node.sessions.session import Session
 
 MAX_SESSIONS = 32
@@ -38,7 +38,7 @@ async def listening(
     host: str,
     port: int,
     admission: Admission | None = None,
-    stay: Stay | None = None,
+    stop_rule: StopRule | None = None,
 ) -> AsyncIterator[str]:
     """Listens while the context lasts; gives the address that a coordinator dials.
 
@@ -46,13 +46,13 @@ async def listening(
         host: address to listen at; "0.0.0.0" or "::" are all of the machine's.
         port: 0 takes a free one.
         admission: who is let in, over TLS; None lets in everybody, without TLS.
-        stay: is told who comes and who leaves; None stays as long as the context lasts.
+        stop_rule: is told who comes and who leaves; None serves as long as the context lasts.
 
     Raises:
         UsageError: the address is not this machine's, or the port is taken.
     """
 
-    staying = stay or Stay(lambda: None)
+    rule = stop_rule or StopRule(lambda: None)
     gate = Gate()
     sessions: Counter[str] = Counter()
 
@@ -64,7 +64,7 @@ async def listening(
         sessions[peer] += 1
         assert isinstance(connection, BoundedConnection)
         session = Session(node, connection, admission, on_greeted)
-        staying.came()
+        rule.came()
         try:
             await session.run()
             log.info("%s left", session.peer)
@@ -72,7 +72,7 @@ async def listening(
             sessions[peer] -= 1
             if not sessions[peer]:
                 del sessions[peer]
-            staying.left(after_a_run=session.ended_a_run)
+            rule.left(after_a_run=session.ended_a_run)
 
     def on_greeted(connection: HeardServer) -> None:
         gate.greeted(connection.remote_address, connection.local_address)

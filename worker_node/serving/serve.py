@@ -16,13 +16,13 @@ from shared.errors import Interrupted
 from shared.wire.timeouts import Timeouts
 from shared.wire.transport import is_loopback
 from worker_node.data.shard import Shard
-from worker_node.guarding.set_up import Guarding, guarded
+from worker_node.guarding.set_up import Guarding, opened
 from worker_node.membership.admission import Admission
 from worker_node.node import KEEP_WORK_SECONDS, DataOwnerNode
 from worker_node.serving.health import telling_health
 from worker_node.serving.listener import listening
 from worker_node.serving.memory_limit import limit_memory
-from worker_node.serving.when_to_stop import Stay
+from worker_node.serving.when_to_stop import StopRule
 from worker_node.training.trainer_process import TrainerProcess
 
 log = logging.getLogger("fedsms.node")
@@ -59,8 +59,10 @@ class ServeSettings:
 
 
 async def serve(settings: ServeSettings, shard: Shard) -> None:
-    """Serves until SIGINT or SIGTERM, or the end of its stay; a training that runs then is stopped
-    within some seconds (CLOSE_SECONDS and STOP_SECONDS), and the log says so.
+    """Serves until SIGINT or SIGTERM, or until its stop rule says so.
+
+    A training that runs then is stopped within some seconds (CLOSE_SECONDS and STOP_SECONDS), and
+    the log says so.
 
     Raises:
         UsageError: it cannot listen there. NodeFailed: the training process does not start.
@@ -73,8 +75,8 @@ async def serve(settings: ServeSettings, shard: Shard) -> None:
     trainer = TrainerProcess(shard, settings.threads)
     try:
         await _start(trainer, stop)
-        stay = Stay(stop.set, settings.runs, settings.patience)
-        async with guarded(settings.guarding, settings.node_id, shard) as guard:
+        stop_rule = StopRule(stop.set, settings.runs, settings.patience)
+        async with opened(settings.guarding, settings.node_id, shard) as guard:
             torch.set_num_threads(settings.threads)
             node = DataOwnerNode(
                 settings.node_id,
@@ -88,10 +90,10 @@ async def serve(settings: ServeSettings, shard: Shard) -> None:
             if guard.allows_pointers:
                 limit_memory(guard.policy.pointers.megabytes)
             async with (
-                listening(node, settings.host, settings.port, settings.admission, stay) as url,
+                listening(node, settings.host, settings.port, settings.admission, stop_rule) as url,
                 telling_health(node, settings.health_socket),
             ):
-                stay.begin()
+                stop_rule.begin()
                 _say_ready(settings, shard, url)
                 await stop.wait()
                 log.info("node %s stops%s", settings.node_id, _abandoned(node))

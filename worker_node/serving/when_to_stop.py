@@ -1,4 +1,4 @@
-"""How long a node stays: for ever, for a number of runs, or until nobody has come for a while."""
+"""When a node stops by itself: after some runs, or when nobody has come for a while."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Callable
 log = logging.getLogger("fedsms.node")
 
 
-class Stay:
+class StopRule:
     """Counts who is here, and says when it is time to go.
 
     Args:
-        leave: called, once or more often, when the stay is over.
-        runs: after so many the stay is over; 0 counts none.
-        patience: seconds without a session after which it is over too; 0 waits for ever.
+        leave: called, once or more often, when it is time to go.
+        runs: after so many it is time to go; 0 counts none.
+        patience: seconds without a session after which it is time too; 0 waits for ever.
     """
 
     def __init__(self, leave: Callable[[], object], runs: int = 0, patience: float = 0) -> None:

@@ -160,7 +160,7 @@ def test_a_new_coordinator_comes_in_after_the_owners_yes_and_is_known_from_then_
         assert await greeted(url) is Kind.HELLO
 
     def knows() -> bool:
-        path = tmp_path / "audit.standing.json"
+        path = tmp_path / "audit.counts.json"
         return path.exists() and "a-test" in path.read_text(encoding="utf-8")
 
     with at_a_terminal(tmp_path / "screen", *flags) as owner:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from scripts.local.nodes import local_nodes
-from shared.errors import PolicyRefused, StorageError, UsageError
+from shared.errors import PolicyRefused, UsageError
 from shared.model.recipe import Recipe
 from shared.wire.commands import EVALUATE, TRAIN
 from shared.wire.frames import Kind, unpack_error, unpack_map
@@ -20,7 +20,6 @@ from tests.helpers.node_requests import command, error, reply, run, send_state, 
 from tests.helpers.peers import coordinator, stranger
 from tests.helpers.running import ROOT, Finished, greeting_of
 from worker_node.data.shard import Shard
-from worker_node.guarding.day_counts import Standing
 from worker_node.guarding.guard import Guard
 from worker_node.guarding.policy import Policy
 from worker_node.guarding.policy_file import (
@@ -30,7 +29,6 @@ from worker_node.guarding.policy_file import (
     read_policy,
     write_example,
 )
-from worker_node.guarding.set_up import OFF, find_guarding
 from worker_node.node import DataOwnerNode
 from worker_node.serving.listener import listening
 from worker_node.training.trainer_process import TrainerProcess
@@ -248,31 +246,6 @@ def test_the_days_count_survives_a_restart(
         with local_nodes({"bob": flags}) as (node,):
             for work in works:
                 run(work(node.url))
-
-
-def test_the_days_counts_are_kept_beside_the_log(tmp_path: Path) -> None:
-    """Wherever the owner put that, since an identity folder may be mounted read-only."""
-    log = tmp_path / "log" / "bob.jsonl"
-    guarding = find_guarding(None, log, None, "bob")
-    assert guarding.standing == tmp_path / "log" / "bob.standing.json"
-    guarding = find_guarding(None, None, None, "bob")
-    assert guarding.standing == Path("bob.audit.standing.json")
-    assert find_guarding(None, OFF, None, "bob").standing is None
-
-
-def test_counts_begin_anew_each_day_and_a_damaged_file_is_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "standing.json"
-    today, tomorrow = datetime(2026, 11, 22), datetime(2026, 11, 23)  # noqa: DTZ001
-    standing = Standing(path)
-    assert [standing.count("rounds", 2, today) for _ in range(3)] == [True, True, False]
-    standing.remember("hospital", "ab:cd")
-    assert Standing(path).count("rounds", 2, today) is False
-    assert Standing(path).count("rounds", 2, tomorrow) is True
-    assert Standing(path).knows("hospital", "ab:cd")
-    assert not Standing(path).knows("hospital", "")
-    path.write_text('{"rounds": -1}', encoding="utf-8")
-    with pytest.raises(StorageError, match="damaged"):
-        Standing(path)
 
 
 def test_the_pages_example_is_what_init_writes() -> None:
