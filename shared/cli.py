@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,11 +17,20 @@ class _Examples(click.Command):
 
     Args:
         examples: command lines as a user types them.
+        groups: names of parameters by the heading that `--help` shows them under; those without
+            one are Options, and with no groups all are.
     """
 
-    def __init__(self, *args: Any, examples: tuple[str, ...] = (), **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        examples: tuple[str, ...] = (),
+        groups: Mapping[str, Sequence[str]] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.examples = examples
+        self.groups = groups or {}
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if self.examples:
@@ -30,6 +39,23 @@ class _Examples(click.Command):
                     formatter.write(f"  {example}\n")
             formatter.write("\n")
         super().format_help(ctx, formatter)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if not self.groups:
+            super().format_options(ctx, formatter)
+            return
+        records = {one.name: one.get_help_record(ctx) for one in self.get_params(ctx)}
+        for title, names in self.groups.items():
+            self._section(formatter, title, [records.pop(name, None) for name in names])
+        self._section(formatter, "Options", list(records.values()))
+
+    def _section(
+        self, formatter: click.HelpFormatter, title: str, records: list[tuple[str, str] | None]
+    ) -> None:
+        shown = [record for record in records if record is not None]
+        if shown:
+            with formatter.section(title):
+                formatter.write_dl(shown)
 
 
 class ExamplesFirst(_Examples):
@@ -55,9 +81,11 @@ def subcommand_of(group: click.Group) -> Callable[..., Decorator]:
     return command
 
 
-def command(name: str, *examples: str) -> Decorator:
+def command(
+    name: str, *examples: str, groups: Mapping[str, Sequence[str]] | None = None
+) -> Decorator:
     """A decorator for a command that a group of another file takes up."""
-    return click.command(name, cls=ExamplesFirst, examples=examples)
+    return click.command(name, cls=ExamplesFirst, examples=examples, groups=groups)
 
 
 identity_option = click.option(

@@ -33,7 +33,7 @@ from shared.pysyft import (
     serialize,
 )
 from shared.wire.handshake import Greeting
-from shared.wire.timeouts import Timeouts
+from shared.wire.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from worker_node.data.shard import Shard
 from worker_node.guarding.guard import Guard
 from worker_node.training.known_trainings import Trainings
@@ -44,7 +44,6 @@ MAX_OBJECTS = 8
 """Objects that one session may keep on the node; a round needs two."""
 KEEP_WORK_SECONDS = 30.0
 """How long a training goes on whose coordinator is gone; then the trainer is free for others."""
-DEFAULT_TIMEOUTS = Timeouts()
 
 MAX_STATES = 4
 """Models of the largest size that one session may keep."""

@@ -22,7 +22,7 @@ from scripts.local.many_nodes import flipped, read_shard
 from scripts.split_data import owner_names, split_data
 from server.aggregation.aggregators import make_aggregator
 from server.rounds.plan import node_seed
-from server.runs.training_run import with_flags
+from server.runs.settings import over_recipe
 from shared.model.classifier import initial_state
 from shared.model.metrics import Metrics, merge, metrics_from
 from shared.model.recipe import Aggregation, Recipe, load_recipe
@@ -95,7 +95,8 @@ def robust(seeds: int, owners: int, rounds: int | None, recipe_name: str) -> Non
             federation = Federation(_shards(owners, seed, attack), recipe, seed)
             for rule in rules:
                 metrics = federation.run(
-                    with_flags(recipe, rounds, rule), BAD if attack == "noise" else ""
+                    over_recipe(recipe, {"rounds": rounds, "aggregation": rule}),
+                    BAD if attack == "noise" else "",
                 )
                 found[rule].append(100 * (metrics.roc_auc or 0.0))
                 click.echo(f"{attack}, {rule}, seed {seed}: {found[rule][-1]:.2f}", err=True)

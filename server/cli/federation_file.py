@@ -15,62 +15,61 @@ environment over the file, the file over the default.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import click
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from server.cli.setting_options import BY_NAME
+from server.runs.setting import Setting
+from server.runs.settings import SETTINGS
 from shared.errors import UsageError
 from shared.files import read_toml
 from shared.model.recipe import explain
 
-Seconds = Annotated[float | None, Field(ge=0, le=1e9)]
 DEFAULT_FILE = Path("federation.toml")
 
 
-class FederationFile(BaseModel):
-    """The keys that a federation.toml may have; unknown ones are errors."""
+class _OfCommands(BaseModel):
+    """The keys that are no settings of a run, and what is done with all of them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     nodes: dict[str, str] = Field(default_factory=dict)
-    recipe: str | None = None
-    rounds: int | None = Field(default=None, ge=1)
-    seed: int | None = Field(default=None, ge=0, lt=2**63)
-    run_dir: str | None = None
-    name: str | None = None
-    checkpoints: int | None = Field(default=None, ge=0)
     identity: str | None = None
     insecure: bool | None = None
-    mode: Literal["rounds", "pointers"] | None = None
-    replay: bool | None = None
-    min_nodes: int | float | str | None = None
-    cohort: int | None = Field(default=None, ge=0)
-    aggregation: str | None = None
-    norm_bound: float | None = Field(default=None, ge=1)
-    trim: float | None = Field(default=None, ge=0, lt=0.5)
-    connect_timeout: Seconds = None
-    handshake_timeout: Seconds = None
-    transfer_timeout: Seconds = None
-    train_timeout: Seconds = None
-    evaluate_timeout: Seconds = None
-    heartbeat: Seconds = None
-    round_deadline: Seconds = None
-    rejoin_window: Seconds = None
-    reconnect_limit: Seconds = None
-    quorum_wait: Seconds = None
 
     def as_defaults(self) -> dict[str, Any]:
         """Values for click's `default_map`, by parameter name."""
         values = self.model_dump(exclude_none=True, exclude={"nodes"})
-        if self.min_nodes is not None:
-            values["min_nodes"] = str(self.min_nodes)
+        values = {name: _as_a_flag(name, value) for name, value in values.items()}
         if self.nodes:
             values["node"] = [f"{node}={url}" for node, url in self.nodes.items()]
         return values
 
 
-def read_federation(path: Path) -> FederationFile:
+def _as_a_flag(name: str, value: Any) -> Any:
+    """As somebody would type it, where the setting is parsed from a text: 0.8, or "0.8"."""
+    one = BY_NAME.get(name)
+    return str(value) if one is not None and one.type is str else value
+
+
+def _key_of(one: Setting) -> Any:
+    """The type of a setting's key, for pydantic."""
+    plain: Any = str if one.type is Path else one.type
+    if one.is_parsed:
+        plain = int | float | str
+    bounds = Field(default=None, ge=one.at_least, le=one.at_most, lt=one.below)
+    return (plain | None, bounds if one.type in (int, float) else None)
+
+
+FederationFile = create_model(
+    "FederationFile", __base__=_OfCommands, **{one.name: _key_of(one) for one in SETTINGS}
+)
+"""The keys that a federation.toml may have; unknown ones are errors."""
+
+
+def read_federation(path: Path) -> _OfCommands:
     """Raises UsageError: no such file, not TOML, an unknown key, or a value out of bounds."""
     tables = read_toml(
         path, "the federation file", "docs/commands.md shows one; --node does without."

@@ -1,119 +1,77 @@
-"""From the flags of `python -m server train` to a run that begins, or that goes on."""
+"""`python -m server train`: its flags, and what it prints at the end."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import click
 
 from server.cli.given_nodes import Given
-from server.cli.train_options import (
-    TIMEOUT_NAMES,
-    changed_timeouts,
-    check_mode,
-    check_no_conflict,
-    typed,
+from server.cli.options import (
+    TWO_NODES,
+    federation_option,
+    insecure_option,
+    json_option,
+    node_option,
 )
-from server.pointers.stepwise import check_stepwise
-from server.rounds.cohort import MinNodes
-from server.runs.resume import open_stopped, with_changes
-from server.runs.settings import RunSettings
-from server.runs.training_run import FinishedRun, resume, train, with_flags
-from shared.model.recipe import load_recipe
-from shared.wire.timeouts import Timeouts
+from server.cli.setting_options import in_groups, setting_options
+from server.runs.setting import Group
+from shared.cli import command, identity_option
 
-DECIDING = (
-    "recipe",
-    "rounds",
-    "seed",
-    "cohort",
-    "aggregation",
-    "norm_bound",
-    "trim",
-    "mode",
-    "replay",
+OTHERS = {
+    Group.WHO: ("federation", "node", "identity", "insecure"),
+    Group.FAILS: ("run_folder",),
+    Group.WHERE: ("as_json",),
+}
+"""Flags that are no settings."""
+
+resume_option = click.option(
+    "--resume",
+    "run_folder",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Go on with the run in this folder after its last completed round, with its own settings.",
 )
-"""Flags on which a run's weights depend: a resumed run takes no others than it began with."""
-PLACING = ("run_dir", "name", "checkpoints")
-"""Flags that say where a new run lies."""
 
 
-def begin(given: Given, as_json: bool, flags: dict[str, Any]) -> FinishedRun:
-    """Trains from the start.
+@command(
+    "train",
+    f"python -m server train {TWO_NODES}",
+    f"python -m server train {TWO_NODES} --recipe tutorial --seed 7",
+    f"python -m server train {TWO_NODES} --recipe tutorial --mode pointers --replay",
+    "python -m server train --federation federation.toml --json",
+    f"python -m server train {TWO_NODES} --min-nodes 0.8 --round-deadline 120",
+    "python -m server train --resume runs/20261122-170501-default",
+    groups=in_groups(OTHERS),
+)
+@federation_option
+@node_option
+@identity_option
+@insecure_option
+@resume_option
+@setting_options
+@json_option
+def train(
+    node: tuple[str, ...],
+    identity: Path,
+    insecure: bool,
+    as_json: bool,
+    run_folder: Path | None,
+    **flags: Any,
+) -> None:
+    """Train on all nodes, a round at a time, and leave a run folder."""
+    from server.cli.from_flags import begin, go_on
+    from server.display.progress import print_table, rounds_table
 
-    Args:
-        flags: the other flags of the command, by parameter name.
-
-    Raises:
-        FedsmsError: as server/runs/training_run.py says, or a flag is wrong.
-    """
-    check_mode(click.get_current_context(), flags["mode"])
-    federation = {name: flags[name] for name in ("rounds", "aggregation", "norm_bound", "trim")}
-    recipe = with_flags(load_recipe(flags["recipe"]), **federation)
-    if flags["mode"] == "pointers":
-        check_stepwise(recipe)  # before anybody is dialled and a run folder made
-    settings = RunSettings(
-        nodes=tuple(given.addresses()),
-        recipe=recipe,
-        recipe_name=flags["recipe"],
-        seed=flags["seed"],
-        run_dir=flags["run_dir"],
-        name=flags["name"] or Path(flags["recipe"]).stem,
-        checkpoints=flags["checkpoints"],
-        min_nodes=_min_nodes(flags),
-        cohort=flags["cohort"],
-        timeouts=Timeouts(**{name: flags[name] for name in TIMEOUT_NAMES}),
-        mode=flags["mode"],
-        replay=flags["replay"],
-        identity=given.identity,
-        as_json=as_json,
-    )
-    return train(settings)
-
-
-def go_on(folder: Path, given: Given, as_json: bool, flags: dict[str, Any]) -> FinishedRun:
-    """Trains on from the last completed round of a stopped run; raises as `begin` does.
-
-    What decides the weights is the run's own. Flags that the user types may change where nodes
-    are, how long to wait for them and how many are needed.
-    """
-    typed_names = typed(click.get_current_context())
-    stopped = open_stopped(folder)
-    try:
-        wanted = {name: flags[name] for name in DECIDING + PLACING}
-        check_no_conflict(wanted, _deciding(stopped.settings), typed_names)
-        moved = given.addresses() if "node" in typed_names else ()
-        if not moved:
-            given.vet(stopped.settings.nodes)
-        changes: dict[str, Any] = {
-            "timeouts": changed_timeouts(stopped.settings.timeouts, flags, typed_names),
-            "as_json": as_json,
-            "identity": given.identity,
-        }
-        if "min_nodes" in typed_names:
-            changes["min_nodes"] = _min_nodes(flags)
-        settings = with_changes(stopped.settings, tuple(moved), **changes)
-    except BaseException:
-        stopped.lock.release()
-        raise
-    return resume(stopped, settings)
-
-
-def _min_nodes(flags: dict[str, Any]) -> MinNodes | None:
-    return MinNodes.parse(flags["min_nodes"]) if flags["min_nodes"] else None
-
-
-def _deciding(settings: RunSettings) -> dict[str, Any]:
-    """The run's own values of the flags that decide its weights."""
-    federation = settings.recipe.federation
-    return {
-        "recipe": settings.recipe_name,
-        "seed": settings.seed,
-        "cohort": settings.cohort,
-        **{name: getattr(federation, name) for name in ("rounds", "aggregation", "norm_bound")},
-        "trim": federation.trim,
-        "mode": settings.mode,
-        "replay": settings.replay,
-        "checkpoints": settings.checkpoints,
-    }
+    given = Given(node, identity, insecure)
+    if run_folder is None:
+        finished = begin(given, as_json, flags)
+    else:
+        finished = go_on(run_folder, given, as_json, flags)
+    if as_json:
+        click.echo(json.dumps({"run": str(finished.folder), "status": "completed"}))
+    else:
+        print_table(rounds_table(finished.rounds))
+        click.echo(f"The model and all figures are in {finished.folder}")

@@ -13,7 +13,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidURI
 
 from server.nodes.addresses import NodeAddress
-from server.nodes.link import DEFAULT_TIMEOUTS, Link, greet
+from server.nodes.link import Link, greet
 from server.nodes.tls_failures import check_holder, explain_no_websocket, explain_tls
 from shared.errors import FedsmsError, HandshakeRefused, NodeUnreachable, describe_os_error
 from shared.identity import folder as identity
@@ -22,7 +22,7 @@ from shared.identity.certificates import fingerprint
 from shared.wire.frames import MalformedFrame
 from shared.wire.handshake import Greeting
 from shared.wire.heartbeat import HeardClient
-from shared.wire.timeouts import Timeouts, limit
+from shared.wire.timeouts import DEFAULT_TIMEOUTS, Timeouts, limit
 from shared.wire.transport import describe_close, transport_options
 
 

@@ -33,13 +33,12 @@ from shared.wire.frames import (
 )
 from shared.wire.handshake import Greeting, check, greeting_from
 from shared.wire.heartbeat import HeardClient, watch
-from shared.wire.timeouts import Timeouts, limit
+from shared.wire.timeouts import DEFAULT_TIMEOUTS, Timeouts, limit
 from shared.wire.transport import describe_close
 
 PING_SECONDS = 10.0
 """How long a ping may take there and back."""
 
-DEFAULT_TIMEOUTS = Timeouts()
 OnEvent = Callable[[dict[str, Any]], None]
 
 log = logging.getLogger("fedsms.coordinator")

@@ -12,19 +12,17 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from server.nodes.addresses import NodeAddress, parse_address
-from server.rounds.cohort import MinNodes
 from server.rounds.records import Round, round_from_rows
 from server.runs.run_lock import RunLock
-from server.runs.settings import Mode, RunSettings
+from server.runs.settings import RunSettings, from_json
 from server.trained_model.saved_model import load_state, round_of
 from shared.errors import StorageError, UsageError
 from shared.files import read_bytes, write_whole
 from shared.model.recipe import Recipe
 from shared.model.vectors import Vector
-from shared.wire.timeouts import Timeouts
 
 MAX_SETTINGS_BYTES = 64 * 2**20
 MAX_METRICS_BYTES = 2**30
@@ -104,20 +102,12 @@ def _read_settings(path: Path) -> tuple[dict[str, Any], RunSettings]:
     try:
         values = json.loads(read_bytes(source, MAX_SETTINGS_BYTES))
         _require(isinstance(values["run"], str) and isinstance(values["resumed_after"], list))
-        settings = RunSettings(
+        settings = from_json(
+            values,
             nodes=tuple(parse_address(node, one["url"]) for node, one in values["nodes"].items()),
             recipe=Recipe.parse(values["recipe"], source=str(source)),
-            recipe_name=values["recipe_name"],
-            seed=values["seed"],
             run_dir=path.parent,
-            checkpoints=values["checkpoints"],
-            min_nodes=MinNodes.parse(values["min_nodes"]) if values["min_nodes"] else None,
-            cohort=values["cohort"],
-            timeouts=Timeouts(**values["timeouts"]),
-            mode=values["mode"],
-            replay=values["replay"],
         )
-        _require(settings.mode in get_args(Mode))
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(source, f"{type(error).__name__}: {error}") from error
     except UsageError as error:

@@ -7,7 +7,7 @@ import logging
 import platform
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,9 @@ from server.rounds.records import Observer, Round
 from server.runs.interrupts import run_until_signal
 from server.runs.resume import StoppedRun
 from server.runs.run_folder import RunFolder
-from server.runs.settings import RunSettings
+from server.runs.settings import RunSettings, to_json
 from shared.errors import FedsmsError, Interrupted, StorageError
 from shared.model.classifier import initial_state
-from shared.model.recipe import Recipe
 from shared.model.vectors import Vector
 from shared.version import versions
 from shared.wire.commands import Progress
@@ -112,7 +111,7 @@ async def _in_folder(
     run = stopped.run if stopped is not None else new_run_id()
     folder = RunFolder(
         settings.run_dir,
-        settings.name,
+        settings.folder_name,
         settings.recipe,
         _resolved(settings, members, run, stopped),
         settings.checkpoints,
@@ -184,14 +183,7 @@ def _resolved(
     links = {one.id: one.link for one in members.all if one.link is not None}
     return {
         "run": run,
-        "recipe_name": settings.recipe_name,
-        "seed": settings.seed,
-        "checkpoints": settings.checkpoints,
-        "min_nodes": str(settings.min_nodes) if settings.min_nodes is not None else None,
-        "cohort": settings.cohort,
-        "timeouts": asdict(settings.timeouts),
-        "mode": settings.mode,
-        "replay": settings.replay,
+        **to_json(settings),
         "resumed_after": stopped.resumed_after if stopped is not None else [],
         "coordinator": {"host": platform.node(), "versions": versions()},
         "nodes": {
@@ -211,17 +203,3 @@ def _facts(link: Link | None) -> dict[str, Any]:
         "rows": greeting.rows,
         "labels": greeting.labels,
     }
-
-
-def with_flags(
-    recipe: Recipe, rounds: int | None, aggregation: str | None = None, **federation: float | None
-) -> Recipe:
-    """The recipe, with other values of its [federation] table where they are not None.
-
-    Raises:
-        UsageError: a value that a recipe may not have.
-    """
-    given = {"rounds": rounds, "aggregation": aggregation, **federation}
-    tables = recipe.model_dump()
-    tables["federation"] |= {key: value for key, value in given.items() if value is not None}
-    return Recipe.parse(tables, source="the recipe with these flags")

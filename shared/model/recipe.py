@@ -100,16 +100,33 @@ class TrainingRecipe(_Table):
 class FederationRecipe(_Table):
     """What the coordinator does with the nodes' results (server/aggregation/robust.py).
 
-    aggregation: "fedavg" weighs by rows; the others also bound what a few bad nodes can do.
-    norm_bound: for the norm rules, how many times the cohort's median an update's norm may be.
-    trim: for the trimmed mean, the share of the nodes cut at each end of each coordinate; 0 cuts
-        none.
+    Each key is a flag of `train` as well, whose `--help` shows its description.
     """
 
-    rounds: int = Field(default=15, ge=1, le=100_000)
-    aggregation: Aggregation = "fedavg"
-    norm_bound: float = Field(default=2.0, ge=1, le=1e6)
-    trim: float = Field(default=0.2, ge=0, lt=0.5)
+    rounds: int = Field(
+        default=15,
+        ge=1,
+        le=100_000,
+        description="Rounds to train.",
+        json_schema_extra={"modes": ["rounds", "pointers"]},
+    )
+    aggregation: Aggregation = Field(
+        default="fedavg",
+        description="How results become a model; all but fedavg bound what a few bad nodes can do.",
+    )
+    norm_bound: float = Field(
+        default=2.0,
+        ge=1,
+        le=1e6,
+        description="For the norm rules: times the cohort's median that an update's norm may be.",
+    )
+    trim: float = Field(
+        default=0.2,
+        ge=0,
+        lt=0.5,
+        description="For the trimmed mean: share of the nodes cut at each end of each coordinate; "
+        "0 cuts none.",
+    )
 
 
 class Recipe(_Table):

@@ -9,24 +9,11 @@ from typing import Any
 import pytest
 
 from scripts.chaos import Size, Soak, growth
-from server.__main__ import train
-from server.cli.federation_file import FederationFile, read_federation
-from server.cli.train_options import FAULT_OPTIONS, ROUNDS_ONLY, TIMEOUT_NAMES, fault_options
+from server.cli.federation_file import read_federation
 from shared.errors import UsageError
 from shared.wire.timeouts import Timeouts, limit
 
 NODE = ("--node", "bob=ws://127.0.0.1:9")
-
-
-def test_every_flag_of_train_about_failing_nodes_is_a_key_of_a_federation_file() -> None:
-    @fault_options
-    def command() -> None:
-        """Only its flags matter."""
-
-    flags = {parameter.name for parameter in command.__click_params__}  # type: ignore[attr-defined]
-    assert len(flags) == len(FAULT_OPTIONS)
-    assert set(TIMEOUT_NAMES) < flags <= set(FederationFile.model_fields)
-    assert flags <= {parameter.name for parameter in train.params}
 
 
 def test_a_federation_file_says_when_a_round_may_go_on(tmp_path: Path) -> None:
@@ -50,21 +37,6 @@ def test_a_wrong_flag_is_a_usage_error(cli: Any, flags: tuple[str, ...], said: s
     done = cli("server", "train", *NODE, *flags)
     assert done.code == 2
     assert said in done.err
-
-
-@pytest.mark.parametrize("name", sorted(ROUNDS_ONLY))
-def test_what_only_rounds_have_does_not_go_with_pointers_wherever_it_is_set(
-    cli: Any, tmp_path: Path, name: str
-) -> None:
-    value = {"aggregation": "median", "trim": "0.1"}.get(name, "1")
-    flag = f"--{name.replace('_', '-')}"
-    pointers = ("server", "train", *NODE, "--mode", "pointers")
-    key = value if value != "median" else '"median"'
-    (tmp_path / "federation.toml").write_text(f"{name} = {key}\n", encoding="utf-8")
-    for flags in ((flag, value), ()):
-        done = cli(*pointers, *flags)
-        assert done.code == 2
-        assert f"{flag} does not go with --mode pointers" in done.err
 
 
 def test_a_timeout_that_is_no_duration_is_a_usage_error_and_0_sets_none() -> None:

@@ -12,13 +12,12 @@ from websockets.asyncio.server import ServerConnection
 from server.nodes import link as link_module
 from server.nodes.addresses import NodeAddress
 from server.nodes.dial import dial
-from server.nodes.link import DEFAULT_TIMEOUTS
 from server.nodes.status import NodeStatus, ask_all
 from shared.errors import FedsmsError, HandshakeRefused, NodeUnreachable
 from shared.wire import transport
 from shared.wire.frames import Frame, Kind, frame, new_request_id, pack_map, parse_frame
 from shared.wire.handshake import Greeting
-from shared.wire.timeouts import Timeouts
+from shared.wire.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from tests.helpers.peers import Misdeed, false_server, hangs_up, says_text, sends
 
 pytestmark = pytest.mark.timeout(60)

@@ -1,0 +1,50 @@
+"""Options that several of the coordinator's commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from server.cli.federation_file import use_federation
+from server.cli.setting_options import BY_NAME, option_of
+
+TWO_NODES = "--node bob=wss://10.0.0.7:8777 --node anne=wss://10.0.0.8:8777"
+
+node_option = click.option(
+    "--node",
+    multiple=True,
+    metavar="ID=URL",
+    envvar="FEDSMS_NODES",
+    show_envvar=True,
+    help="A node's id and address, for example bob=wss://10.0.0.7:8777; once for each node.",
+)
+federation_option = click.option(
+    "--federation",
+    type=click.Path(path_type=Path),
+    is_eager=True,
+    callback=use_federation,
+    expose_value=False,
+    envvar="FEDSMS_FEDERATION",
+    show_envvar=True,
+    help="TOML file with nodes and settings; ./federation.toml is used when it is there.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+run_dir_option = option_of(BY_NAME["run_dir"])
+model_option = click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    envvar="FEDSMS_MODEL",
+    show_envvar=True,
+    help="A run folder, or any folder with model.safetensors and config.json.  "
+    "[default: the newest in --run-dir]",
+)
+
+
+insecure_option = click.option(
+    "--insecure",
+    is_flag=True,
+    envvar="FEDSMS_INSECURE",
+    show_envvar=True,
+    help="Dial ws:// addresses of other machines, without TLS.",
+)
