@@ -20,7 +20,7 @@ import torch
 from scripts.fetch_data import find_data
 from scripts.local.many_nodes import flipped, read_shard
 from scripts.split_data import owner_names, split_data
-from server.aggregation.aggregators import make_aggregator
+from server.aggregation.rules import make_aggregator
 from server.rounds.plan import node_seed
 from server.runs.settings import over_recipe
 from shared.model.classifier import initial_state

@@ -215,15 +215,13 @@ class PointerTraining:
     ) -> None:
         overall, each = merged_metrics(evaluations)
         nodes = tuple(_node_round(node, part, each[node], seconds) for node, part in parts.items())
-        rows = sum(node.rows for node in nodes)
-        record = Round(
-            number=number,
-            rounds=self._recipe.federation.rounds,
-            loss=sum(node.loss * node.rows for node in nodes) / rows,
-            metrics=overall,
-            nodes=nodes,
-            seconds=seconds,
-            seconds_outside=seconds - sum(node.seconds_training for node in nodes),
+        record = Round.of(
+            number,
+            self._recipe.federation.rounds,
+            nodes,
+            overall,
+            seconds,
+            training=sum(node.seconds_training for node in nodes),
         )
         for observer in self._observers:
             observer.on_round(record, state)
@@ -239,13 +237,12 @@ def _rows(worker: PointerClient, tag: str) -> tuple[Any, Any]:
 
 def _node_round(node: str, part: _Part, metrics: Metrics, seconds: float) -> NodeRound:
     sent, received = part.bytes()
-    busy = part.training + part.evaluating + part.transfer
-    return NodeRound(
+    return NodeRound.of(
+        seconds,
         node=node,
         rows=part.rows,
         loss=part.loss_sum / max(part.done, 1),
         metrics=metrics,
-        seconds_waiting=max(0.0, seconds - busy),
         seconds_training=part.training,
         seconds_evaluating=part.evaluating,
         seconds_transfer=part.transfer,

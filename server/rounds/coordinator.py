@@ -10,24 +10,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from server.aggregation.aggregators import Aggregator, make_aggregator
+from server.aggregation.aggregator import Aggregator, MakeAggregator
+from server.aggregation.rules import make_aggregator
+from server.nodes.client import NodeClient
 from server.nodes.members import Member, Members
 from server.rounds.cohort import draw_order
 from server.rounds.evaluation import merged_metrics, summary_of
-from server.rounds.outgoing_state import Outgoing
+from server.rounds.node_part import NodePart, evaluations
+from server.rounds.outgoing_state import OutgoingState
 from server.rounds.plan import Plan, node_seed
 from server.rounds.records import Observer, Round
-from server.rounds.step import Gathered, Terms, gather
-from server.rounds.turn import Turn, evaluations
+from server.rounds.step import Outcome, Terms, take_step
 from shared.errors import NodeFailed, PolicyRefused, one_line
 from shared.model.metrics import Metrics
 from shared.model.recipe import Recipe
 from shared.model.vectors import Vector, new_object_id
-from shared.wire.commands import EvaluateCommand, TrainCommand
+from shared.wire.commands import EvaluateCommand, EvaluateReport, TrainCommand
 
 MOST_TRANSFERS = 8
 """Models that are on their way at a time, each direction by itself."""
@@ -41,16 +43,23 @@ class Coordinator:
         recipe: what is trained, and for how many rounds.
         plan: how.
         observers: told of progress and of each completed round.
+        aggregation: makes each round's aggregation rule; None takes the recipe's.
     """
 
     def __init__(
-        self, members: Members, recipe: Recipe, plan: Plan, observers: Sequence[Observer] = ()
+        self,
+        members: Members,
+        recipe: Recipe,
+        plan: Plan,
+        observers: Sequence[Observer] = (),
+        aggregation: MakeAggregator | None = None,
     ) -> None:
         self._members = members
         self._recipe = recipe
         self._recipe_json = recipe.to_json()
         self._plan = plan
         self._observers = observers
+        self._aggregation = aggregation or partial(make_aggregator, recipe.federation)
         self._asked = min(plan.cohort or len(members.all), len(members.all))
         self._need = plan.min_nodes.of(self._asked)
         self._sending = asyncio.Semaphore(MOST_TRANSFERS)
@@ -70,7 +79,7 @@ class Coordinator:
             FedsmsError: too few nodes could do what was asked; the error names one.
         """
         self._mark = time.perf_counter()
-        current = Outgoing(state)
+        current = OutgoingState(state)
         for number in range(completed + 1, self._recipe.federation.rounds + 1):
             self._members.notify = partial(self._notice, number)
             current = await self._round(number, current)
@@ -78,31 +87,31 @@ class Coordinator:
 
     async def evaluate(self, state: Vector) -> tuple[Metrics, dict[str, Metrics]]:
         """Metrics of a state (P,) on all owners' held-out rows: overall, and by node id."""
-        turns = {member.id: Turn(member.id) for member in self._members.all}
-        await self._measure(0, self._members.all, turns, Outgoing(state))
-        return merged_metrics(evaluations(turns.values()))
+        parts = {member.id: NodePart(member.id) for member in self._members.all}
+        await self._measure(0, self._members.all, parts, OutgoingState(state))
+        return merged_metrics(evaluations(parts.values()))
 
-    async def _round(self, number: int, base: Outgoing) -> Outgoing:
+    async def _round(self, number: int, base: OutgoingState) -> OutgoingState:
         chosen = self._choose(number)
-        turns = {member.id: Turn(member.id) for member in chosen}
-        aggregator = make_aggregator(self._recipe.federation, base.state)
-        trained = await gather(
+        parts = {member.id: NodePart(member.id) for member in chosen}
+        aggregator = self._aggregation(base.state)
+        trained = await take_step(
             self._members,
             chosen,
-            lambda member: self._train(number, member, turns[member.id], base, aggregator),
+            lambda member: self._train(number, member, parts[member.id], base, aggregator),
             Terms(self._need, self._members.timeouts.round_deadline),
             "training",
         )
         aggregate = aggregator.finish()
         for node, why in aggregate.refused.items():
-            turns[node].left_out = why
+            parts[node].left_out = why
             self._notice(number, node, f"is left out: {why}")
-        following = Outgoing(aggregate.state, base)
-        measured = await self._measure(number, trained.done, turns, following)
+        following = OutgoingState(aggregate.state, base)
+        measured = await self._measure(number, trained.done, parts, following)
         for node, error in measured.left_out.items():
-            turns[node].left_out = f"not evaluated: {one_line(error)}"
+            parts[node].left_out = f"not evaluated: {one_line(error)}"
         following.drop_base()
-        record = self._complete(number, trained, turns)
+        record = self._complete(number, trained, parts)
         for observer in self._observers:
             observer.on_round(record, aggregate.state)
         return following
@@ -117,7 +126,12 @@ class Coordinator:
         return sorted(order[: self._asked], key=lambda member: member.id)
 
     async def _train(
-        self, number: int, member: Member, turn: Turn, base: Outgoing, aggregator: Aggregator
+        self,
+        number: int,
+        member: Member,
+        part: NodePart,
+        base: OutgoingState,
+        aggregator: Aggregator,
     ) -> None:
         """Trains on one node, from the state `base`, and adds what it gives back."""
         client, result_id = member.client, new_object_id()
@@ -130,7 +144,7 @@ class Coordinator:
             round=number,
             rounds=self._recipe.federation.rounds,
         )
-        with turn.measured(client.link):
+        with part.measured(client.link):
             if base.id not in member.holds:
                 self._tell(number, member, "sending")
                 await self._send_whole(member, base)
@@ -149,11 +163,11 @@ class Coordinator:
             aggregator.add(member.id, trained, report.rows)
         except ValueError as error:
             raise NodeFailed(f"node {member.id} gave back what cannot be", str(error)) from error
-        turn.transfer -= report.seconds_training + report.seconds_waiting
-        turn.report = report
+        part.transfer -= report.seconds_training + report.seconds_waiting
+        part.report = report
         self._tell(number, member, "waiting")
 
-    async def _send_whole(self, member: Member, state: Outgoing) -> None:
+    async def _send_whole(self, member: Member, state: OutgoingState) -> None:
         async with self._sending:
             packed, _ = state.packed(held=set())
             for old in member.holds:
@@ -162,58 +176,67 @@ class Coordinator:
         member.holds = {state.id}
 
     async def _measure(
-        self, number: int, chosen: Sequence[Member], turns: dict[str, Turn], state: Outgoing
-    ) -> Gathered:
+        self,
+        number: int,
+        chosen: Sequence[Member],
+        parts: dict[str, NodePart],
+        state: OutgoingState,
+    ) -> Outcome:
         need = min(self._need, len(chosen))
-        return await gather(
+        return await take_step(
             self._members,
             chosen,
-            lambda member: self._evaluate(number, member, turns[member.id], state),
+            lambda member: self._evaluate(number, member, parts[member.id], state),
             Terms(need, deadline=0),  # evaluate_timeout holds for each
             "evaluating",
         )
 
-    async def _evaluate(self, number: int, member: Member, turn: Turn, state: Outgoing) -> None:
+    async def _evaluate(
+        self, number: int, member: Member, part: NodePart, state: OutgoingState
+    ) -> None:
         """Sends a state to one node and has it evaluated; it replaces the one before."""
         client, old = member.client, set(member.holds)
         self._tell(number, member, "evaluating")
         packed, base_id = state.packed(old)
         command = EvaluateCommand(state_id=state.id, base_id=base_id, recipe=self._recipe_json)
-        with turn.measured(client.link):
-            # One after the other on the wire, without waiting for an answer in between.
-            steps = [client.send_state(packed), client.evaluate(command)]
-            steps += [client.forget(object_id) for object_id in old]
+        with part.measured(client.link):
             try:
-                report = await self._first_in_line(steps)
-            except PolicyRefused:  # of the evaluation alone: the other steps are done
+                report = await self._send_and_evaluate(client, packed, command, old)
+            except PolicyRefused:  # of the evaluation alone: all else is done
                 member.holds = {state.id}
                 raise
         summary_of(member.id, report)
-        turn.transfer -= report.seconds_evaluating + report.seconds_waiting
-        turn.evaluation = report
+        part.transfer -= report.seconds_evaluating + report.seconds_waiting
+        part.evaluation = report
         member.holds = {state.id}
         self._tell(number, member, "waiting")
 
-    async def _first_in_line(self, steps: list[Coroutine[Any, Any, Any]]) -> Any:
-        """All steps at once; the first, which moves a model, takes its turn. Gives the second's.
+    async def _send_and_evaluate(
+        self, client: NodeClient, packed: bytes, command: EvaluateCommand, old: set[int]
+    ) -> EvaluateReport:
+        """Sends a state, has it evaluated, and has the states before it forgotten.
 
-        Raises PolicyRefused only where every other step is done.
+        One after the other on the wire, with no answer waited for in between. Raises PolicyRefused
+        only where all but the evaluation is done.
         """
-        tasks: list[asyncio.Task[Any]] = []
+        async with self._sending:
+            sent = asyncio.create_task(client.send_state(packed))
+            evaluated = asyncio.create_task(client.evaluate(command))
+            forgotten = [asyncio.create_task(client.forget(object_id)) for object_id in old]
+            tasks = [sent, evaluated, *forgotten]
+            try:
+                await asyncio.wait([sent])
+            except BaseException:
+                await _end(tasks)
+                raise
         try:
-            async with self._sending:
-                tasks = [asyncio.create_task(step) for step in steps]
-                await asyncio.wait(tasks[:1])
-            return (await asyncio.gather(*tasks))[1]
+            await asyncio.gather(*tasks)
         except PolicyRefused:
-            await asyncio.gather(tasks[0], *tasks[2:])  # what fails there is worse
+            await asyncio.gather(sent, *forgotten)  # what fails there is worse
             raise
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            for step in steps[len(tasks) :]:
-                step.close()
+            await _end(tasks)
+        return evaluated.result()
 
     def _notice(self, number: int, node: str, text: str) -> None:
         for observer in self._observers:
@@ -223,20 +246,24 @@ class Coordinator:
         for observer in self._observers:
             observer.on_progress(number, member.id, stage, progress)
 
-    def _complete(self, number: int, trained: Gathered, turns: dict[str, Turn]) -> Round:
+    def _complete(self, number: int, trained: Outcome, parts: dict[str, NodePart]) -> Round:
         """The record of a round that was measured; no time falls between two of them."""
         started, self._mark = self._mark, time.perf_counter()
         seconds = self._mark - started
-        overall, each = merged_metrics(evaluations(turns.values()))
-        nodes = tuple(turns[member.id].record(each, seconds) for member in trained.done)
-        rows = sum(node.rows for node in nodes)
-        return Round(
-            number=number,
-            rounds=self._recipe.federation.rounds,
-            loss=sum(node.loss * node.rows for node in nodes) / rows,
-            metrics=overall,
-            nodes=nodes,
-            seconds=seconds,
-            seconds_outside=seconds - max(node.seconds_training for node in nodes),
+        overall, each = merged_metrics(evaluations(parts.values()))
+        nodes = tuple(parts[member.id].record(each, seconds) for member in trained.done)
+        return Round.of(
+            number,
+            self._recipe.federation.rounds,
+            nodes,
+            overall,
+            seconds,
+            training=max(node.seconds_training for node in nodes),
             left_out={node: one_line(error) for node, error in trained.left_out.items()},
         )
+
+
+async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -6,7 +6,7 @@ from server.nodes.client import pack_state
 from shared.model.vectors import Vector, new_object_id
 
 
-class Outgoing:
+class OutgoingState:
     """A state that nodes get.
 
     Attributes:
@@ -15,7 +15,7 @@ class Outgoing:
         base: the state before it, which nodes may hold already; None where there is none.
     """
 
-    def __init__(self, state: Vector, base: Outgoing | None = None) -> None:
+    def __init__(self, state: Vector, base: OutgoingState | None = None) -> None:
         self.id = new_object_id()
         self.state = state
         self.base = base

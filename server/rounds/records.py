@@ -37,6 +37,17 @@ class NodeRound:
     bytes_received: int
     left_out: str = ""
 
+    @classmethod
+    def of(cls, round_seconds: float, **measured: Any) -> NodeRound:
+        """A node's part from what was measured of it; the rest of the round it waited.
+
+        Args:
+            round_seconds: of the whole round.
+            measured: the other fields, by name.
+        """
+        busy = sum(measured[f"seconds_{what}"] for what in ("training", "evaluating", "transfer"))
+        return cls(seconds_waiting=max(0.0, round_seconds - busy), **measured)
+
 
 @dataclass(frozen=True)
 class Round:
@@ -59,6 +70,36 @@ class Round:
     seconds: float
     seconds_outside: float
     left_out: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        number: int,
+        rounds: int,
+        nodes: tuple[NodeRound, ...],
+        metrics: Metrics,
+        seconds: float,
+        *,
+        training: float,
+        left_out: Mapping[str, str] | None = None,
+    ) -> Round:
+        """The record of a round, however it trained.
+
+        Args:
+            training: seconds of it that were local training, as they follow on each other: of the
+                slowest node in rounds, of all nodes together through pointers.
+        """
+        rows = sum(node.rows for node in nodes)
+        return cls(
+            number=number,
+            rounds=rounds,
+            loss=sum(node.loss * node.rows for node in nodes) / rows,
+            metrics=metrics,
+            nodes=nodes,
+            seconds=seconds,
+            seconds_outside=seconds - training,
+            left_out=left_out or {},
+        )
 
     @property
     def without(self) -> dict[str, str]:

@@ -14,7 +14,7 @@ from shared.wire.commands import EvaluateReport, TrainReport
 
 
 @dataclass
-class Turn:
+class NodePart:
     """One node's part in one round. Seconds and bytes add up over all its connections.
 
     left_out: why its result is not in the aggregate, or its rows not in the metrics.
@@ -48,27 +48,24 @@ class Turn:
         """
         report, evaluation = self.report, self.evaluation
         assert report is not None
-        evaluating = evaluation.seconds_evaluating if evaluation is not None else 0.0
-        transfer = max(0.0, self.transfer)
-        busy = report.seconds_training + evaluating + transfer
-        return NodeRound(
+        return NodeRound.of(
+            seconds,
             node=self.node,
             rows=report.rows,
             loss=report.loss,
             metrics=metrics.get(self.node) or metrics_from(merge(no_rows())),
-            seconds_waiting=max(0.0, seconds - busy),
             seconds_training=report.seconds_training,
-            seconds_evaluating=evaluating,
-            seconds_transfer=transfer,
+            seconds_evaluating=evaluation.seconds_evaluating if evaluation is not None else 0.0,
+            seconds_transfer=max(0.0, self.transfer),
             bytes_sent=self.bytes_sent,
             bytes_received=self.bytes_received,
             left_out=self.left_out,
         )
 
 
-def evaluations(turns: Iterable[Turn]) -> dict[str, EvaluateReport]:
+def evaluations(parts: Iterable[NodePart]) -> dict[str, EvaluateReport]:
     """The reports of those who have evaluated, by node id."""
-    return {turn.node: turn.evaluation for turn in turns if turn.evaluation is not None}
+    return {part.node: part.evaluation for part in parts if part.evaluation is not None}
 
 
 def no_rows() -> Iterable[ScoreSummary]:
