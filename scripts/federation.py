@@ -251,7 +251,7 @@ def ps(as_json: bool, name: str) -> None:
 
 def _print_nodes(federation: Federation, as_json: bool = False) -> None:
     from scripts.containers.states import nodes_table, state_of
-    from server.display.progress import print_table
+    from server.display.fitting import print_table
 
     networks = federation.networks()
     nodes = federation.nodes() if as_json else federation.some_nodes()

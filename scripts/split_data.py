@@ -18,14 +18,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 import click
-from rich import box
-from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, not as a module
 
 from scripts.data.partition import Partition, deal, deduplicate
 from scripts.fetch_data import find_data
-from server.display.progress import print_table
+from server.display.fitting import Column, Fitted, print_table
 from shared.cli import ExamplesFirst, run
 from shared.errors import DataError, UsageError
 from shared.files import storage_error, write_whole
@@ -176,18 +174,16 @@ def _to_tsv(messages: Sequence[Message]) -> bytes:
     return "".join(f"{names[m.label]}\t{m.text}\n" for m in messages).encode()
 
 
-def split_table(manifest: dict[str, Any]) -> Table:
-    table = Table("owner", box=box.SIMPLE)
-    for column in ("train", "spam", "held out", "spam", "also trained on"):
-        table.add_column(column, justify="right")
-    for name, rows in manifest["owners"].items():
-        counts = [
-            number
-            for part in ("train", "held_out")
-            for number in (sum(rows[part].values()), rows[part]["spam"])
-        ]
-        table.add_row(name, *(f"{n:,}" for n in (*counts, rows["held_out_texts_trained_on"])))
-    return table
+def split_table(manifest: dict[str, Any]) -> Fitted:
+    owners: dict[str, dict[str, Any]] = manifest["owners"]
+    columns = [Column("owner", list(owners))]
+    for part, name in (("train", "train"), ("held_out", "held out")):
+        sums = [sum(rows[part].values()) for rows in owners.values()]
+        spam = [rows[part]["spam"] for rows in owners.values()]
+        columns += [Column(name, [f"{n:,}" for n in sums], right=True)]
+        columns += [Column("spam", [f"{n:,}" for n in spam], right=True)]
+    shared = [f"{rows['held_out_texts_trained_on']:,}" for rows in owners.values()]
+    return Fitted("", [*columns, Column("also trained on", shared, "also\ntrained on", right=True)])
 
 
 @click.command(

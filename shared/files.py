@@ -144,7 +144,9 @@ def open_regular(path: Path) -> BinaryIO:
         OSError: it cannot be opened.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+    there = os.fstat(descriptor)
+    # /dev/null is how people name an empty file
+    if stat.S_ISREG(there.st_mode) or os.path.samestat(there, Path(os.devnull).stat()):
         return os.fdopen(descriptor, "rb")
     os.close(descriptor)
     raise UnfitFile(

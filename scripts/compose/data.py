@@ -27,7 +27,7 @@ from scripts.compose.owner_folders import NODE_UID, become, hand_over, owner_opt
 from scripts.data.partition import Partition
 from scripts.fetch_data import Source, find_data
 from scripts.split_data import MANIFEST, split_data, split_table
-from server.display.progress import print_table
+from server.display.fitting import print_table
 from shared.cli import HELP, ExamplesFirst, run
 from shared.files import storage_error, write_whole
 from worker_node.data.folder import HELD_OUT, MESSAGES

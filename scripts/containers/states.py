@@ -9,11 +9,10 @@ from typing import Any
 
 from docker.models.containers import Container
 from docker.models.networks import Network
-from rich import box
-from rich.table import Table
 
 from scripts.containers.labels import ROWS, SETTINGS
 from scripts.containers.networks import is_connected
+from server.display.fitting import Column, Fitted
 
 
 @dataclass(frozen=True)
@@ -68,13 +67,25 @@ def node_labels(settings: str, rows: Mapping[str, Mapping[str, int]]) -> dict[st
     return {SETTINGS: settings, ROWS: json.dumps(counts)}
 
 
-def nodes_table(federation: str, states: Sequence[NodeState]) -> Table:
-    table = Table(title=f"Owners of {federation}", title_justify="left", box=box.SIMPLE)
-    for name in ("owner", "state", "health", "network"):
-        table.add_column(name)
-    for name in ("train rows", "held-out rows", "spam"):
-        table.add_column(name, justify="right")
-    for one in states:
-        rows = (one.train_rows, one.held_out_rows, one.spam)
-        table.add_row(one.owner, one.state, one.health, one.network, *(f"{n:,}" for n in rows))
-    return table
+def nodes_table(federation: str, states: Sequence[NodeState]) -> Fitted:
+    words = {
+        "owner": [one.owner for one in states],
+        "state": [one.state for one in states],
+        "health": [one.health for one in states],
+        "network": [one.network for one in states],
+    }
+    numbers = {
+        "train rows": [one.train_rows for one in states],
+        "held-out rows": [one.held_out_rows for one in states],
+        "spam": [one.spam for one in states],
+    }
+    return Fitted(
+        f"Owners of {federation}",
+        [
+            *(Column(name, cells) for name, cells in words.items()),
+            *(
+                Column(name, [f"{n:,}" for n in cells], right=True)
+                for name, cells in numbers.items()
+            ),
+        ],
+    )

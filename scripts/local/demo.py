@@ -26,7 +26,7 @@ from scripts.local.nodes import (
     local_nodes,
 )
 from scripts.split_data import owner_names, split_data, split_table
-from server.display.progress import print_table
+from server.display.fitting import print_table
 from shared.cli import HELP, ExamplesFirst, run
 
 EXAMPLES = (

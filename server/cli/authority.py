@@ -149,8 +149,8 @@ def list_issued(authority: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([one.as_dict() for one in issued]))
         return
-    from server.display.issued_table import issued_table
-    from server.display.progress import print_table
+    from server.display.fitting import print_table
+    from server.display.tables import issued_table
 
     print_table(issued_table(issued))
 

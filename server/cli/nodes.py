@@ -28,8 +28,9 @@ from shared.cli import command, identity_option
 @json_option
 def status(node: tuple[str, ...], identity: Path, insecure: bool, as_json: bool) -> int:
     """Say which nodes answer, and with what. Exits with 4 or 5 where one does not."""
-    from server.display.progress import print_table
-    from server.nodes.status import ask_all, status_table
+    from server.display.fitting import print_table
+    from server.display.status_table import status_table
+    from server.nodes.status import ask_all
     from server.runs.interrupts import run_until_signal
 
     statuses = run_until_signal(ask_all(Given(node, identity, insecure).addresses(), identity))
@@ -64,7 +65,8 @@ def evaluate(
     as_json: bool,
 ) -> None:
     """Measure a saved model on the owners' held-out rows."""
-    from server.display.progress import metrics_table, print_table
+    from server.display.fitting import print_table
+    from server.display.tables import metrics_table
     from server.runs.evaluation_run import evaluate as run_evaluation
     from server.trained_model.saved_model import open_model
 

@@ -63,7 +63,8 @@ def train(
 ) -> None:
     """Train on all nodes, a round at a time, and leave a run folder."""
     from server.cli.from_flags import begin, go_on
-    from server.display.progress import print_table, rounds_table
+    from server.display.fitting import print_table
+    from server.display.tables import rounds_table
 
     given = Given(node, identity, insecure)
     if run_folder is None:

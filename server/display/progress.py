@@ -7,25 +7,24 @@ log they would be a page of control characters.
 from __future__ import annotations
 
 import json
-import sys
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
-from rich.table import Table
 
-from server.rounds.records import Round, megabytes, notice_line, percent, round_line
-from shared.model.metrics import Metrics
+from server.display.words import notice_line, round_line
+from server.rounds.records import Round
 from shared.wire.commands import Progress
 
 if TYPE_CHECKING:  # `status` shows a table without waiting for torch
     from shared.model.vectors import Vector
 
 
+WIDE = 100
+"""Columns of a terminal from which on bars are long; a narrow one needs the room for words."""
 MOST_BARS = 20
 """Nodes that have a bar of their own."""
 
@@ -69,7 +68,7 @@ class Bars:
     def __init__(self, rounds: int, nodes: list[str], console: Console) -> None:
         self._bars = RichProgress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
+            BarColumn(bar_width=30 if console.width >= WIDE else 12),
             TaskProgressColumn(),
             TextColumn("{task.fields[what]}"),
             TimeElapsedColumn(),
@@ -119,57 +118,3 @@ def make_display(rounds: int, nodes: list[str], as_json: bool) -> Display:
         return JsonLines()
     console = Console(stderr=True)
     return Bars(rounds, nodes, console) if console.is_terminal else Lines()
-
-
-def print_table(table: Table) -> None:
-    """A table on standard output; in full width where that is no terminal."""
-    # No markup: paths, and what nodes say, may hold square brackets.
-    width = None if sys.stdout.isatty() else 200
-    console = Console(width=width, markup=False, emoji=False)
-    console.print(table)
-
-
-def metrics_table(title: str, each: dict[str, Metrics], overall: Metrics) -> Table:
-    """Held-out metrics, a row a node and one for all nodes."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE)
-    table.add_column("node")
-    for name in ("rows", "loss", "AUC %", "AP %", "precision %", "recall %", "F1 %"):
-        table.add_column(name, justify="right")
-    for name in ("TN", "FP", "FN", "TP"):
-        table.add_column(name, justify="right")
-    for node, metrics in [*each.items(), ("all", overall)]:
-        table.add_row(node, *_cells(metrics))
-    return table
-
-
-def _cells(metrics: Metrics) -> list[str]:
-    loss = "-" if metrics.loss is None else f"{metrics.loss:.4f}"
-    areas = [metrics.roc_auc, metrics.average_precision]
-    shares = [*areas, metrics.precision, metrics.recall, metrics.f1]
-    wrong = [metrics.false_positives, metrics.false_negatives]
-    confusion = [metrics.true_negatives, *wrong, metrics.true_positives]
-    return [str(metrics.rows), loss, *map(percent, shares), *map(str, confusion)]
-
-
-def rounds_table(records: list[Round]) -> Table:
-    """A row a round: losses, metrics over all owners' held-out rows, seconds and bytes; and who
-    was left out, where somebody was."""
-    title = "Rounds (metrics on all owners' held-out rows)"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE)
-    names = ["round", "train loss", "loss", "AUC %", "AP %", "precision %", "recall %", "F1 %"]
-    for name in [*names, "seconds", "MB out", "MB in"]:
-        table.add_column(name, justify="right")
-    all_took_part = not any(record.without for record in records)
-    if not all_took_part:
-        table.add_column("left out", max_width=30)
-    for record in records:
-        table.add_row(
-            str(record.number),
-            f"{record.loss:.4f}",
-            *_cells(record.metrics)[1:7],
-            f"{record.seconds:.2f}",
-            megabytes(sum(node.bytes_sent for node in record.nodes)),
-            megabytes(sum(node.bytes_received for node in record.nodes)),
-            *([] if all_took_part else [", ".join(sorted(record.without))]),
-        )
-    return table

@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich import box
-from rich.table import Table
-
 from server.nodes.addresses import NodeAddress
 from server.nodes.dial import dial
 from shared.errors import FedsmsError
@@ -59,46 +56,3 @@ async def _ask(address: NodeAddress, identity: Path) -> NodeStatus:
             await link.close()
     except FedsmsError as error:
         return NodeStatus(address, error=error)
-
-
-def status_table(statuses: Sequence[NodeStatus]) -> Table:
-    table = Table(title="Nodes", title_justify="left", box=box.SIMPLE)
-    for name in ("node", "address", "answers"):
-        table.add_column(name)
-    for name in ("train rows", "held-out rows", "spam"):
-        table.add_column(name, justify="right")
-    table.add_column("versions")
-    table.add_column("round trip", justify="right")
-    table.add_column("busy with")
-    for status in statuses:
-        table.add_row(*_cells(status))
-    return table
-
-
-def _cells(status: NodeStatus) -> list[str]:
-    address, greeting = status.address, status.greeting
-    if greeting is None or status.round_trip is None:
-        why = status.error.cause.splitlines()[0] if status.error and status.error.cause else ""
-        return [address.id, address.url, f"no: {why or status.error}", *[""] * 6]
-    rows, versions = greeting.rows, greeting.versions
-    return [
-        address.id,
-        address.url,
-        "yes",
-        str(rows.get("train", "-")),
-        str(rows.get("held_out", "-")),
-        _spam(greeting),
-        " ".join(f"{name} {versions.get(name, '-')}" for name in ("fedsms", "syft", "torch")),
-        f"{1000 * status.round_trip:.1f} ms",
-        greeting.busy or "-",
-    ]
-
-
-def _spam(greeting: Greeting) -> str:
-    """Share of spam among all rows, or that the owner does not tell."""
-    if greeting.labels is None:
-        return "hidden"
-    parts = greeting.labels.values()
-    spam = sum(part.get("spam", 0) for part in parts)
-    rows = sum(sum(part.values()) for part in parts)
-    return f"{100 * spam / rows:.1f} %" if rows else "-"

@@ -26,7 +26,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from server.rounds.records import Round, notice_line, round_line
+from server.display.words import notice_line, round_line
+from server.rounds.records import Round
 from server.runs.resume import StoppedRun
 from server.runs.run_lock import RunLock
 from server.trained_model.saved_model import SavedModel, save

@@ -10,17 +10,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from server.display.progress import (
-    Bars,
-    JsonLines,
-    Lines,
-    make_display,
-    metrics_table,
-    print_table,
-    rounds_table,
-)
+from server.display.fitting import print_table
+from server.display.progress import Bars, JsonLines, Lines, make_display
+from server.display.status_table import status_table
+from server.display.tables import metrics_table, rounds_table
 from server.nodes.addresses import NodeAddress
-from server.nodes.status import NodeStatus, status_table
+from server.nodes.status import NodeStatus
 from shared.errors import NodeUnreachable
 from shared.model.metrics import BINS, ScoreSummary, metrics_from
 from shared.wire.commands import Progress
