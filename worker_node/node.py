@@ -100,12 +100,12 @@ class DataOwnerNode(WebsocketServerWorker):
         self.tell_labels = tell_labels
         self.timeouts = timeouts
         self.trainings = Trainings(keep_work)
-        self.work: str = ""
+        self.busy_with: str = ""
 
     def greeting(self) -> Greeting:
         rows = {"train": len(self.shard.train), "held_out": len(self.shard.held_out)}
         labels = self.shard.label_counts() if self.tell_labels else None
-        return Greeting(role="node", id=str(self.id), rows=rows, labels=labels, busy=self.work)
+        return Greeting(role="node", id=str(self.id), rows=rows, labels=labels, busy=self.busy_with)
 
     @contextmanager
     def using(self, store: ObjectStore) -> Iterator[None]:

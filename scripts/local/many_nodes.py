@@ -28,7 +28,7 @@ from shared.cli import run
 from worker_node.data.shard import Message, Shard, load_shard
 from worker_node.node import DataOwnerNode
 from worker_node.serving.listener import listening
-from worker_node.training.trainer_process import OnProgress, TrainerProcess
+from worker_node.training.trainer_process import OnEvent, TrainerProcess
 
 
 @dataclass
@@ -48,7 +48,7 @@ class SharedTrainer(TrainerProcess):
         self._pool = pool
 
     async def call(
-        self, request: dict[str, Any], on_turn: Callable[[], None], on_progress: OnProgress
+        self, request: dict[str, Any], on_turn: Callable[[], None], on_progress: OnEvent
     ) -> dict[str, Any]:
         async with self._pool.turn:
             holds, self._pool.holds = self._pool.holds, None

@@ -72,5 +72,5 @@ def health_of(node: DataOwnerNode) -> dict[str, object]:
         "node": str(node.id),
         "well": trainer != "died",
         "trainer": trainer,
-        "busy": node.work,
+        "busy": node.busy_with,
     }

@@ -102,7 +102,7 @@ async def serve(settings: ServeSettings, shard: Shard) -> None:
 
 
 def _abandoned(node: DataOwnerNode) -> str:
-    return f" and abandons what it does: {node.work}" if node.work else ""
+    return f" and abandons what it does: {node.busy_with}" if node.busy_with else ""
 
 
 async def _start(trainer: TrainerProcess, stop: asyncio.Event) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,7 @@ from shared.wire.commands import (
     TrainReport,
 )
 from worker_node.node import DataOwnerNode
-
-OnProgress = Callable[[Progress], None]
+from worker_node.training.known_trainings import OnProgress
 
 log = logging.getLogger("fedsms.node")
 
@@ -87,10 +85,10 @@ async def _ask_trainer(
     def on_turn() -> None:
         nonlocal waited
         waited = time.perf_counter() - asked
-        node.work = what
+        node.busy_with = what
 
     def pass_on(event: dict[str, Any]) -> None:
-        node.work = f"{what}, batch {event['done']} of {event['total']}"
+        node.busy_with = f"{what}, batch {event['done']} of {event['total']}"
         on_progress(Progress(done=event["done"], total=event["total"], loss=event["loss"]))
 
     try:
@@ -98,4 +96,4 @@ async def _ask_trainer(
         return answer, waited or 0.0
     finally:
         if waited is not None:  # else it is another's work that goes on
-            node.work = ""
+            node.busy_with = ""

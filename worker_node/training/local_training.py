@@ -34,7 +34,7 @@ from worker_node.training.optimizers import TouchedRowOptimizer, touch
 
 Ids = npt.NDArray[np.integer]
 Labels = npt.NDArray[np.integer]
-OnProgress = Callable[[int, int, float], None]
+OnBatch = Callable[[int, int, float], None]
 
 PROGRESS_SECONDS = 0.2  # between two calls of on_progress, so that telling stays cheap
 _SCORED_AT_ONCE = 256  # rows; more are no faster
@@ -74,7 +74,7 @@ def train(
     labels: Labels,
     recipe: Recipe,
     seed: int,
-    on_progress: OnProgress = lambda done, total, loss: None,
+    on_progress: OnBatch = lambda done, total, loss: None,
     should_stop: Callable[[], bool] = lambda: False,
     *,
     round_index: int = 0,
@@ -172,7 +172,7 @@ class _Trainer:
         self,
         seed: int,
         round_index: int,
-        on_progress: OnProgress,
+        on_progress: OnBatch,
         should_stop: Callable[[], bool],
     ) -> list[float]:
         """Mean losses by epoch."""

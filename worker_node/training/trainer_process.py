@@ -24,7 +24,7 @@ STOP_SECONDS = 5.0
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # of numpy too
 _PIPE_BYTES = 2**22  # read-ahead of asyncio; its default of 64 KiB makes a model crawl
 
-OnProgress = Callable[[dict[str, Any]], None]
+OnEvent = Callable[[dict[str, Any]], None]
 
 
 class TrainerProcess:
@@ -62,7 +62,7 @@ class TrainerProcess:
         self,
         request: dict[str, Any],
         on_turn: Callable[[], None],
-        on_progress: OnProgress,
+        on_progress: OnEvent,
     ) -> dict[str, Any]:
         """One request, answered; see Trainer for what can be asked.
 
@@ -140,7 +140,7 @@ class TrainerProcess:
         return {"op": "load", **rows}
 
     async def _exchange(
-        self, process: asyncio.subprocess.Process, request: dict[str, Any], on_progress: OnProgress
+        self, process: asyncio.subprocess.Process, request: dict[str, Any], on_progress: OnEvent
     ) -> dict[str, Any]:
         assert process.stdin is not None
         process.stdin.write(pipes.pack(request))

@@ -1,0 +1,209 @@
+"""What a coordinator's commands do: one handler for each name, in a table."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from websockets.exceptions import ConnectionClosed
+
+from shared.errors import FedsmsError, NodeFailed
+from shared.model.vectors import Vector, as_vector
+from shared.pointers.commands import OPEN_POINTERS, SUMMARISE
+from shared.pysyft import serialize
+from shared.wire.commands import (
+    CANCEL,
+    EVALUATE,
+    TRAIN,
+    EvaluateCommand,
+    EvaluateReport,
+    Progress,
+    TrainCommand,
+    TrainReport,
+)
+from shared.wire.frames import Kind, pack_map
+from shared.wire.patches import state_from, state_object
+from worker_node.node import DataOwnerNode, ObjectStore, command_of
+from worker_node.pointers.access import PointerAccess
+from worker_node.sessions.answers import Answers, Request
+from worker_node.sessions.work import evaluate, train
+from worker_node.training.known_trainings import Key, OnProgress, Trained, key_of
+
+MAX_TASKS = 4
+"""Requests to train or evaluate that one session may have open at a time."""
+
+Report = Coroutine[Any, Any, TrainReport | EvaluateReport]
+
+log = logging.getLogger("fedsms.node")
+
+
+class Commands:
+    """One session's commands. Training and evaluating run beside the session, as tasks.
+
+    Attributes:
+        trained: whether a model was trained over this connection.
+    """
+
+    def __init__(
+        self, node: DataOwnerNode, store: ObjectStore, answers: Answers, pointers: PointerAccess
+    ) -> None:
+        self._node = node
+        self._store = store
+        self._answers = answers
+        self._pointers = pointers
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._called_off: set[asyncio.Task[None]] = set()
+        self._trainings: set[Key] = set()
+        self.trained = False
+        self._handlers: dict[str, Callable[[str, Any, Request], Awaitable[None]]] = {
+            TRAIN: self._on_train,
+            EVALUATE: self._on_evaluate,
+            CANCEL: self._on_cancel,
+            OPEN_POINTERS: self._on_pointers,
+            SUMMARISE: self._on_pointers,
+        }
+
+    @property
+    def promised(self) -> int:
+        """Objects that work under way will add to the store."""
+        return len(self._tasks)
+
+    async def handle(self, message: Any, request: Request) -> None:
+        """Does what a command asks for, or begins it; its inputs are taken from the store now.
+
+        Raises:
+            FedsmsError: it cannot be done; the session answers with the error.
+        """
+        name, arguments = command_of(message)
+        handler = self._handlers.get(name)
+        if handler is None:
+            raise NodeFailed(f"node {self._node.id} knows no command {name!r:.80}")
+        await handler(name, arguments, request)
+
+    async def end(self) -> None:
+        """The connection has ended, and with it what was asked for over it."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _on_cancel(self, _: str, arguments: Any, request: Request) -> None:
+        for key in self._trainings:
+            self._node.trainings.give_up(key)
+        self._called_off |= self._tasks
+        for task in self._tasks:
+            task.cancel()
+        await self._reply(request, None)
+
+    async def _on_pointers(self, name: str, arguments: Any, request: Request) -> None:
+        told = await self._pointers.command(name, arguments, self._answers.who)
+        self.trained = True
+        await self._answers.send(request, Kind.REPLY, serialize(told, self._node))
+
+    async def _on_train(self, _: str, arguments: Any, request: Request) -> None:
+        self._require_a_free_task()
+        command = TrainCommand.parse(arguments)
+        request.training(command)
+        self._node.require_room(self._store, self.promised)
+        state = self._state(command.state_id, None)
+        await self._begin(self._train(command, state, request), request)
+
+    async def _on_evaluate(self, _: str, arguments: Any, request: Request) -> None:
+        self._require_a_free_task()
+        command = EvaluateCommand.parse(arguments)
+        request.about(command.state_id)
+        state = self._state(command.state_id, command.base_id)
+        await self._begin(self._evaluate(command, state), request)
+
+    def _require_a_free_task(self) -> None:
+        if len(self._tasks) >= MAX_TASKS:
+            raise NodeFailed(f"a session has at most {MAX_TASKS} trainings and evaluations open")
+
+    def _state(self, object_id: int, base_id: int | None) -> Vector:
+        """A state that was sent; one that came as a patch is kept whole from now on."""
+        objects = self._store.objects
+        if object_id not in objects or (base_id is not None and base_id not in objects):
+            raise NodeFailed(f"the state was not sent to node {self._node.id} before the command")
+        base = as_vector(objects[base_id]) if base_id is not None else None
+        state = state_from(objects[object_id], base)
+        objects[object_id] = state_object(state, None, object_id)
+        return state
+
+    async def _begin(self, report: Report, request: Request) -> None:
+        task = asyncio.create_task(self._answer(report, request))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._called_off.discard)
+        # A task that is cancelled before it began would never answer.
+        await asyncio.sleep(0)
+
+    async def _answer(self, report: Report, request: Request) -> None:
+        peer = self._answers.who.name
+        try:
+            await self._reply(request, await report)
+        except FedsmsError as error:
+            log.warning("%s could not be served: %s", peer, error)
+            await self._answers.send_error(request, error)
+        except asyncio.CancelledError:
+            called_off = asyncio.current_task() in self._called_off
+            why = "the coordinator cancelled this" if called_off else "the connection ended"
+            log.info("work for %s ends: %s", peer, why)
+            await self._answers.send_error(request, NodeFailed(why))
+            raise
+        except ConnectionClosed:
+            log.info("%s left before its answer was sent", peer)
+        except Exception as error:
+            # The owner reads all of it in the log, and the coordinator need not wait for ever.
+            log.exception("%s could not be served", peer)
+            unexpected = NodeFailed("an unexpected error on the node", type(error).__name__)
+            await self._answers.send_error(request, unexpected)
+
+    async def _reply(self, request: Request, report: TrainReport | EvaluateReport | None) -> None:
+        values = report.model_dump() if report is not None else None
+        await self._answers.send(request, Kind.REPLY, serialize(values, self._node))
+
+    async def _train(self, command: TrainCommand, state: Vector, request: Request) -> TrainReport:
+        node, who = self._node, self._answers.who
+        key = key_of(who.name, command, state)
+
+        async def begin(tell: OnProgress) -> Trained:
+            # here, so that a request which is only repeated counts for nothing
+            await node.guard.may_train(who, command, node.shard)
+            return await train(node, who.name, command, state, tell)
+
+        sending: set[asyncio.Task[None]] = set()
+        self._trainings.add(key)
+        request.training(command, node.trainings.source(key))
+        try:
+            report, trained = await node.trainings.result_of(
+                key, begin, self._progress_to(request, sending)
+            )
+        finally:
+            self._trainings.discard(key)
+        await asyncio.gather(*sending)  # the last event goes before the answer
+        result = state_object(trained, state, command.result_id)
+        self._store.objects[command.result_id] = result
+        self.trained = True
+        return report
+
+    async def _evaluate(self, command: EvaluateCommand, state: Vector) -> EvaluateReport:
+        who = self._answers.who
+        await self._node.guard.may_evaluate(who, command.recipe, self._node.shard)
+        return await evaluate(self._node, who.name, command, state)
+
+    def _progress_to(self, request: Request, sending: set[asyncio.Task[None]]) -> OnProgress:
+        """Passes progress on as events; one that finds the line busy is left out."""
+
+        def on_progress(progress: Progress) -> None:
+            if not sending:
+                task = asyncio.create_task(self._send_event(request, progress))
+                sending.add(task)
+                task.add_done_callback(sending.discard)
+
+        return on_progress
+
+    async def _send_event(self, request: Request, progress: Progress) -> None:
+        with contextlib.suppress(ConnectionClosed):  # it has nobody to go to
+            await self._answers.send(request, Kind.EVENT, pack_map(progress.model_dump()))

@@ -1,0 +1,83 @@
+"""The node's side of the handshake; server/nodes/link.py has the coordinator's."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from shared.errors import FedsmsError, HandshakeRefused, PolicyRefused
+from shared.wire.frames import Frame, Kind, MalformedFrame, pack_error, pack_map, parse_frame
+from shared.wire.frames import unpack_map as unpacked
+from shared.wire.handshake import check, greeting_from
+from shared.wire.heartbeat import HeardServer
+from shared.wire.timeouts import limit
+from worker_node.membership.admission import Admission, peer_name
+from worker_node.node import DataOwnerNode
+from worker_node.sessions.answers import Answers
+
+log = logging.getLogger("fedsms.node")
+
+
+async def greet(
+    node: DataOwnerNode,
+    connection: HeardServer,
+    admission: Admission | None,
+    answers: Answers,
+    on_greeted: Callable[[HeardServer], None],
+) -> bool:
+    """The handshake, up to the node's answer; False where the peer is refused or says nothing.
+
+    Args:
+        on_greeted: called before a welcome leaves, since the peer may send at once what a stranger
+            may not.
+
+    Raises:
+        MalformedFrame: what the peer sends is no greeting. ConnectionClosed: it left.
+    """
+    named = peer_name(connection) if admission else None
+    who = answers.meet(named.id if named is not None else "")
+    first = await _first_frame(node, connection)
+    if first is None:
+        return False
+    request = answers.request(first.request_id, "handshake")
+    ours = node.greeting()
+    told: dict[str, Any] = {}
+    try:
+        if admission is not None and named is not None:
+            admission.check(named)
+        told = {"greeting": ours.to_map()}  # whom the owner does not know is told no counts
+        theirs = greeting_from(unpacked(first.payload))
+        if named is None:
+            who.name = theirs.id
+        check(theirs, ours)
+        node.guard.admit(who)
+    except (HandshakeRefused, PolicyRefused) as error:
+        log.warning("%s refused: %s", who.name or "somebody", error)
+        request.refused(error)
+        request.entry.decision = "refused"
+        told = {} if isinstance(error, PolicyRefused) else told
+        await answers.send(request, Kind.REFUSED, _refusal(error, told))
+        await connection.close(1008, "handshake refused")
+        return False
+    on_greeted(connection)
+    await answers.send(request, Kind.HELLO, pack_map(ours.to_map()))
+    return True
+
+
+def _refusal(error: FedsmsError, told: dict[str, Any]) -> bytes:
+    return pack_map({"error": pack_error(error), **told})
+
+
+async def _first_frame(node: DataOwnerNode, connection: HeardServer) -> Frame | None:
+    """The other side's greeting; None where it says nothing in time."""
+    try:
+        async with asyncio.timeout(limit(node.timeouts.handshake_timeout)):
+            first = parse_frame(await connection.recv())
+    except TimeoutError:
+        await connection.close(1008, "no handshake in time")
+        return None
+    if first.kind is not Kind.HELLO:
+        raise MalformedFrame("a connection starts with a handshake")
+    return first
