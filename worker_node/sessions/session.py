@@ -123,6 +123,7 @@ class Session:
             for task in self._work:
                 task.cancel()
             await asyncio.gather(*self._work, return_exceptions=True)
+            await self._pointers.close()
 
     async def _greet(self) -> bool:
         """The handshake; False where the peer is refused or says nothing."""
@@ -181,7 +182,7 @@ class Session:
     async def _handle(self, request: Frame) -> None:
         if request.kind is Kind.COMMANDS:
             self._ledger.pointed(request.request_id, len(request.payload))
-            answer = self._pointers.handle(request)
+            answer = await self._pointers.handle(request)
             if answer is not None:
                 await self._send(Kind.REPLY, request.request_id, answer)
             return
