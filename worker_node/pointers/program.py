@@ -6,7 +6,6 @@ the owner's rows, is known when it has been taken apart.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
@@ -48,9 +47,14 @@ class Step(NamedTuple):
 
 
 class Program:
-    """What a session has been told of templates, and how many commands."""
+    """What a session has been told of templates, and how many commands.
 
-    def __init__(self) -> None:
+    Args:
+        draw: gives ids that do not follow from the rows.
+    """
+
+    def __init__(self, draw: Callable[[], int]) -> None:
+        self._draw = draw
         self._templates: list[Operation] = []
         self._number = 0
         self.broken: NodeFailed | None = None
@@ -102,7 +106,7 @@ class Program:
                 operation = templates[number - 1]
                 following = position + 1 + operation.width
                 ids = numbers[position + 1 : following]
-                drawn = secrets.randbelow(IDS) if operation.gives is Gives.MANY else 0
+                drawn = self._draw() if operation.gives is Gives.MANY else 0
                 commands.append(Command(operation, ids, self._number, drawn))
                 self._number += 1
                 position = following

@@ -33,7 +33,7 @@ from worker_node.guarding.policy import refusal
 ANSWER_BITS = 4
 MOST_SIZES = 8
 _SIZE_BITS = 32
-_COUNT_BITS = 16
+MOST_RESULTS = 65_536
 _base: Any = TensorBase
 _TYPES = frozenset(DTYPES.values())
 _dtype, _layout = _base.dtype.__get__, _base.layout.__get__
@@ -76,7 +76,7 @@ def price(asked: Asked, rows: int) -> int:
     if asked is Asked.SIZES:
         return 8 + MOST_SIZES * _SIZE_BITS
     if asked is Asked.RESULTS:
-        return _COUNT_BITS
+        return (MOST_RESULTS - 1).bit_length()
     return 64 + rows * (2 * BINS).bit_length()
 
 
@@ -106,7 +106,10 @@ def _object(found: Any, origin: Origin, gradients: bool) -> Any:
         )
     if origin is Origin.OWN:
         if isinstance(found, BaseDataset):
-            return _make_dataset(_alone(found.data), _alone(found.targets))
+            parts = [_alone(part) for part in (found.data, found.targets)]
+            for part, original in zip(parts, (found.data, found.targets), strict=True):
+                part.id = original.id
+            return _make_dataset(*parts)
         return _alone(found)
     if gradients and origin is not Origin.DERIVED:
         return _alone(found)
@@ -140,7 +143,7 @@ def _alone(tensor: Any) -> Any:
 
 def _is_paid_for(asked: Asked, found: Any, rows: int) -> bool:
     if asked is Asked.RESULTS:
-        return len(found) < 2**_COUNT_BITS
+        return len(found) < MOST_RESULTS
     if asked is Asked.SCORES:
         return len(found) <= rows
     sizes = found if isinstance(found, (list, tuple)) else (found,)

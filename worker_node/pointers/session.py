@@ -64,7 +64,7 @@ class PointerSession:
         self._decoder = decoder
         self._gradients = gradients
         self._take = take
-        self._program = Program()
+        self._program = Program(draw)
         self._steps: dict[int, RecordedStep] = {}
         self._bases = ParameterBases()
         self._failure: bytes | None = None
@@ -126,7 +126,7 @@ class PointerSession:
                 continue
             try:
                 self._actions[kind](content, answers)
-            except Exception as error:  # noqa: BLE001  # whatever it is, the coordinator waits
+            except BaseException as error:  # noqa: BLE001  # whatever it is, the coordinator waits
                 self._failure = self._told(-1, error)
 
     def _commands(self, commands: Sequence[Command], answers: list[Any]) -> None:
@@ -149,7 +149,7 @@ class PointerSession:
                 elif operation.gives is Gives.VALUE:
                     value = list(result) if isinstance(result, tuple) else result
                     answers.append(self._release(Asked.SIZES, value))
-            except Exception as error:  # noqa: BLE001  # torch raises nearly anything
+            except BaseException as error:  # noqa: BLE001  # torch, and PySyft's hook, raise anything
                 self._failure = self._told(number, error)
 
     def _many(self, result: Any, first_id: int) -> Any:
@@ -165,7 +165,7 @@ class PointerSession:
         origin = Origin.DERIVED if self.store.derived else Origin.OWN
         return release(asked, found, origin, self._gradients, self.store.most_rows)
 
-    def _told(self, number: int, error: Exception) -> bytes:
+    def _told(self, number: int, error: BaseException) -> bytes:
         """What the coordinator reads of a failure."""
         if not self.store.derived:
             if isinstance(error, FedsmsError):
