@@ -74,10 +74,12 @@ def _words(text: str) -> list[str]:
     return text.split()
 
 
-_TRUTHS = _words("""keepdim inplace training descending unbiased largest sorted stable reverse right
+_TRUTHS = _words("""
+keepdim inplace training descending unbiased largest sorted stable reverse right
 return_inverse return_counts log_target full requires_grad ceil_mode as_tuple""")
-_COUNTS = _words("""length k chunks split_size split_size_or_sections num_groups groups n step stride
-steps indices_or_sections diagonal offset shifts decimals num_classes count bins""")
+_COUNTS = _words("""
+length k chunks split_size split_size_or_sections num_groups groups n step stride steps
+indices_or_sections diagonal offset shifts decimals num_classes count bins""")
 _DIMENSIONS = _words("dim dim0 dim1 axis axis0 axis1 start_dim end_dim source destination")
 _SIZES = _words("size sizes shape repeats kernel_size output_size normalized_shape pad reps")
 Drawn = Callable[[random.Random], Any]

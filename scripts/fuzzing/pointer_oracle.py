@@ -35,8 +35,8 @@ class Asked:
     """What the coordinator knows of a frame.
 
     asks: of each answer that it has, what it is to, and the id of an object.
-    derived: rows were named, in it or before. settled: they were at the answer before this one; else
-        a failure may be told that is older than that.
+    derived: rows were named, in it or before.
+    settled: they were at the answer before this one; else a failure may be older than that.
     gradients: the policy lets gradients and parameters go.
     may_leave: ids of parameters, and of what is made of gradients alone.
     """

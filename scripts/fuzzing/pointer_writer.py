@@ -72,14 +72,15 @@ class Writer:
         numbers = torch.Generator().manual_seed(self._rng.randrange(1000))
         real = torch.randn(ROWS, TOKENS, generator=numbers)
         whole = torch.randint(0, 4, (ROWS, TOKENS), generator=numbers)
-        parts = [real, whole, real > 0, torch.tensor(2), torch.tensor(0.5), real[0].double()]
-        parts += [torch.arange(ROWS), torch.zeros(ROWS), torch.zeros(ROWS * TOKENS).long()]
+        always = [real, whole + 1]
+        parts = [whole, real > 0, torch.tensor(2), torch.tensor(0.5), real[0].double()]
+        parts += [torch.arange(ROWS), torch.ones(ROWS), torch.arange(ROWS * TOKENS)]
         parts.append(torch.randn(TOKENS, 3, generator=numbers).requires_grad_())
         parts += [
             torch.randn(2, 2, 3, 3, generator=numbers),
             torch.randn(2, 2, 3, generator=numbers),
         ]
-        return self._rng.sample(parts, self._rng.randint(3, len(parts)))
+        return always + self._rng.sample(parts, self._rng.randint(2, len(parts)))
 
     def frame(self) -> Written:
         """The next frame: some items, and an answer asked for or not."""
@@ -90,8 +91,26 @@ class Writer:
         payload = self._stream.last() if wants_answer else self._stream._take(answer=False)
         return Written(payload or self._stream.last(), tuple(self._asks))
 
+    def _hide(self) -> None:
+        """Rows are written into a tensor of the coordinator's own, which is then asked for."""
+        known = self._store.objects
+        rows = self._rng.choice(sorted(self._store.rows))
+        fitting = [
+            one
+            for one, thing in known.items()
+            if one not in self._store.rows and getattr(thing, "shape", None) == known[rows].shape
+        ]
+        if fitting:
+            name = self._rng.choice(("add_", "copy_", "mul_", "__isub__", "clamp_min_"))
+            target = self._rng.choice(fitting)
+            self._stream.command((name, (("r", 0), ("r", 0)), ()), [target, rows])
+            self._asks.append(("object", target))
+            self._stream.item(Item.FETCH, target)
+
     def _item(self) -> None:
         chance = self._rng.random()
+        if self.names_rows and self._rng.random() < 0.04:
+            self._hide()
         if chance < 0.7:
             self._command()
         elif chance < 0.8:
@@ -176,8 +195,8 @@ class Writer:
         self._lately = [*self._lately, *(one for one in ids if one not in self._store.rows)][-8:]
         self.calls.append((name, call))
         self._stream.command(template, ids)
-        if ids and self._rng.random() < 0.15:
-            self._asks.append(("object", self._rng.choice(ids)))
+        if ids and self._rng.random() < (0.4 if gives is Gives.ITSELF else 0.15):
+            self._asks.append(("object", ids[0] if gives is Gives.ITSELF else ids[-1]))
             self._stream.item(Item.FETCH, self._asks[-1][1])
 
     def _drawn(self, name: str = "") -> tuple[str, Call, Template, list[int]]:
@@ -230,7 +249,7 @@ class Writer:
         """An id; of an object that is as wanted, more often than not."""
         if self._rng.random() < 0.05:
             return self._any()
-        if self.names_rows and wanted.kind in ("any", "index") and self._rng.random() < 0.3:
+        if self.names_rows and wanted.kind in ("any", "index") and self._rng.random() < 0.4:
             return self._rng.choice(sorted(self._store.rows))
         fitting = [
             object_id

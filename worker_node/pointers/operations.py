@@ -71,7 +71,10 @@ class Operation:
     def __call__(self, objects: Sequence[Any]) -> Any:
         """The result of the operation on its tensors, in the order of their ids."""
         named = self.named(objects) if self.named is not None else {}
-        return self.run(*self.arguments(objects), **named)
+        result = self.run(*self.arguments(objects), **named)
+        if result is NotImplemented:  # of `x += y`, say, which changed nothing
+            raise TypeError(f"{self.name} takes no operands of these types")
+        return result
 
 
 def compile_template(template: Any) -> Operation:
