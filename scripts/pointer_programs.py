@@ -36,7 +36,7 @@ from scripts.fuzzing.pointer_programs import Reached, run_program
 from shared.cli import run
 from shared.errors import FedsmsError
 from worker_node.pointers.child import make_decoder
-from worker_node.pointers.limits import at_most, leave_no_core, limit_memory
+from worker_node.pointers.limits import at_most, fill_memory, leave_no_core, limit_memory
 
 MEGABYTES = 2048
 SECONDS = 20.0
@@ -111,6 +111,7 @@ def _become(
         change()
         decoder, reached = make_decoder(), Reached()
         leave_no_core()
+        fill_memory()
         limit_memory(MEGABYTES)
         with os.fdopen(writing, "wb", buffering=0) as lines:
             for number in programs:
@@ -130,7 +131,7 @@ def _one(number: int, decoder: object, reached: Reached) -> bytes:
         try:
             run_program(number, decoder, reached)
         except RowsWereTold as error:
-            told = str(error)[:500]
+            told = f"{str(error)[:300]} ... {str(error)[-3000:]}"
     line = {one: getattr(reached, one) - before[one] for one in _COUNTED}
     new = sorted(set(reached.learned) - known)
     return json.dumps({**line, "operations": new, "told": told}).encode() + b"\n"

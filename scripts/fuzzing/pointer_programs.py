@@ -20,7 +20,7 @@ from scripts.fuzzing.pointer_oracle import NO_MORE, Asked, RowsWereTold, compare
 from scripts.fuzzing.pointer_writer import ROWS, TOKENS, Call, Writer
 from shared.errors import PolicyRefused
 from worker_node.pointers.program import IDS
-from worker_node.pointers.rows import TaggedTensor
+from worker_node.pointers.rows import TaggedTensor, places_for
 from worker_node.pointers.session import PointerSession
 
 HELD_OUT = 5
@@ -76,7 +76,13 @@ class Run:
         self._left = bits
         ids = random.Random(7)  # noqa: S311  # the same in both runs
         self.session = PointerSession(
-            decoder, owners, 5, gradients, self._take, lambda: ids.randrange(IDS)
+            decoder,
+            places_for(owners),
+            lambda: owners,
+            5,
+            gradients,
+            self._take,
+            lambda: ids.randrange(IDS),
         )
         self._randomness = torch.default_generator.get_state()
 
@@ -126,7 +132,10 @@ def _run_frame(writer: Writer, pair: list[Run], gradients: bool, reached: Reache
         derived = pair[0].session.store.derived
         may_leave = frozenset(writer.may_leave)
         asked = Asked(written.asks, derived, reached.settled, gradients, may_leave)
-        compare(asked, paid, first, second)
+        try:
+            compare(asked, paid, first, second)
+        except RowsWereTold as error:
+            raise RowsWereTold(f"{error}, after {writer.history}") from None
         reached.settled = derived
     elif first is not second:
         raise RowsWereTold("one has an answer and the other none")

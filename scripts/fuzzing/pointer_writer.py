@@ -44,7 +44,7 @@ class Writer:
         learned: calls of operations that succeeded.
 
     Attributes:
-        calls: of the last frame.
+        calls: of the last frame. history: commands of all frames.
         may_leave: ids of parameters, and of what is made of gradients alone.
         names_rows: whether commands may name the owner's rows.
     """
@@ -59,6 +59,7 @@ class Writer:
         self._asks: list[tuple[str, int]] = []
         self._pending: list[int] = []
         self._lately: list[int] = []
+        self.history: list[tuple[Template, list[int]]] = []
         self.calls: list[tuple[str, Call]] = []
         self.may_leave: set[int] = set()
         self._steps: list[tuple[int, int, int]] = []
@@ -194,6 +195,7 @@ class Writer:
             self._asks.append(("results", 0))
         self._lately = [*self._lately, *(one for one in ids if one not in self._store.rows)][-8:]
         self.calls.append((name, call))
+        self.history.append((template, list(ids)))
         self._stream.command(template, ids)
         if ids and self._rng.random() < (0.4 if gives is Gives.ITSELF else 0.15):
             self._asks.append(("object", ids[0] if gives is Gives.ITSELF else ids[-1]))

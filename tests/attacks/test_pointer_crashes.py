@@ -12,6 +12,7 @@ import torch
 from scripts.local.nodes import LocalNode, local_nodes
 from server.pointers.client import PointerClient
 from shared.errors import FedsmsError
+from tests.attacks.scene import report
 from tests.conftest import OwnerFiles
 from tests.helpers.pointers import worker, write_recipe
 from tests.helpers.running import greeting_of
@@ -64,6 +65,7 @@ def test_a_division_that_ends_a_process_ends_its_session_alone(
     with pytest.raises(FedsmsError):
         works(attacker)
     assert open_node.process.poll() is None
+    report("pointer mode: a division ends its process", "not run here", "its own session ends")
 
 
 def test_a_long_operation_keeps_nobody_waiting(
@@ -78,6 +80,7 @@ def test_a_long_operation_keeps_nobody_waiting(
     attacker.stream.flush()
     assert greeting_of("bob", open_node.url).id == "bob"
     works(bystander)
+    report("pointer mode: minutes of multiplying", "not run here", "others are served meanwhile")
 
 
 def test_what_takes_longer_than_the_owner_allows_ends_its_session(

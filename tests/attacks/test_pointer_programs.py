@@ -32,8 +32,14 @@ def _nothing_is_touched() -> None:
     PointerStore.touch = lambda self, object_ids: None  # type: ignore[method-assign]
 
 
-def _rows_are_named_by_nothing() -> None:
-    engine.names_any = lambda steps, rows: False
+def _what_is_made_of_rows_is_not_derived() -> None:
+    derive = PointerStore.derive
+
+    def forgetting(self: PointerStore) -> None:
+        derive(self)
+        self.derived = False
+
+    PointerStore.derive = forgetting  # type: ignore[method-assign]
 
 
 def _an_answer_costs_nothing() -> None:
@@ -58,7 +64,7 @@ def _a_tensor_leaves_as_it_is() -> None:
 
 CHANGES: dict[str, Callable[[], None]] = {
     "what commands are given stays clean": _nothing_is_touched,
-    "rows are named by nothing": _rows_are_named_by_nothing,
+    "what is made of rows is not derived": _what_is_made_of_rows_is_not_derived,
     "an answer costs nothing": _an_answer_costs_nothing,
     "a failure says why": _a_failure_says_why,
     "a tensor leaves as it is": _a_tensor_leaves_as_it_is,

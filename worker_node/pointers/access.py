@@ -17,7 +17,7 @@ from worker_node.guarding.guard import Who
 from worker_node.guarding.policy import refusal
 from worker_node.node import DataOwnerNode
 from worker_node.pointers.channel import Said, pack
-from worker_node.pointers.rows import pack_rows, tagged_tensors
+from worker_node.pointers.rows import tagged_tensors
 from worker_node.pointers.session import WHY_IS_NOT_TOLD
 from worker_node.pointers.session_process import SessionEnded, SessionProcess, Told
 from worker_node.pointers.ticks import moment_after
@@ -108,13 +108,13 @@ class PointerAccess:
         await self.close()
         self._process = await SessionProcess.start(
             {
-                "rows": pack_rows(rows),
                 "seed": command.seed,
                 "threads": torch.get_num_threads(),
                 "gradients": self._policy.gradients,
                 "megabytes": self._policy.megabytes,
                 "seconds": self._policy.seconds,
-            }
+            },
+            rows,
         )
 
     async def close(self) -> None:

@@ -4,9 +4,9 @@
     bytes 1-8    length of the payload, little-endian
     the rest     payload: a frame's commands and their answer as they travel, else msgpack
 
-For each message of the node's but GRANTED and REFUSED the process says TAKE any number of times,
-each of which is answered, and then one of DONE, FAILED and MALFORMED. A POST has no answer, unless
-that it is MALFORMED.
+For each message of the node's but GRANTED, REFUSED and ROWS the process says TAKE and NAMED any
+number of times, each of which is answered, and then one of DONE, FAILED and MALFORMED. A POST has
+no answer, unless that it is MALFORMED; it is for sessions that got their rows when they opened.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _JOINED = 2**16  # bytes up to which one write is worth a copy
 class Said(enum.IntEnum):
     """Kinds of messages."""
 
-    OPEN = 1  # to the process: settings and rows, a map
+    OPEN = 1  # to the process: settings, and rows or places for them; a map
     POST = 2  # to the process: a frame whose answer nobody waits for
     FRAME = 3  # to the process: a frame
     SUMMARISE = 4  # to the process: [ids of scores, ids of labels]
@@ -36,6 +36,8 @@ class Said(enum.IntEnum):
     DONE = 8  # from the process: [what is told may follow from rows, an answer or None]
     FAILED = 9  # from the process: [may follow from rows, is a refusal, fact, cause, next step]
     MALFORMED = 10  # from the process: words
+    NAMED = 11  # from the process, empty: rows are named for the first time
+    ROWS = 12  # to the process: the rows
 
 
 def pack(values: Any) -> bytes:

@@ -17,8 +17,8 @@ from shared.errors import FedsmsError, NodeFailed, PolicyRefused
 from shared.pysyft import BaseDataset, ObjectMessage, VirtualWorker, make_hook, restrict_decoder
 from shared.wire.frames import MalformedFrame
 from worker_node.pointers.channel import Said, pack, receive, send, unpack
-from worker_node.pointers.limits import at_most, leave_no_core, limit_memory
-from worker_node.pointers.rows import unpack_rows
+from worker_node.pointers.limits import at_most, fill_memory, leave_no_core, limit_memory
+from worker_node.pointers.rows import TaggedTensor, unpack_rows
 from worker_node.pointers.session import PointerSession
 
 _TENSORS = (torch.Tensor, torch.nn.Parameter, BaseDataset)
@@ -54,12 +54,13 @@ class Child:
         settings = unpack(first[1])
         warnings.simplefilter("ignore")  # of torch's, once for each operation of a stranger's
         leave_no_core()
+        fill_memory()
         torch.set_num_threads(settings["threads"])
-        rows = unpack_rows(settings["rows"])
-        session = PointerSession(
-            self._decoder, rows, settings["seed"], settings["gradients"], self._take
-        )
-        del first, settings["rows"]
+        rows = unpack_rows(settings.pop("rows"))
+        gradients = settings["gradients"]
+        load = (lambda: rows) if gradients else self._rows
+        session = PointerSession(self._decoder, rows, load, settings["seed"], gradients, self._take)
+        del first
         gc.collect()
         limit_memory(settings["megabytes"])
         send(self._line, Said.DONE, pack((False, None)))
@@ -82,6 +83,13 @@ class Child:
         else:
             if said is not Said.POST:
                 send(self._line, Said.DONE, pack((session.is_counted, answer)))
+
+    def _rows(self) -> list[TaggedTensor]:
+        send(self._line, Said.NAMED)
+        answer = receive(self._line)
+        if answer is None:
+            raise SystemExit
+        return unpack_rows(unpack(answer[1]))
 
     def _take(self, bits: int) -> None:
         send(self._line, Said.TAKE, pack(bits))

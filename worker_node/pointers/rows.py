@@ -44,6 +44,11 @@ def _tensors(messages: Sequence[Message], text: TextRecipe) -> tuple[torch.Tenso
     return torch.from_numpy(ids), torch.from_numpy(labels)
 
 
+def places_for(tensors: Sequence[TaggedTensor]) -> list[TaggedTensor]:
+    """The same tags, types and shapes, which every coordinator is told, and zeros."""
+    return [TaggedTensor(torch.zeros_like(one.tensor), one.tags) for one in tensors]
+
+
 def pack_rows(tensors: Sequence[TaggedTensor]) -> list[Any]:
     """As msgpack carries them to the process of a session."""
     packed = []

@@ -44,7 +44,7 @@ class PointerSession:
 
     Args:
         decoder: a worker of PySyft's, for its serialisation.
-        rows: the owner's.
+        places: as the owner's rows are, but for their values; load: gives the rows.
         seed: of what operations draw, dropout for instance.
         gradients: the owner lets gradients and parameters go, and so nothing is counted.
         take: pays bits, or raises PolicyRefused.
@@ -54,13 +54,14 @@ class PointerSession:
     def __init__(
         self,
         decoder: Any,
-        rows: Iterable[TaggedTensor],
+        places: Iterable[TaggedTensor],
+        load: Callable[[], Iterable[TaggedTensor]],
         seed: int,
         gradients: bool,
         take: Callable[[int], None],
         draw: Callable[[], int] = lambda: secrets.randbelow(IDS),
     ) -> None:
-        self.store = PointerStore(rows, draw)
+        self.store = PointerStore(places, load, draw)
         self._decoder = decoder
         self._gradients = gradients
         self._take = take
@@ -94,7 +95,7 @@ class PointerSession:
         wants_answer, items = unpack_commands(payload)
         steps = self._program.steps(items)
         if not self.store.derived and names_any(steps, self.store.rows):
-            self.store.derived = True
+            self.store.derive()
         answers: list[Any] = []
         try:
             if self.is_counted:
@@ -247,7 +248,7 @@ class PointerSession:
         """
         self.store.touch((*logits, *labels))
         if not self.store.rows.isdisjoint((*logits, *labels)):
-            self.store.derived = True
+            self.store.derive()
         if self.is_counted:
             self._take(ANSWER_BITS + price(Asked.SCORES, self.store.most_rows))
         try:

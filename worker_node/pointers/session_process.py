@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from shared.errors import FedsmsError, NodeFailed, PolicyRefused
 from shared.wire.frames import MalformedFrame
 from worker_node.pointers.channel import Said, pack, read, unpack, write
+from worker_node.pointers.rows import TaggedTensor, pack_rows, places_for
 
 log = logging.getLogger("fedsms.node")
 
@@ -119,19 +120,26 @@ class SessionProcess:
     """One session's process. For one task at a time."""
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, end: socket.socket
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        end: socket.socket,
+        rows: bytes,
     ) -> None:
+        self._rows = rows
         self._reader = reader
         self._writer = writer
         self._end = end
         self._over: SessionEnded | None = None
 
     @classmethod
-    async def start(cls, settings: dict[str, Any]) -> SessionProcess:
+    async def start(cls, settings: dict[str, Any], rows: Sequence[TaggedTensor]) -> SessionProcess:
         """A process that has opened its session.
 
         Args:
-            settings: what worker_node/pointers/child.py wants of them.
+            settings: seed, threads, gradients, megabytes and seconds.
+            rows: the owner's. Where what is told of them is counted, they go to the process when
+                they are named, and not before.
 
         Raises NodeFailed where it does not start.
         """
@@ -141,10 +149,11 @@ class SessionProcess:
             _fork_server().order(line, ending)
         end.setblocking(False)
         reader, writer = await asyncio.open_connection(sock=ours, limit=_READ_AHEAD)
-        process = cls(reader, writer, end)
+        process = cls(reader, writer, end, pack(pack_rows(rows)))
+        first = rows if settings["gradients"] else places_for(rows)
         try:
             async with asyncio.timeout(START_SECONDS):
-                write(writer, Said.OPEN, pack(settings))
+                write(writer, Said.OPEN, pack({**settings, "rows": pack_rows(first)}))
                 await process._answer(_take_nothing)
         except TimeoutError:
             await process.close()
@@ -179,8 +188,10 @@ class SessionProcess:
                 said, payload = await read(self._reader)
                 if said is Said.TAKE:
                     self._pay(unpack(payload), take)
-                    continue
-                break
+                elif said is Said.NAMED:
+                    write(self._writer, Said.ROWS, self._rows)
+                else:
+                    break
         except (asyncio.IncompleteReadError, ConnectionError):
             self._over = SessionEnded(*await self._cause_of_death())
             raise self._over from None

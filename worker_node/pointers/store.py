@@ -26,31 +26,48 @@ class PointerStore:
     """The objects of one session; they go with it.
 
     Args:
-        rows: the owner's own.
+        places: as the owner's own are, but for their values: no row is in the memory of a session
+            that names none, where an operation might find it that reads what nobody wrote.
+        load: gives the owner's own.
         draw: gives an id for each of them, which must not follow from the rows.
 
     Attributes:
         rows: ids of the owner's own, which are there as long as the session.
-        derived: the owner's rows have been named. Set by the session, before anything of a frame
-            that names them runs; never taken back.
+        derived: the owner's rows have been named; never taken back.
     """
 
-    def __init__(self, rows: Iterable[TaggedTensor], draw: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        places: Iterable[TaggedTensor],
+        load: Callable[[], Iterable[TaggedTensor]],
+        draw: Callable[[], int],
+    ) -> None:
         self.objects: dict[int, Any] = {}
         self.derived = False
         self._tags: dict[int, tuple[Any, frozenset[str]]] = {}
         self._untouched: set[int] = set()  # sent, and named by no command since
         self._parameters: dict[int, Any] = {}
         self._gradients: dict[int, Any] = {}
-        for tagged in rows:
+        for tagged in places:
             object_id = draw()
             self.objects[object_id] = tagged.tensor
             self._tags[object_id] = tagged.tensor, frozenset(tagged.tags)
         self.rows = frozenset(self.objects)
-        self._row_storages = {
-            _storage(one).data_ptr() for one in self.objects.values() if _storage(one).nbytes()
-        }
+        self._load = load
+        self._row_storages: set[int] = set()
         self.most_rows = max((len(one) for one in self.objects.values()), default=0)
+
+    def derive(self) -> None:
+        """Rows are about to be named: from now on everything is derived. Idempotent."""
+        if self.derived:
+            return
+        self.derived = True
+        own = [one for one in self.objects if one in self.rows]  # in the order of their places
+        for object_id, tagged in zip(own, self._load(), strict=True):
+            self.objects[object_id] = tagged.tensor
+            self._tags[object_id] = tagged.tensor, frozenset(tagged.tags)
+            if _storage(tagged.tensor).nbytes():
+                self._row_storages.add(_storage(tagged.tensor).data_ptr())
 
     def origin(self, object_id: int) -> Origin:
         """Of an object that is there. What is not known to be something else is DERIVED."""
