@@ -56,6 +56,7 @@ class ForkServer:
             self._reap()
 
     def close(self) -> None:
+        signal.set_wakeup_fd(-1)  # its socket goes before the last process does
         for process in self._ends:
             os.kill(process, signal.SIGKILL)
 
