@@ -119,16 +119,5 @@ OPERATIONS: dict[str, Gives] = {
 }
 """What a node runs for pointers; methods that torch lacks are simply never found."""
 
-MAY_SHARE_MEMORY = frozenset(
-    [
-        *_SHARING,
-        *(f"torch.{name}" for name in _SHARING),
-        *(f"torch.nn.functional.{name}" for name in (*_FUNCTIONAL_IN_PLACE, "pad", "normalize")),
-        *("__getitem__", "__pos__", "dataset.get_data", "dataset.get_targets"),
-    ]
-)
-"""Of the operations that give ONE: the result may be a view of an operand, or the operand itself.
-Operations that give MANY always count as such."""
-
 MAY_WRITE = frozenset(f"torch.nn.functional.{name}" for name in _FUNCTIONAL_IN_PLACE)
 """Of those that give ONE: asked to, they write into their first operand."""

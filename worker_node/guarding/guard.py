@@ -15,7 +15,7 @@ from worker_node.data.shard import Shard
 from worker_node.guarding.day_counts import Counted, DayCounts
 from worker_node.guarding.owner_prompt import Terminal
 from worker_node.guarding.pace import Pace
-from worker_node.guarding.policy import Mode, Policy, Question, refusal
+from worker_node.guarding.policy import BITS_A_NUMBER, Mode, Policy, Question, refusal
 
 log = logging.getLogger("fedsms.node")
 
@@ -54,7 +54,7 @@ class Guard:
         self._counts = counts or DayCounts()
         self._terminal = terminal or Terminal()
         self._pace = pace or Pace()
-        self._numbers = 0  # counted as told already, and not told yet
+        self._bits = 0  # counted as told already, and not told yet
         self._asking: dict[str, asyncio.Task[None]] = {}
 
     @property
@@ -118,16 +118,21 @@ class Guard:
         if mode in policy.ask and mode not in who.said_yes:
             await self._ask(mode, who)
 
-    def take_numbers(self, count: int) -> None:
-        """Counts single numbers that pointer operations are about to tell of the rows.
+    def take_bits(self, bits: int) -> None:
+        """Counts what pointer operations are about to tell of the rows, before they run.
 
-        Raises PolicyRefused where today's are used up.
+        Raises PolicyRefused where today's numbers, of BITS_A_NUMBER each, are used up.
         """
-        if self._numbers < count:
-            block = max(_BLOCK, count - self._numbers)
-            self._count("numbers", self.policy.pointers.numbers, block)
-            self._numbers += block
-        self._numbers -= count
+        if self._bits < bits:
+            needed = -((self._bits - bits) // BITS_A_NUMBER)
+            most = self.policy.pointers.numbers
+            try:
+                self._count("numbers", most, max(_BLOCK, needed))
+                needed = max(_BLOCK, needed)
+            except PolicyRefused:  # less than a block may be left
+                self._count("numbers", most, needed)
+            self._bits += needed * BITS_A_NUMBER
+        self._bits -= bits
 
     def _count(self, what: Counted, most: int, more: int = 1) -> None:
         try:

@@ -75,25 +75,39 @@ class DailyBounds(_Table):
     evaluations: int = Field(5000, ge=0, description="Evaluations a day.")
 
 
+BITS_A_NUMBER = 72
+"""Of a number that is fetched alone: value, type, whether it failed, and when the answer came."""
+
+
 class PointerBounds(_Table):
     """What leaves in pointer mode, of all that is computed from the rows there."""
 
     gradients: bool = Field(
         True,
         description="Give back gradients, and parameters that a step has changed. Without them\n"
-        "nothing can be trained; with them a malicious coordinator can read rows from them.",
+        "nothing can be trained. With them a malicious coordinator can read the rows, and so\n"
+        "nothing that leaves is counted.",
     )
     numbers: int = Field(
         100_000,
         ge=0,
-        description="Single numbers a day that were computed from rows (losses, shapes, failures\n"
-        "and counts of scores), for all coordinators together.",
+        description="With gradients = false: how much a day may be told of what is computed from\n"
+        "rows, for all coordinators together, in numbers. A number is 72 bits: a fetched one\n"
+        "takes 68, and each frame of commands 4, for whether it failed and when it was\n"
+        "done. Sizes take 264 bits, and counts of scores 13 a row. What takes more than is left\n"
+        "is not run.",
     )
     megabytes: int = Field(
         4096,
         ge=256,
-        description="Memory that the node may take while pointers are allowed, beyond what it has\n"
-        "at its start; an operation that wants more fails.",
+        description="Memory that one session may take; an operation that wants more fails.",
+    )
+    seconds: int = Field(
+        30,
+        ge=1,
+        le=3600,
+        description="Seconds that the operations of one frame, some hundred, may take. A session\n"
+        "that wants more is ended.",
     )
 
 

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
-from shared.errors import NodeFailed
-from shared.model.metrics import BINS, summarise
 from shared.model.recipe import Recipe
-from shared.model.vectors import plain_array
 from shared.pointers.commands import OPEN_POINTERS, SUMMARISE, OpenPointers, SummariseScores
+from shared.pointers.frames import pack_failure
 from shared.wire.commands import EvaluateReport
 from shared.wire.frames import Frame, MalformedFrame
 from worker_node.guarding.guard import Who
 from worker_node.guarding.policy import refusal
 from worker_node.node import DataOwnerNode
-from worker_node.pointers.marks import Mark
+from worker_node.pointers.channel import Said, pack
 from worker_node.pointers.rows import tagged_tensors
-from worker_node.pointers.session import PointerSession
-from worker_node.pointers.store import PointerStore
+from worker_node.pointers.session import WHY_IS_NOT_TOLD
+from worker_node.pointers.session_process import SessionEnded, SessionProcess, Told
+from worker_node.pointers.ticks import moment_after
 
 COMMANDS = (OPEN_POINTERS, SUMMARISE)
+_WANTS_NO_ANSWER = b"\x92\xc2"
+"""How the payload of such a frame begins, as msgpack writes it; others are waited for."""
 
 log = logging.getLogger("fedsms.node")
 
@@ -35,7 +34,8 @@ class PointerAccess:
 
     def __init__(self, node: DataOwnerNode) -> None:
         self._node = node
-        self._session: PointerSession | None = None
+        self._policy = node.guard.policy.pointers
+        self._process: SessionProcess | None = None
 
     async def command(self, name: str, arguments: Any, who: Who) -> dict[str, Any] | None:
         """Answers one of COMMANDS.
@@ -55,57 +55,70 @@ class PointerAccess:
             await self._open(command)
             log.info("%s begins pointer operations", who.name)
             return None
-        return self._summarise(SummariseScores.parse(arguments)).model_dump()
+        wanted = SummariseScores.parse(arguments)
+        told = await self._ask(Said.SUMMARISE, pack((wanted.logits, wanted.labels)))
+        report = EvaluateReport(**told.answer, seconds_evaluating=0.0, seconds_waiting=0.0)
+        return report.model_dump()
 
-    def handle(self, request: Frame) -> bytes | None:
+    async def handle(self, request: Frame) -> bytes | None:
         """Runs a frame of commands; the answer, where one is wanted.
 
-        Raises MalformedFrame where it is none, or nobody opened a session.
-        """
-        return self._opened().handle(request.payload)
+        Not safe to cancel, but for closing afterwards.
 
-    def _opened(self) -> PointerSession:
-        if self._session is None:
+        Raises MalformedFrame where it, or one before it, is none, or nobody opened a session.
+        """
+        wants_answer = bytes(request.payload[:2]) != _WANTS_NO_ANSWER
+        if not wants_answer and self._policy.gradients:
+            await self._opened().post(request.payload)
+            return None
+        try:
+            answer: bytes | None = (await self._ask(Said.FRAME, request.payload)).answer
+        except SessionEnded as error:
+            return pack_failure(-1, error.fact, error.cause, error.next_step)
+        return answer
+
+    async def _ask(self, said: Said, payload: bytes | memoryview) -> Told:
+        """Where what is told is counted, the answer leaves at a moment that was paid for."""
+        clock = asyncio.get_running_loop().time
+        began, is_counted = clock(), not self._policy.gradients
+        try:
+            told = await self._opened().ask(said, payload, self._node.guard.take_bits)
+            is_counted = told.is_counted
+        except SessionEnded as error:
+            log.warning("a session of pointer operations ended: %s", error.cause)
+            if is_counted:
+                raise SessionEnded(*WHY_IS_NOT_TOLD) from None
+            raise
+        finally:
+            if is_counted:
+                passed = clock() - began
+                await asyncio.sleep(moment_after(passed, self._policy.seconds) - passed)
+        if told.error is not None:
+            raise told.error
+        return told
+
+    def _opened(self) -> SessionProcess:
+        if self._process is None:
             raise MalformedFrame("pointer commands before a session of them was opened")
-        return self._session
+        return self._process
 
     async def _open(self, command: OpenPointers) -> None:
         text = Recipe.from_json(command.recipe).text
         rows = await asyncio.to_thread(tagged_tensors, self._node.shard, text)
-        store = PointerStore(self._node.guard)
-        store.add_rows(rows)
-        self._session = PointerSession(self._node, store, command.seed)
-
-    def _summarise(self, command: SummariseScores) -> EvaluateReport:
-        store = self._opened().store
-        logits = _together([store.get(one) for one in command.logits])
-        labels = _together([store.get(one) for one in command.labels])
-        if logits.shape != labels.shape:
-            raise NodeFailed("as many scores as labels are counted")
-        if not np.isin(labels, (0.0, 1.0)).all():
-            raise NodeFailed("labels are 0 for ham and 1 for spam")
-        told = [store.marks.of(one) for one in (*command.logits, *command.labels)]
-        if max(told, default=Mark.CLEAN) >= Mark.DATA:
-            self._node.guard.take_numbers(len(logits))
-        try:
-            summary = summarise(logits, labels)
-        except ValueError as error:
-            raise NodeFailed("the scores cannot be counted", str(error)) from None
-        assert len(summary.ham) == BINS
-        return EvaluateReport(
-            ham={int(place): int(summary.ham[place]) for place in np.flatnonzero(summary.ham)},
-            spam={int(place): int(summary.spam[place]) for place in np.flatnonzero(summary.spam)},
-            loss_sum=summary.loss_sum,
-            seconds_evaluating=0.0,
-            seconds_waiting=0.0,
+        await self.close()
+        self._process = await SessionProcess.start(
+            {
+                "seed": command.seed,
+                "threads": torch.get_num_threads(),
+                "gradients": self._policy.gradients,
+                "megabytes": self._policy.megabytes,
+                "seconds": self._policy.seconds,
+            },
+            rows,
         )
 
-
-def _together(tensors: Sequence[object]) -> Any:
-    """One array (rows,) of float tensors (rows,). Raises NodeFailed where one is none."""
-    arrays = [plain_array(tensor) for tensor in tensors if isinstance(tensor, torch.Tensor)]
-    if len(arrays) != len(tensors) or any(
-        array is None or array.ndim != 1 or array.dtype != np.float32 for array in arrays
-    ):
-        raise NodeFailed("scores and labels are flat float32 tensors")
-    return np.concatenate(arrays)  # type: ignore[arg-type]  # None was refused above
+    async def close(self) -> None:
+        """Ends the session's process, and all that it held goes with it. Idempotent."""
+        if self._process is not None:
+            process, self._process = self._process, None
+            await process.close()

@@ -15,12 +15,11 @@ from torch._C import TensorBase
 
 from shared.errors import NodeFailed
 from shared.pointers.frames import MAX_TEMPLATE_DEPTH
-from shared.pointers.tensor_operations import MAY_SHARE_MEMORY, MAY_WRITE, OPERATIONS, Gives
+from shared.pointers.tensor_operations import MAY_WRITE, OPERATIONS, Gives
 from shared.pysyft import DTYPES, BaseDataset
 
 Builder = Callable[[Sequence[Any]], Any]
 _base: Any = TensorBase
-_is_alias: Any = torch._C._is_alias_of  # type: ignore[attr-defined]
 _data = _base.data.__get__
 _grad = _base.grad.__get__
 _DATASET_PARTS: dict[str, Callable[..., Any]] = {
@@ -55,8 +54,7 @@ class Operation:
     tensors: how many ids of tensors a command has, before that of its result.
     width: how many ids in all.
     arguments: lays out positional arguments from the tensors; named: keyword arguments, or None.
-    gradient: some argument is a tensor's `.grad`.
-    shares: the result may be a view of an operand.
+    of_gradients: each of its tensors is the `.grad` of one.
     writes: it may write into its first operand.
     """
 
@@ -67,29 +65,16 @@ class Operation:
     width: int
     arguments: Builder
     named: Builder | None
-    gradient: bool
-    shares: bool
+    of_gradients: bool
     writes: bool
 
     def __call__(self, objects: Sequence[Any]) -> Any:
         """The result of the operation on its tensors, in the order of their ids."""
         named = self.named(objects) if self.named is not None else {}
         result = self.run(*self.arguments(objects), **named)
-        if self.gives is Gives.ONE and not self.shares:
-            return _in_memory_of_its_own(result, objects)
+        if result is NotImplemented:  # of `x += y`, say, which changed nothing
+            raise TypeError(f"{self.name} takes no operands of these types")
         return result
-
-
-def _in_memory_of_its_own(result: Any, operands: Sequence[Any]) -> Any:
-    """The result, copied where it is a view after all.
-
-    Marks follow memory: an einsum that changes nothing gives a view of its operand, and rows that
-    are written into one would show in the other.
-    """
-    tensors = [one for one in operands if isinstance(one, torch.Tensor)]
-    if isinstance(result, torch.Tensor) and any(_is_alias(result, one) for one in tensors):
-        return _base.clone(result)
-    return result
 
 
 def compile_template(template: Any) -> Operation:
@@ -121,8 +106,7 @@ def compile_template(template: Any) -> Operation:
         width=layout.tensors + (gives is Gives.ONE),
         arguments=_tuple_of(parts, layout.plain),
         named=(lambda o: {key: part(o) for key, part in names}) if names else None,
-        gradient=layout.gradient,
-        shares=gives is Gives.MANY or name in MAY_SHARE_MEMORY,
+        of_gradients=0 < layout.gradients == layout.tensors,
         writes=gives is Gives.ITSELF or name in MAY_WRITE,
     )
 
@@ -154,11 +138,10 @@ def _of_dataset(part: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _Layout:
-    """Builders of arguments, and what they were found to hold."""
+    """Builders of arguments, and how many tensors they take."""
 
     def __init__(self) -> None:
-        self.tensors = 0
-        self.gradient = False
+        self.tensors = self.gradients = 0
         self.plain = True  # every argument is a tensor itself, in order
 
     def pair(self, pair: Any) -> tuple[str, Builder]:
@@ -210,7 +193,7 @@ class _Layout:
             return lambda objects: _data(objects[index])
         if attribute != 2:
             raise ValueError(attribute)
-        self.gradient = True
+        self.gradients += 1
         return lambda objects: _gradient(objects[index])
 
 

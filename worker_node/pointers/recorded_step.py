@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 from shared.errors import NodeFailed
 from shared.pointers.frames import DELETE, unpack_numbers
 from shared.pointers.tensor_operations import Gives
-from worker_node.pointers.marks import Mark, Marks
 from worker_node.pointers.operations import Operation
 from worker_node.pointers.store import PointerStore
 
@@ -40,7 +39,6 @@ class RecordedStep:
         self._inputs = inputs
         self._slots = slots
         self._outputs = outputs
-        self._flows: dict[tuple[tuple[Mark, ...], tuple[int, ...]], list[int]] = {}
 
     @classmethod
     def parse(cls, content: Any, templates: Sequence[Operation]) -> RecordedStep:
@@ -80,47 +78,17 @@ class RecordedStep:
         """
         if len(inputs) != self._inputs or len(outputs) != len(self._outputs):
             raise NodeFailed("a recorded step runs with as many tensors as it was recorded with")
-        marks = self._marks(store.marks, inputs)
         slots = [store.get(object_id) for object_id in inputs]
         slots += [None] * (self._slots - len(slots))
         for operation, operands, result in self._commands:
             if operation is None:
                 slots[operands[0]] = None
                 continue
-            value = operation([slots[operand] for operand in operands])
+            value = store.run(operation, [slots[operand] for operand in operands])
             if result >= 0:
                 slots[result] = value
         for object_id, slot in zip(outputs, self._outputs, strict=True):
             store.add_result(object_id, slots[slot])
-            store.marks.set(object_id, marks[slot])
-
-    def _marks(self, known: Marks, inputs: Sequence[int]) -> list[int]:
-        """Marks of all slots after the run; those of the inputs are told to the store's.
-
-        They follow from the inputs' marks, and from which inputs may share memory.
-        """
-        given = tuple(known.of(object_id) for object_id in inputs)
-        shared = known.sharing(inputs)
-        found = self._flows.get((given, shared))
-        if found is None:
-            found = self._flows[given, shared] = self._flow(given, shared)
-        for object_id, before, after in zip(inputs, given, found, strict=False):
-            if after > before:
-                known.lift(object_id, after)
-        return found
-
-    def _flow(self, given: tuple[Mark, ...], shared: tuple[int, ...]) -> list[int]:
-        marks = Marks()
-        for slot, first in enumerate(shared):
-            if first != slot:
-                marks.join(first, slot)
-        for slot, mark in enumerate(given):
-            marks.set(slot, mark)
-        for operation, operands, result in self._commands:
-            if operation is not None:
-                highest = marks.check(operation, operands)
-                marks.follow(operation, highest, operands, (result,) if result >= 0 else ())
-        return [marks.of(slot) for slot in range(self._slots)]
 
 
 def _command(operation: Operation | None, used: list[int]) -> _Command:

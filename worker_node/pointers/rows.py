@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from shared.model.recipe import TextRecipe
 from shared.model.text import encode_all
+from shared.model.vectors import plain_array
 from shared.pointers.commands import INPUTS_TAG, LABELS_TAG, TEST_TAG, TRAIN_TAG
 from worker_node.data.shard import Message, Shard
 
@@ -40,3 +42,26 @@ def _tensors(messages: Sequence[Message], text: TextRecipe) -> tuple[torch.Tenso
     ids = encode_all([message.text for message in messages], text).astype(np.int64)
     labels = np.array([message.label for message in messages], dtype=np.float32)
     return torch.from_numpy(ids), torch.from_numpy(labels)
+
+
+def places_for(tensors: Sequence[TaggedTensor]) -> list[TaggedTensor]:
+    """The same tags, types and shapes, which every coordinator is told, and zeros."""
+    return [TaggedTensor(torch.zeros_like(one.tensor), one.tags) for one in tensors]
+
+
+def pack_rows(tensors: Sequence[TaggedTensor]) -> list[Any]:
+    """As msgpack carries them to the process of a session."""
+    packed = []
+    for tagged in tensors:
+        array: Any = plain_array(tagged.tensor)
+        packed.append((tagged.tags, array.dtype.str, array.shape, array.tobytes()))
+    return packed
+
+
+def unpack_rows(packed: Sequence[Any]) -> list[TaggedTensor]:
+    """In memory of their own."""
+    found = []
+    for tags, kind, shape, data in packed:
+        array = np.frombuffer(bytearray(data), np.dtype(kind)).reshape(shape)
+        found.append(TaggedTensor(torch.from_numpy(array), tuple(tags)))
+    return found

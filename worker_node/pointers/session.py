@@ -2,71 +2,75 @@
 
 Commands run in their order, as they arrive. One that fails is remembered, and all after it are
 passed over until the coordinator waits for an answer: that answer is the failure, and says which
-command it was. Then the session goes on.
+command it was. Then the session goes on. Once rows were named, a failure has one text; where what
+is told is counted, it does not say which command it was either.
+
+A session is a process of its own (session_process.py); what it draws at random is its own as well.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import secrets
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
-from shared.errors import FedsmsError, NodeFailed, PolicyRefused
-from shared.pointers.frames import (
-    DELETE,
-    MAX_COMMANDS,
-    MAX_TEMPLATES,
-    Item,
-    pack_answers,
-    pack_failure,
-    unpack_commands,
-    unpack_numbers,
-)
+from shared.errors import FedsmsError, NodeFailed
+from shared.model.metrics import summarise
+from shared.model.vectors import plain_array
+from shared.pointers.frames import Item, pack_answers, pack_failure, unpack_commands
 from shared.pointers.parameter_transfer import ParameterBases
 from shared.pointers.tensor_operations import Gives
-from shared.pysyft import (
-    ObjectMessage,
-    deserialize,
-    new_id,
-    parameter_arrays,
-    parameter_from,
-    serialize,
-)
-from shared.wire.frames import MalformedFrame
-from worker_node.pointers.marks import Mark
-from worker_node.pointers.operations import Operation, compile_template
+from shared.pysyft import ObjectMessage, deserialize, parameter_arrays, parameter_from, serialize
+from worker_node.pointers.program import IDS, Command, Program, Step, bits, names_any
 from worker_node.pointers.recorded_step import RecordedStep
+from worker_node.pointers.release import ANSWER_BITS, Asked, Origin, Withheld, price, release
+from worker_node.pointers.rows import TaggedTensor
 from worker_node.pointers.store import PointerStore
 
 MAX_STEPS = 64
 """Recorded steps that one session may keep."""
-_INDEX = re.compile(r"(index|value) \S+")
-_ABOUT_SHAPES = re.compile(r"\b(sizes?|shapes?|dims?|dimensions?|dtypes?|scalar type)\b")
+WHY_IS_NOT_TOLD = (
+    "it failed there",
+    "why is not told once the owner's rows were named",
+    "Try it with tensors of your own, in a session that names no rows.",
+)
 
 
 class PointerSession:
     """The objects and operations of one coordinator's session.
 
     Args:
-        node: the DataOwnerNode, for PySyft's serialisation.
-        store: with the owner's rows in it.
+        decoder: a worker of PySyft's, for its serialisation.
+        places: as the owner's rows are, but for their values; load: gives the rows.
         seed: of what operations draw, dropout for instance.
+        gradients: the owner lets gradients and parameters go, and so nothing is counted.
+        take: pays bits, or raises PolicyRefused.
+        draw: gives ids that do not follow from the rows.
     """
 
-    def __init__(self, node: Any, store: PointerStore, seed: int) -> None:
-        self.store = store
-        self._node = node
-        self._templates: list[Operation] = []
+    def __init__(
+        self,
+        decoder: Any,
+        places: Iterable[TaggedTensor],
+        load: Callable[[], Iterable[TaggedTensor]],
+        seed: int,
+        gradients: bool,
+        take: Callable[[int], None],
+        draw: Callable[[], int] = lambda: secrets.randbelow(IDS),
+    ) -> None:
+        self.store = PointerStore(places, load, draw)
+        self._decoder = decoder
+        self._gradients = gradients
+        self._take = take
+        self._program = Program(draw)
         self._steps: dict[int, RecordedStep] = {}
         self._bases = ParameterBases()
-        self._number = 0  # of the next command
         self._failure: bytes | None = None
-        self._broken: bytes | None = None
-        self._randomness = torch.Generator().manual_seed(seed).get_state()
-        self._actions = {
+        torch.default_generator.manual_seed(seed)
+        self._actions: dict[Item, Callable[[Any, list[Any]], None]] = {
             Item.OBJECT: self._object,
             Item.PARAMETER: self._parameter,
             Item.FETCH: self._fetch,
@@ -78,132 +82,105 @@ class PointerSession:
             Item.REPLAY: self._replay,
         }
 
+    @property
+    def is_counted(self) -> bool:
+        """What is told from now on may follow from the rows, and is paid for."""
+        return self.store.derived and not self._gradients
+
     def handle(self, payload: bytes | memoryview) -> bytes | None:
         """Runs a frame's commands; gives the answer where one is wanted.
 
         Raises MalformedFrame where it is none; the session cannot go on then.
         """
-        answer, items = unpack_commands(payload)
+        wants_answer, items = unpack_commands(payload)
+        steps = self._program.steps(items)
+        if not self.store.derived and names_any(steps, self.store.rows):
+            self.store.derive()
         answers: list[Any] = []
-        with self.randomness():
-            for kind, content in items:
-                self._item(kind, content, answers)
-        if not answer:
-            return None
-        failure, self._failure = self._broken or self._failure, None
+        try:
+            if self.is_counted:
+                self._take(bits(steps, wants_answer))
+        except FedsmsError as refused:
+            self._failure = pack_failure(-1, refused.fact, refused.cause, refused.next_step)
+        self._run(steps, answers)
+        return self._answer(answers) if wants_answer else None
+
+    def _answer(self, answers: list[Any]) -> bytes:
+        failure, self._failure = self._failure, None
+        if self._program.broken is not None:
+            broken = self._program.broken
+            failure = pack_failure(-1, broken.fact, broken.cause, broken.next_step)
         if failure is None:
             return pack_answers(answers)
         self._bases.clear()  # the coordinator does the same: parameters may have been passed over
         return failure
 
-    @contextmanager
-    def randomness(self) -> Iterator[None]:
-        """What is drawn meanwhile is this session's own sequence."""
-        generator = torch.default_generator
-        before = generator.get_state()
-        generator.set_state(self._randomness)
-        try:
-            yield
-        finally:
-            self._randomness = generator.get_state()
-            generator.set_state(before)
-
-    def _item(self, kind: Any, content: Any, answers: list[Any]) -> None:
-        if kind == Item.COMMANDS:
-            self._commands(unpack_numbers(content), answers)
-        elif kind == Item.TEMPLATES:
-            self._learn(content)
-        elif kind == Item.FORGET_TEMPLATES:
-            self._templates.clear()
-        elif kind not in self._actions:
-            raise MalformedFrame(f"pointer commands with an unknown item {str(kind)[:20]}")
-        elif self._failure is None and self._broken is None:
+    def _run(self, steps: Sequence[Step], answers: list[Any]) -> None:
+        for kind, content in steps:
+            if kind is Item.COMMANDS:
+                self._commands(content, answers)
+                continue
+            if self._failure is not None:
+                continue
+            if isinstance(content, NodeFailed):
+                self._failure = self._told(-1, content)
+                continue
             try:
                 self._actions[kind](content, answers)
-            except Exception as error:  # noqa: BLE001  # whatever it is, the coordinator waits
-                self._failure = self._pack(-1, error, Mark.DATA)
+            except BaseException as error:  # noqa: BLE001  # whatever it is, the coordinator waits
+                self._failure = self._told(-1, error)
 
-    def _learn(self, templates: Any) -> None:
-        if type(templates) is not tuple:
-            raise MalformedFrame("templates that are no list")
-        if len(self._templates) + len(templates) > MAX_TEMPLATES:
-            raise MalformedFrame("more templates than a session may have")
-        try:
-            self._templates += map(compile_template, templates)
-        except NodeFailed as error:
-            # the commands that follow cannot even be told apart
-            self._broken = self._pack(-1, error, Mark.CLEAN)
+    def _commands(self, commands: Sequence[Command], answers: list[Any]) -> None:
+        store = self.store
+        touch, run, get = store.touch, store.run, store.get
+        for operation, ids, number, first_id in commands:
+            touch(ids)
+            if operation is None:
+                store.delete(ids[0])  # whatever failed before: nobody asks for it again
+                continue
+            if self._failure is not None:
+                continue
+            try:
+                tensors = operation.tensors
+                result = run(operation, [get(one) for one in ids[:tensors]])
+                if operation.gives is Gives.ONE:
+                    store.add_result(ids[tensors], result, operation.of_gradients)
+                elif operation.gives is Gives.MANY:
+                    answers.append(self._many(result, first_id))
+                elif operation.gives is Gives.VALUE:
+                    value = list(result) if isinstance(result, tuple) else result
+                    answers.append(self._release(Asked.SIZES, value))
+            except BaseException as error:  # noqa: BLE001  # torch, and PySyft's hook, raise anything
+                self._failure = self._told(number, error)
 
-    def _commands(self, numbers: list[int], answers: list[Any]) -> None:
-        if self._broken is not None:
-            return
-        store, templates = self.store, self._templates
-        position, end, commands = 0, len(numbers), 0
-        try:
-            while position < end:
-                number = numbers[position]
-                if number == DELETE:
-                    store.delete(numbers[position + 1])
-                    position += 2
-                    continue
-                commands += 1
-                if number < 0 or commands > MAX_COMMANDS:
-                    raise MalformedFrame("too many pointer commands, or one below 0")
-                operation = templates[number - 1]
-                following = position + 1 + operation.width
-                ids = numbers[position + 1 : following]
-                if self._failure is None and len(ids) == operation.width:
-                    self._command(operation, ids, answers)
-                self._number += 1
-                position = following
-        except IndexError:
-            raise MalformedFrame("pointer commands of an unknown template") from None
-        if position != end:
-            raise MalformedFrame("pointer commands that end too soon")
-
-    def _command(self, operation: Operation, ids: list[int], answers: list[Any]) -> None:
-        mark: int = Mark.DATA
-        operands = ids[: operation.tensors]
-        marks, store = self.store.marks, self.store
-        try:
-            mark = marks.check(operation, operands)
-            result = operation([store.get(operand) for operand in operands])
-            if operation.gives is Gives.ONE:
-                results = ids[operation.tensors :]
-                store.add_result(results[0], result)
-            elif operation.gives is Gives.MANY:
-                results = self._many(result)
-                store.tells(operands)
-                answers.append(results)
-            else:
-                results = []
-                if operation.gives is Gives.VALUE:
-                    store.tells(operands)
-                    answers.append(_value(result))
-            marks.follow(operation, mark, operands, results)
-        except Exception as error:  # noqa: BLE001  # torch raises nearly anything
-            self._failure = self._pack(self._number, error, mark)
-
-    def _many(self, result: Any) -> list[int]:
+    def _many(self, result: Any, first_id: int) -> Any:
         """Keeps each of the tensors; gives their new ids."""
         parts = result if isinstance(result, (tuple, list)) else (result,)
-        ids = [new_id() for _ in parts]
+        ids = [(first_id + place * _STRIDE) % IDS for place in range(len(parts))]
+        self._release(Asked.RESULTS, ids)
         for object_id, part in zip(ids, parts, strict=True):
             self.store.add_result(object_id, part)
         return ids
 
-    def _pack(self, number: int, error: Exception, mark: int) -> bytes:
-        if mark >= Mark.DATA and not isinstance(error, PolicyRefused):
-            try:
-                self.store.tell()  # that it failed, and on which sizes
-            except PolicyRefused as refused:
-                error = refused
-        if isinstance(error, FedsmsError):
+    def _release(self, asked: Asked, found: Any) -> Any:
+        origin = Origin.DERIVED if self.store.derived else Origin.OWN
+        return release(asked, found, origin, self._gradients, self.store.most_rows)
+
+    def _told(self, number: int, error: BaseException) -> bytes:
+        """What the coordinator reads of a failure."""
+        if not self.store.derived:
+            if isinstance(error, FedsmsError):
+                return pack_failure(number, error.fact, error.cause, error.next_step)
+            words = f"{str(error) or type(error).__name__:.500}".splitlines()[0]
+            return pack_failure(number, "it failed there", words, "")
+        is_ours = isinstance(error, NodeFailed) and not self.is_counted
+        if isinstance(error, Withheld) or is_ours:
+            assert isinstance(error, FedsmsError)
             return pack_failure(number, error.fact, error.cause, error.next_step)
-        return pack_failure(number, "it failed there", _words(error, mark), "")
+        return pack_failure(-1 if self.is_counted else number, *WHY_IS_NOT_TOLD)
 
     def _object(self, content: Any, answers: list[Any]) -> None:
-        message = deserialize(bytes(content), self._node)
+        message = deserialize(bytes(content), self._decoder)
         if not isinstance(message, ObjectMessage):
             raise NodeFailed("a message among pointer commands that sends no object")
         self.store.add_sent(message.object)
@@ -218,26 +195,29 @@ class PointerSession:
             raise NodeFailed("a malformed parameter")
         self.store.add_sent(parameter_from(object_id, array, grad, requires_grad))
 
-    def _fetch(self, content: Any, answers: list[Any]) -> None:
-        wanted = self.store.release(content)
-        arrays = parameter_arrays(wanted)
+    def _fetch(self, object_id: Any, answers: list[Any]) -> None:
+        """The object leaves, and is then gone from here."""
+        found = self.store.get(object_id)
+        origin = self.store.origin(object_id)
+        given: Any = release(Asked.OBJECT, found, origin, self._gradients)
+        given.id = object_id
+        arrays = parameter_arrays(given)
         if arrays is None:
-            answers.append(serialize(wanted, self._node))
-            return
-        parts = (
-            self._bases.pack(content, name, array)
-            for name, array in zip(("values", "gradient"), arrays, strict=True)
-        )
-        answers.append((wanted.requires_grad, *parts))
+            answers.append(serialize(given, self._decoder))
+        else:
+            values = self._bases.pack(object_id, "values", arrays[0])
+            answers.append((given.requires_grad, values, None))
+        self.store.delete(object_id)
 
-    def _shape(self, content: Any, answers: list[Any]) -> None:
-        self.store.tells((content,))
-        answers.append(list(self.store.get(content).shape))
+    def _shape(self, object_id: Any, answers: list[Any]) -> None:
+        answers.append(self._release(Asked.SIZES, list(self.store.get(object_id).shape)))
 
-    def _search(self, content: Any, answers: list[Any]) -> None:
-        answers.append(self.store.search(content))
+    def _search(self, query: Any, answers: list[Any]) -> None:
+        answers.append(self.store.search(query, in_all=not self.is_counted))
 
     def _count(self, content: Any, answers: list[Any]) -> None:
+        if self.is_counted:
+            raise Withheld("which objects are there may follow from the rows, and is not told")
         answers.append(list(self.store.objects))
 
     def _clear(self, content: Any, answers: list[Any]) -> None:
@@ -245,27 +225,74 @@ class PointerSession:
         self._steps.clear()
 
     def _record(self, content: Any, answers: list[Any]) -> None:
-        number = content[0]
+        number, step = content
         if len(self._steps) >= MAX_STEPS and number not in self._steps:
             raise NodeFailed(f"a session keeps at most {MAX_STEPS} recorded steps")
-        self._steps[number] = RecordedStep.parse(content[1:], self._templates)
+        self._steps[number] = step
 
     def _replay(self, content: Any, answers: list[Any]) -> None:
         number, inputs, outputs = content
+        self.store.touch(inputs)
         if number not in self._steps:
             raise NodeFailed("there is no recorded step of that number")
         self._steps[number].run(self.store, inputs, outputs)
 
+    def summarise(self, logits: Sequence[int], labels: Sequence[int]) -> dict[str, Any]:
+        """Counts of scores by bin and label, as EvaluateReport has them, and the sum of losses.
 
-def _value(result: Any) -> Any:
-    return list(result) if isinstance(result, tuple) else result
+        Args:
+            logits, labels: ids of float32 tensors (rows,); laid end to end, as many of each.
+
+        Raises:
+            PolicyRefused: they are not paid for. NodeFailed: there are no such scores.
+        """
+        self.store.touch((*logits, *labels))
+        if not self.store.rows.isdisjoint((*logits, *labels)):
+            self.store.derive()
+        if self.is_counted:
+            self._take(ANSWER_BITS + price(Asked.SCORES, self.store.most_rows))
+        try:
+            return self._counts(logits, labels)
+        except NodeFailed:
+            if self.is_counted:
+                raise NodeFailed(*WHY_IS_NOT_TOLD) from None
+            raise
+        except Exception as error:
+            raise NodeFailed(*WHY_IS_NOT_TOLD) from error
+
+    def _counts(self, logits: Sequence[int], labels: Sequence[int]) -> dict[str, Any]:
+        scores, truths = (
+            _together([self.store.get(one) for one in ids]) for ids in (logits, labels)
+        )
+        if scores.shape != truths.shape:
+            raise NodeFailed("as many scores as labels are counted")
+        if not np.isin(truths, (0.0, 1.0)).all():
+            raise NodeFailed("labels are 0 for ham and 1 for spam")
+        self._release(Asked.SCORES, scores)
+        try:
+            summary = summarise(scores, truths)
+        except ValueError as error:
+            raise NodeFailed("the scores cannot be counted", str(error)) from None
+        return {
+            "ham": _filled(summary.ham),
+            "spam": _filled(summary.spam),
+            "loss_sum": summary.loss_sum,
+        }
 
 
-def _words(error: Exception, mark: int) -> str:
-    """Why an operation failed, without what the message may tell of an owner's rows."""
-    words = f"{str(error) or type(error).__name__:.500}".splitlines()[0]
-    if mark < Mark.DATA:
-        return words
-    if _ABOUT_SHAPES.search(words):
-        return _INDEX.sub(r"\1 ...", words)
-    return f"{type(error).__name__} (its words may tell of rows, and stay on the node)"
+_STRIDE = 61_803_398_877
+"""Between the ids of one operation's results: no common divisor with IDS, and far apart."""
+
+
+def _filled(counts: Any) -> dict[int, int]:
+    return {int(place): int(counts[place]) for place in np.flatnonzero(counts)}
+
+
+def _together(tensors: Sequence[object]) -> Any:
+    """One array (rows,) of float tensors (rows,). Raises NodeFailed where one is none."""
+    arrays = [plain_array(tensor) for tensor in tensors if isinstance(tensor, torch.Tensor)]
+    if len(arrays) != len(tensors) or any(
+        array is None or array.ndim != 1 or array.dtype != np.float32 for array in arrays
+    ):
+        raise NodeFailed("scores and labels are flat float32 tensors")
+    return np.concatenate(arrays)  # type: ignore[arg-type]  # None was refused above

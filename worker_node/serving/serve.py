@@ -19,9 +19,9 @@ from worker_node.data.shard import Shard
 from worker_node.guarding.set_up import Guarding, opened
 from worker_node.membership.admission import Admission
 from worker_node.node import KEEP_WORK_SECONDS, DataOwnerNode
+from worker_node.pointers.session_process import prepare as prepare_sessions
 from worker_node.serving.health import telling_health
 from worker_node.serving.listener import listening
-from worker_node.serving.memory_limit import limit_memory
 from worker_node.serving.when_to_stop import StopRule
 from worker_node.training.trainer_process import TrainerProcess
 
@@ -88,7 +88,7 @@ async def serve(settings: ServeSettings, shard: Shard) -> None:
                 keep_work=settings.keep_work,
             )
             if guard.allows_pointers:
-                limit_memory(guard.policy.pointers.megabytes)
+                prepare_sessions()
             async with (
                 listening(node, settings.host, settings.port, settings.admission, stop_rule) as url,
                 telling_health(node, settings.health_socket),

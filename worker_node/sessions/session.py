@@ -90,6 +90,7 @@ class Session:
         finally:
             watching.cancel()
             await self._commands.end()
+            await self._pointers.close()
 
     async def _handle(self, received: Frame) -> None:
         if received.kind is Kind.COMMANDS:
@@ -101,7 +102,7 @@ class Session:
 
     async def _point(self, received: Frame) -> None:
         request = self._answers.pointer_commands(received.request_id, len(received.payload))
-        answer = self._pointers.handle(received)
+        answer = await self._pointers.handle(received)
         if answer is not None:
             await self._answers.send(request, Kind.REPLY, answer)
 

@@ -46,17 +46,9 @@ def hidden_in(bob: PointerClient, inputs: Any) -> Any:
     return mine
 
 
-def hidden_in_a_parameter(bob: PointerClient, inputs: Any) -> Any:
-    layer: Any = torch.nn.Linear(6, 140)
-    layer.send(bob)
-    layer.weight.data.add_(inputs.float())
-    return layer.weight
-
-
 WAYS: dict[str, Callable[[PointerClient, Any], Any]] = {
     "as they are": lambda bob, inputs: inputs,
     "a part": lambda bob, inputs: inputs[0],
-    "one number": lambda bob, inputs: inputs[0, 0],
     "a view": lambda bob, inputs: inputs.view(-1),
     "as another type": lambda bob, inputs: inputs.float(),
     "a copy": lambda bob, inputs: inputs.copy(),
@@ -68,7 +60,6 @@ WAYS: dict[str, Callable[[PointerClient, Any], Any]] = {
     ),
     "sums of columns": lambda bob, inputs: inputs.sum(dim=0),
     "written into another tensor": hidden_in,
-    "written into a parameter": hidden_in_a_parameter,
     "picked from a table of ours": lambda bob, inputs: torch.nn.functional.embedding(
         inputs,
         torch.arange(512.0)[:, None].send(bob),  # type: ignore[attr-defined]
