@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from operator import mul
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,8 @@ HIGHEST = 16.0
 BINS_PER_LOGIT = 64
 BINS = int((HIGHEST - LOWEST) * BINS_PER_LOGIT)
 _THRESHOLD = BINS // 2  # the bin that begins at logit 0, which is probability 0.5
+MOST_SCORED = 2**53
+"""Rows of a summary must be fewer: sums of fewer are exact, as int64 and as doubles."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,11 +33,23 @@ class ScoreSummary:
 
     ham, spam: messages of that class by bin of their logit, (BINS,) int64.
     loss_sum: binary cross-entropy in nats, summed over the rows.
+
+    Raises:
+        ValueError: a count is below 0, or there are MOST_SCORED rows or more.
     """
 
     ham: Counts
     spam: Counts
     loss_sum: float
+
+    def __post_init__(self) -> None:
+        for counts in (self.ham, self.spam):
+            if counts.size and counts.min() < 0:
+                raise ValueError("a count of rows is below 0")
+        # As doubles, which round where int64 would wrap to something below the bound.
+        rows = self.ham.sum(dtype=np.float64) + self.spam.sum(dtype=np.float64)
+        if rows >= MOST_SCORED:
+            raise ValueError(f"{rows:.3g} rows are more than can be counted")
 
     @property
     def rows(self) -> int:
@@ -97,13 +112,33 @@ def summarise(
 
 
 def merge(summaries: Iterable[ScoreSummary]) -> ScoreSummary:
-    """One summary of the rows of all; of no rows where there are none. Inputs stay as they are."""
-    ham, spam, loss_sum = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64), 0.0
-    for summary in summaries:
-        ham = ham + summary.ham
-        spam = spam + summary.spam
-        loss_sum += summary.loss_sum
-    return ScoreSummary(ham, spam, loss_sum)
+    """One summary of the rows of all; of no rows where there are none. Inputs stay as they are.
+
+    Raises:
+        ValueError: together they have MOST_SCORED rows or more.
+    """
+    merged = ScoreSummary(np.zeros(BINS, np.int64), np.zeros(BINS, np.int64), 0.0)
+    for each in summaries:
+        ham, spam = merged.ham + each.ham, merged.spam + each.spam
+        merged = ScoreSummary(ham, spam, merged.loss_sum + each.loss_sum)
+    return merged
+
+
+def counting_for(summary: ScoreSummary, rows: int) -> ScoreSummary:
+    """A summary of fewer rows with the same scores: each count shrinks alike, to a whole number.
+
+    Counted through from the first bin of ham to the last of spam, every count so far is rounded
+    down, so that none is off by as much as 1, and all together are `rows`.
+
+    Args:
+        rows: 0 to as many as the summary has.
+    """
+    have = summary.rows
+    if rows == have:
+        return summary
+    so_far = np.cumsum(np.concatenate([summary.ham, summary.spam])).astype(object)
+    shrunk = np.diff(so_far * rows // have, prepend=0).astype(np.int64)
+    return ScoreSummary(shrunk[:BINS], shrunk[BINS:], summary.loss_sum * rows / have)
 
 
 def metrics_from(summary: ScoreSummary) -> Metrics:
@@ -140,9 +175,11 @@ def _roc_auc(summary: ScoreSummary) -> float | None:
     pairs = int(summary.ham.sum()) * int(summary.spam.sum())
     if not pairs:
         return None
-    ham_below = np.cumsum(summary.ham) - summary.ham
-    won = int((summary.spam * (2 * ham_below + summary.ham)).sum())
-    return won / (2 * pairs)
+    where = np.flatnonzero(summary.spam)
+    twice_below = (2 * np.cumsum(summary.ham) - summary.ham)[where]
+    # As Python's integers: a product of two counts need not fit 64 bits.
+    won = sum(map(mul, summary.spam[where].tolist(), twice_below.tolist()))
+    return float(won / (2 * pairs))
 
 
 def _average_precision(summary: ScoreSummary) -> float | None:

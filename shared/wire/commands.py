@@ -16,6 +16,10 @@ TRAIN = "train"
 EVALUATE = "evaluate"
 CANCEL = "cancel"
 
+MOST_ROWS = 2**29 - 1
+"""Rows that a node may tell of; the largest weight that the exact sum of states takes
+(server/aggregation/exact_sum.py)."""
+
 ObjectId = Annotated[int, Field(ge=0, lt=2**63)]
 
 
@@ -62,12 +66,13 @@ class TrainCommand(Message):
 class TrainReport(Message):
     """What a node says after training.
 
-    rows: training rows, FedAvg's weight. loss: mean training loss in the last local epoch.
+    rows: training rows, a claim; FedAvg's weight as far as it counts (server/rounds/claims.py).
+    loss: mean training loss in the last local epoch.
     seconds_waiting: from the command's arrival until the trainer was free.
     """
 
-    rows: int = Field(ge=1, lt=2**31)
-    batches: int = Field(ge=1)
+    rows: int = Field(ge=1, le=MOST_ROWS)
+    batches: int = Field(ge=1, lt=2**63)
     loss: float = Field(ge=0, le=1e12)
     seconds_training: float = Field(ge=0)
     seconds_waiting: float = Field(ge=0)
@@ -104,4 +109,4 @@ class Progress(Message):
 
     done: int = Field(ge=0)
     total: int = Field(ge=1)
-    loss: float
+    loss: float = Field(ge=0)

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from shared.errors import HandshakeRefused
 from shared.model.text import tokeniser_fingerprint
 from shared.version import PROTOCOL, versions
+from shared.wire.commands import MOST_ROWS
 from shared.wire.frames import MalformedFrame
 
 REQUIRED = ("protocol", "fedsms", "syft")
@@ -29,7 +30,7 @@ def _printable(text: str) -> str:
 
 Words = Annotated[str, Field(max_length=200), AfterValidator(_printable)]
 Facts = Annotated[dict[Words, Words], Field(max_length=32)]
-Counts = Annotated[dict[Words, Annotated[int, Field(ge=0, lt=2**31)]], Field(max_length=8)]
+Counts = Annotated[dict[Words, Annotated[int, Field(ge=0, le=MOST_ROWS)]], Field(max_length=8)]
 
 
 class Greeting(BaseModel):
@@ -38,8 +39,9 @@ class Greeting(BaseModel):
     role: "coordinator" or "node".
     id: the speaker's name; a node's id.
     expects: the node id that a coordinator dials; "" accepts any.
-    rows: {"train": n, "held_out": n}; empty for a coordinator.
-    labels: {"train": {"ham": n, "spam": n}, "held_out": ...}; None where the owner hides them.
+    rows: {"train": n, "held_out": n}, each MOST_ROWS at most; empty for a coordinator.
+    labels: {"train": {"ham": n, "spam": n}, "held_out": ...}, whose sums are the rows; None where
+        the owner hides them.
     busy: what the node is working on, "" when it is idle.
     """
 
@@ -66,16 +68,24 @@ def greeting_from(values: dict[str, Any]) -> Greeting:
     """A peer's Greeting.
 
     Raises:
-        MalformedFrame: a fact is missing or has the wrong type.
+        MalformedFrame: a fact is missing, has the wrong type, or cannot be true.
     """
     missing = [name for name in _ALWAYS_SAID if name not in values]
     if missing:
         raise MalformedFrame(f"a greeting without {', '.join(missing)}")
     try:
-        return Greeting.model_validate(values)
+        greeting = Greeting.model_validate(values)
     except ValidationError as error:
-        wrong = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise MalformedFrame(f"a greeting whose {wrong!r} is wrong") from None
+        first = error.errors()[0]
+        wrong = ".".join(str(part) for part in first["loc"])
+        raise MalformedFrame(f"a greeting whose {wrong!r} is wrong: {first['msg']}") from None
+    for part, counts in (greeting.labels or {}).items():
+        told, counted = greeting.rows.get(part, 0), sum(counts.values())
+        if counted != told:
+            raise MalformedFrame(
+                f"a greeting whose 'labels' are of {counted:,} {part} rows, and its rows {told:,}"
+            )
+    return greeting
 
 
 def facts(greeting: Greeting) -> dict[str, str]:

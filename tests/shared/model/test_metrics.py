@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,6 +17,7 @@ from shared.model.metrics import (
     LOWEST,
     ScoreSummary,
     bin_of,
+    counting_for,
     merge,
     metrics_from,
     summarise,
@@ -128,3 +131,70 @@ def test_a_summary_counts_its_rows() -> None:
     ham, spam = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64)
     ham[3], spam[9] = 4, 2
     assert ScoreSummary(ham, spam, 0.0).rows == 6
+
+
+def _summary(ham: dict[int, int], spam: dict[int, int], loss_sum: float = 0.0) -> ScoreSummary:
+    return ScoreSummary(_dense(ham), _dense(spam), loss_sum)
+
+
+def _dense(sparse: dict[int, int]) -> np.ndarray:
+    counts = np.zeros(BINS, np.int64)
+    for bin_number, count in sparse.items():
+        counts[bin_number] = count
+    return counts
+
+
+bins = st.integers(0, BINS - 1)
+sparse = st.dictionaries(bins, st.integers(0, 50) | st.integers(0, 2**49), max_size=5)
+
+
+@given(sparse, sparse)
+def test_the_auc_is_the_exact_share_of_pairs_however_many_rows_there_are(
+    ham: dict[int, int], spam: dict[int, int]
+) -> None:
+    found = metrics_from(_summary(ham, spam)).roc_auc
+    pairs = sum(ham.values()) * sum(spam.values())
+    won = sum(
+        Fraction(low * high) * (1 if one < other else Fraction(1, 2))
+        for one, low in ham.items()
+        for other, high in spam.items()
+        if one <= other
+    )
+    assert found == (float(won / pairs) if pairs else None)
+
+
+@given(sparse, sparse)
+def test_no_figure_leaves_its_range_however_many_rows_there_are(
+    ham: dict[int, int], spam: dict[int, int]
+) -> None:
+    found = metrics_from(_summary(ham, spam))
+    shares = [found.accuracy, found.precision, found.recall, found.f1, found.average_precision]
+    assert all(0 <= share <= 1 + 1e-12 for share in shares if share is not None)
+    assert found.rows == sum(ham.values()) + sum(spam.values())
+
+
+def test_more_rows_than_can_be_counted_are_an_error_and_no_other_number() -> None:
+    half = _summary({3: 2**52}, {})
+    with pytest.raises(ValueError, match="more than can be counted"):
+        merge([half, half])
+    with pytest.raises(ValueError, match="more than can be counted"):
+        _summary(dict.fromkeys(range(8), 2**62), {})
+    with pytest.raises(ValueError, match="below 0"):
+        _summary({3: -1}, {})
+
+
+@given(sparse, sparse, st.integers(0, 2**60))
+def test_a_summary_that_counts_for_fewer_rows_has_just_so_many_with_the_same_scores(
+    ham: dict[int, int], spam: dict[int, int], wanted: int
+) -> None:
+    whole = _summary(ham, spam, loss_sum=7.0)
+    rows = min(wanted, whole.rows)
+    found = counting_for(whole, rows)
+    assert found.rows == rows
+    for fewer, more in ((found.ham, whole.ham), (found.spam, whole.spam)):
+        fair = [count * rows for count in more.tolist()]
+        off = [abs(a * whole.rows - b) for a, b in zip(fewer.tolist(), fair, strict=True)]
+        assert max(off) < max(whole.rows, 1)
+    if whole.rows:
+        assert found.loss_sum == pytest.approx(7.0 * rows / whole.rows)
+    assert whole.rows == sum(ham.values()) + sum(spam.values())

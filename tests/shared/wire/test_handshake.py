@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import HandshakeRefused
+from shared.wire.commands import MOST_ROWS
 from shared.wire.frames import MalformedFrame, pack_map, unpack_map
 from shared.wire.handshake import Greeting, check, greeting_from
 
@@ -107,6 +108,13 @@ def test_a_greeting_without_a_fact_that_is_always_told_is_malformed(name: str) -
         ("rows", {"train": "many"}),
         ("rows", {"train": -1}),
         ("rows", {"train": 1.5}),
+        ("rows", {"train": True}),
+        ("rows", {"train": MOST_ROWS + 1}),
+        ("rows", {"held_out": 2_000_000_000}),
+        ("rows", {"held_out": 2**70}),
+        ("labels", {"train": {"ham": 7, "spam": 2}}),
+        ("labels", {"held_out": {"ham": MOST_ROWS, "spam": MOST_ROWS}}),
+        ("labels", {"elsewhere": {"ham": 1}}),
         ("labels", {"train": 3}),
         ("labels", {"train": {"spam": "some"}}),
         ("labels", []),
@@ -118,6 +126,19 @@ def test_a_greeting_without_a_fact_that_is_always_told_is_malformed(name: str) -
 def test_a_fact_of_the_wrong_type_is_malformed(name: str, value: Any) -> None:
     with pytest.raises(MalformedFrame, match=name):
         greeting_from({**NODE.to_map(), name: value})
+
+
+def test_a_greeting_that_cannot_be_true_says_which_number_and_why() -> None:
+    with pytest.raises(MalformedFrame, match=r"'rows\.train' is wrong: .*536870911"):
+        greeting_from({**NODE.to_map(), "rows": {"train": 500_000_000_000}})
+    labels = {"train": {"ham": 1_000, "spam": 1}}
+    with pytest.raises(MalformedFrame, match="'labels' are of 1,001 train rows, and its rows 8"):
+        greeting_from({**NODE.to_map(), "labels": labels})
+
+
+def test_the_most_rows_that_there_can_be_are_a_greeting() -> None:
+    rows = {"train": MOST_ROWS, "held_out": 0}
+    assert greeting_from({**NODE.to_map(), "rows": rows}).rows == rows
 
 
 @pytest.mark.parametrize("name", ["id", "busy", "expects"])
