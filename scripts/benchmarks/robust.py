@@ -1,13 +1,18 @@
 """What one bad owner of ten does to the model: `scripts/benchmark.py robust`.
 
-Real messages, dealt evenly to ten owners. One of them trains on flipped labels, or gives back
-noise; held-out rows are everybody's true ones. The rounds are done in this process, without
+Real messages, dealt evenly to ten owners. One of them trains on flipped labels, also with a claim
+of far more rows than it has or with an update as many times as long as there are owners, or gives
+back noise; held-out rows are everybody's true ones. The rounds are done in this process, without
 sockets, which gives the same bits (tests/whole/test_federation.py).
+
+The long update is the one of Bagdasaryan et al., How To Backdoor Federated Learning, AISTATS 2020,
+which makes the mean the model that the bad owner wants where all count alike.
 """
 
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any, get_args
@@ -21,6 +26,7 @@ from scripts.fetch_data import find_data
 from scripts.local.many_nodes import flipped, read_shard
 from scripts.split_data import owner_names, split_data
 from server.aggregation.rules import make_aggregator
+from server.rounds.claims import counted_rows
 from server.rounds.plan import node_seed
 from server.runs.settings import over_recipe
 from shared.model.classifier import initial_state
@@ -32,12 +38,43 @@ from worker_node.data.shard import Message, Shard
 from worker_node.training.local_training import score, train
 
 BAD = "bob"
+CLAIMED_ROWS = 500_000_000
 Rows = tuple[npt.NDArray[np.integer[Any]], npt.NDArray[np.integer[Any]]]
 
 
-def as_noise(state: Vector) -> Vector:
-    """Random numbers in place of a trained state (P,)."""
-    return np.random.default_rng(0).normal(size=state.size).astype(np.float32)
+@dataclass(frozen=True)
+class Attack:
+    """What the bad owner does.
+
+    flips: trains on flipped labels. sends_noise: gives back random numbers.
+    scales: its update is as many times as long as there are owners.
+    claims: rows that it claims; 0 for those that it has.
+    bounded: False takes the bound on claims away, to show what it is for.
+    """
+
+    flips: bool = False
+    sends_noise: bool = False
+    scales: bool = False
+    claims: int = 0
+    bounded: bool = True
+
+    def result(self, trained: Vector, base: Vector, owners: int) -> Vector:
+        """What it gives back, for a state (P,) that it trained from `base` (P,)."""
+        if self.sends_noise:
+            return np.random.default_rng(0).normal(size=trained.size).astype(np.float32)
+        if self.scales:
+            return (base + owners * (trained.astype(np.float64) - base)).astype(np.float32)
+        return trained
+
+
+ATTACKS = {
+    "all honest": Attack(),
+    "flipped labels": Attack(flips=True),
+    "and 500,000,000 rows": Attack(flips=True, claims=CLAIMED_ROWS),
+    "and no rows_bound": Attack(flips=True, claims=CLAIMED_ROWS, bounded=False),
+    "scaled updates": Attack(flips=True, scales=True),
+    "noise": Attack(sends_noise=True),
+}
 
 
 def rows_of(messages: tuple[Message, ...], recipe: Recipe) -> Rows:
@@ -57,25 +94,22 @@ class Federation:
         self._train = {name: rows_of(shard.train, recipe) for name, shard in shards.items()}
         self._held_out = [rows_of(shard.held_out, recipe) for shard in shards.values()]
 
-    def run(self, recipe: Recipe, noisy: str) -> Metrics:
-        """All rounds; the last state's metrics over all held-out rows.
-
-        Args:
-            noisy: the owner who gives back noise; "" none.
-        """
+    def run(self, recipe: Recipe, attack: Attack) -> Metrics:
+        """All rounds; the last state's metrics over all held-out rows."""
         state = initial_state(recipe, self._seed)
+        claims = {name: len(labels) for name, (_, labels) in self._train.items()}
+        if attack.claims:
+            claims[BAD] = attack.claims
+        counted = counted_rows(claims, recipe.federation.rows_bound)
         for number in range(1, recipe.federation.rounds + 1):
             aggregator = make_aggregator(recipe.federation, state)
             for name, rows in self._train.items():
                 seed = node_seed(self._seed, name, number)
                 result = train(state, *rows, recipe, seed, round_index=number - 1)
-                trained = as_noise(result.state) if name == noisy else result.state
-                aggregator.add(name, trained, result.rows)
+                given = attack.result(result.state, state, len(claims)) if name == BAD else None
+                aggregator.add(name, result.state if given is None else given, counted[name])
             state = aggregator.finish().state
         return metrics_from(merge(score(state, *rows, recipe) for rows in self._held_out))
-
-
-ATTACKS = ("none", "flipped labels", "noise")
 
 
 @click.command()
@@ -87,28 +121,27 @@ def robust(seeds: int, owners: int, rounds: int | None, recipe_name: str) -> Non
     """ROC AUC with one bad owner, with and without a robust rule."""
     torch.set_num_threads(1)
     rules: tuple[Aggregation, ...] = get_args(Aggregation)
-    click.echo("ROC AUC in %".ljust(18) + "".join(rule.rjust(15) for rule in rules))
-    for attack in ATTACKS:
+    click.echo("ROC AUC in %".ljust(22) + "".join(rule.rjust(15) for rule in rules))
+    for name, attack in ATTACKS.items():
         found: dict[str, list[float]] = {rule: [] for rule in rules}
         for seed in range(1, seeds + 1):
             recipe = load_recipe(recipe_name)
             federation = Federation(_shards(owners, seed, attack), recipe, seed)
             for rule in rules:
-                metrics = federation.run(
-                    over_recipe(recipe, {"rounds": rounds, "aggregation": rule}),
-                    BAD if attack == "noise" else "",
-                )
+                bound = None if attack.bounded else 0.0
+                values = {"rounds": rounds, "aggregation": rule, "rows_bound": bound}
+                metrics = federation.run(over_recipe(recipe, values), attack)
                 found[rule].append(100 * (metrics.roc_auc or 0.0))
-                click.echo(f"{attack}, {rule}, seed {seed}: {found[rule][-1]:.2f}", err=True)
+                click.echo(f"{name}, {rule}, seed {seed}: {found[rule][-1]:.2f}", err=True)
         cells = "".join(f"{mean(found[rule]):>15.2f}" for rule in rules)
-        click.echo(attack.ljust(18) + cells)
+        click.echo(name.ljust(22) + cells)
 
 
-def _shards(owners: int, seed: int, attack: str) -> dict[str, Shard]:
+def _shards(owners: int, seed: int, attack: Attack) -> dict[str, Shard]:
     names = owner_names(owners)
     with tempfile.TemporaryDirectory(prefix="fedsms-") as scratch:
         split_data(find_data(), Path(scratch) / "shards", names, partition="iid", seed=seed)
         shards = {name: read_shard(Path(scratch) / "shards", name) for name in names}
-    if attack == "flipped labels":
+    if attack.flips:
         shards[BAD] = flipped(shards[BAD])
     return shards

@@ -1,25 +1,23 @@
-"""The aggregation rules that a recipe can name."""
+"""The aggregation rules by the names that a recipe gives them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from server.aggregation.aggregator import Aggregator
-from server.aggregation.fedavg import FedAvg
-from server.aggregation.robust_rules import CoordinateMedian, NormClip, NormRefuse, TrimmedMean
+from server.aggregation.aggregators import Aggregator, FedAvg
+from server.aggregation.robust_rules import Median, NormClip, NormRefuse, TrimmedMean
 from shared.model.recipe import Aggregation, FederationRecipe
 from shared.model.vectors import Vector
 
-RULES: dict[Aggregation, Callable[[Vector, FederationRecipe], Aggregator]] = {
-    "fedavg": lambda base, _: FedAvg(base.size),
-    "norm-clip": lambda base, table: NormClip(base, table.norm_bound),
-    "norm-refuse": lambda base, table: NormRefuse(base, table.norm_bound),
-    "trimmed-mean": lambda base, table: TrimmedMean(base, table.trim),
-    "median": lambda base, _: CoordinateMedian(base),
+RULES: Mapping[Aggregation, Callable[[FederationRecipe, Vector], Aggregator]] = {
+    "fedavg": lambda recipe, base: FedAvg(base),
+    "norm-clip": lambda recipe, base: NormClip(base, recipe.norm_bound),
+    "norm-refuse": lambda recipe, base: NormRefuse(base, recipe.norm_bound),
+    "trimmed-mean": lambda recipe, base: TrimmedMean(base, recipe.trim),
+    "median": lambda recipe, base: Median(base),
 }
-"""From a name to a rule for results that were trained from a state (P,)."""
 
 
-def make_aggregator(table: FederationRecipe, base: Vector) -> Aggregator:
-    """The rule of a recipe's [federation] table, for one round from the state `base` (P,)."""
-    return RULES[table.aggregation](base, table)
+def make_aggregator(recipe: FederationRecipe, base: Vector) -> Aggregator:
+    """The recipe's rule, for results that were trained from the state `base` (P,)."""
+    return RULES[recipe.aggregation](recipe, base)

@@ -18,11 +18,11 @@ from torch.nn import functional
 from server.pointers.client import PointerClient
 from server.pointers.replay import ReplayedStep
 from server.pointers.stepwise import check_stepwise, stepwise_logits
-from server.rounds.evaluation import merged_metrics
+from server.rounds.claims import claim_words
+from server.rounds.evaluation import Evaluation, evaluated, summary_of
 from server.rounds.records import NodeRound, Observer, Round
 from shared.errors import NodeFailed
 from shared.model.classifier import build_model, state_to_vector, vector_to_state
-from shared.model.metrics import Metrics
 from shared.model.recipe import Recipe
 from shared.model.vectors import Vector
 from shared.pointers.commands import INPUTS_TAG, LABELS_TAG, TEST_TAG, TRAIN_TAG
@@ -61,6 +61,23 @@ class _Part:
 
     def bytes(self) -> tuple[int, int]:
         return self.worker.link.bytes_sent, self.worker.link.bytes_received
+
+    def record(self, node: str, evaluation: Evaluation, seconds: float) -> NodeRound:
+        """Args: seconds: of the whole round."""
+        sent, received = self.bytes()
+        return NodeRound.of(
+            node,
+            self.rows,
+            self.loss_sum / max(self.done, 1),
+            evaluation.each[node],
+            seconds,
+            training=self.training,
+            evaluating=self.evaluating,
+            transfer=self.transfer,
+            bytes_sent=sent - self.bytes_before[0],
+            bytes_received=received - self.bytes_before[1],
+            held_out_rows_counted=evaluation.counted[node],
+        )
 
 
 class PointerTraining:
@@ -158,6 +175,8 @@ class PointerTraining:
         trained = time.perf_counter()
         self._model.get()
         got = time.perf_counter()
+        if value < 0:
+            raise NodeFailed(f"node {part.worker.id} sent an impossible loss", f"{value:g}")
         if not value < float("inf"):
             raise NodeFailed(
                 f"the training on node {part.worker.id} diverged",
@@ -196,6 +215,7 @@ class PointerTraining:
                 for start in starts
             ]
             reports[node] = part.worker.summarise(logits, [labels])
+            summary_of(node, reports[node], rows=int(inputs.shape[0]))
             del logits
             self._model.get()
             part.evaluating = time.perf_counter() - started
@@ -213,15 +233,20 @@ class PointerTraining:
         seconds: float,
         state: Vector,
     ) -> None:
-        overall, each = merged_metrics(evaluations)
-        nodes = tuple(_node_round(node, part, each[node], seconds) for node, part in parts.items())
+        bound = self._recipe.federation.rows_bound
+        evaluation = evaluated(evaluations, bound)
+        for node, (rows, counted) in evaluation.cut.items():
+            for observer in self._observers:
+                words = claim_words(rows, counted, bound, "held-out rows")
+                observer.on_notice(number, node, words)
+        nodes = [part.record(node, evaluation, seconds) for node, part in parts.items()]
         record = Round.of(
             number,
             self._recipe.federation.rounds,
             nodes,
-            overall,
+            evaluation.overall,
             seconds,
-            training=sum(node.seconds_training for node in nodes),
+            seconds_training=sum(node.seconds_training for node in nodes),
         )
         for observer in self._observers:
             observer.on_round(record, state)
@@ -233,19 +258,3 @@ def _rows(worker: PointerClient, tag: str) -> tuple[Any, Any]:
     if any(len(pointers) != 1 for pointers in found):
         raise NodeFailed(f"node {worker.id} has no one tensor {tag} of inputs and one of labels")
     return found[0][0], found[1][0]
-
-
-def _node_round(node: str, part: _Part, metrics: Metrics, seconds: float) -> NodeRound:
-    sent, received = part.bytes()
-    return NodeRound.of(
-        seconds,
-        node=node,
-        rows=part.rows,
-        loss=part.loss_sum / max(part.done, 1),
-        metrics=metrics,
-        seconds_training=part.training,
-        seconds_evaluating=part.evaluating,
-        seconds_transfer=part.transfer,
-        bytes_sent=sent - part.bytes_before[0],
-        bytes_received=received - part.bytes_before[1],
-    )

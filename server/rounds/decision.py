@@ -1,81 +1,88 @@
-"""What a round's step does next: a function of what has come and of the time, and of nothing else.
+"""What a step of a round does next: a function of where it stands and of the time, nothing else.
 
-A step is over when everybody has done their part or failed, or at its deadline, provided that
-enough have done it. With fewer it goes on: late nodes, and nodes that lost their connection, are
-waited for, up to a limit. Sockets, tasks and clocks are server/rounds/step.py's.
+The step is over when everybody has done it or failed, or at its deadline, provided that enough
+have done it. With fewer it goes on: it waits for late nodes up to `quorum_wait` beyond the
+deadline, and for nodes that lost their connection as long as that from the moment on when nobody
+was left at work. Sockets, tasks and clocks are in server/rounds/step.py.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class StepAt:
-    """A step at a moment. Times are seconds of one clock; inf is never.
+class StepState:
+    """Where a step stands. Times are seconds of one clock, of whatever beginning.
 
-    need: nodes that must do their part. done: that have done it.
-    under_way: parts that go on. away: nodes without one that may still come back to theirs.
-    deadline: after which no more than `need` are waited for.
-    short_since: when it first had too few and nothing under way; None as long as it never had.
-    quorum_wait: seconds that it waits with too few, after `short_since` and after the deadline.
+    need: nodes that must do it. done: nodes that have.
+    at_work: nodes whose part goes on.
+    away: nodes without a connection, or not asked for a while, that may yet do their part.
+    back: of these, the ones that can begin again now.
+    deadline: from when on it waits for no more than it needs; infinity sets none.
+    quorum_wait: seconds, as above.
+    short_since: when nobody was left at work for the first time; None as long as that never was.
     """
 
     need: int
     done: int
-    under_way: int
+    at_work: int
     away: int
-    now: float
-    deadline: float = math.inf
+    back: int
+    deadline: float
+    quorum_wait: float
     short_since: float | None = None
-    quorum_wait: float = 0.0
 
 
 @dataclass(frozen=True)
 class Finish:
-    """Enough have done it; what is still under way is late."""
+    """Enough have done it; who is still at work is late."""
 
 
 @dataclass(frozen=True)
-class WaitForParts:
-    """Until a part ends, or until then; inf sets no limit."""
+class AwaitParts:
+    """Wait until a part ends, and no longer than `until`; infinity sets no limit."""
 
     until: float
 
 
 @dataclass(frozen=True)
-class WaitForReturns:
-    """Until a node is back, or until then; whoever is there begins its part."""
+class AwaitReturns:
+    """Nobody is at work: wait until a node comes back, and no longer than `until`."""
 
     until: float
+
+
+@dataclass(frozen=True)
+class BeginAgain:
+    """Nobody is at work: those that are back begin their part again."""
+
+
+@dataclass(frozen=True)
+class WaitedInVain:
+    """Too few did it in all the time that there was."""
 
 
 @dataclass(frozen=True)
 class Hopeless:
-    """However long it waited, too few could do it."""
+    """Too few can do it, however long the step waits."""
 
 
-@dataclass(frozen=True)
-class Lost:
-    """It has waited with too few for as long as it may."""
+Decision = Finish | AwaitParts | AwaitReturns | BeginAgain | WaitedInVain | Hopeless
 
 
-Decision = Finish | WaitForParts | WaitForReturns | Hopeless | Lost
-
-
-def decide(step: StepAt) -> Decision:
-    """What the step does next."""
+def decide(step: StepState, now: float) -> Decision:
+    """What to do now; to be asked again after each thing that happened, and at `until`."""
     enough = step.done >= step.need
-    if enough and (not step.under_way or step.now >= step.deadline):
+    if enough and (not step.at_work or now >= step.deadline):
         return Finish()
-    if step.done + step.under_way + step.away < step.need:
+    if step.done + step.at_work + step.away < step.need:
         return Hopeless()
-    last = step.deadline if enough else step.deadline + step.quorum_wait
-    if step.under_way and step.now < last:
-        return WaitForParts(step.deadline if step.now < step.deadline else last)
-    since = step.now if step.short_since is None else step.short_since
-    until = since + step.quorum_wait
-    if step.now >= until or step.now >= last:
-        return Lost()
-    return WaitForReturns(until)
+    last = step.deadline + step.quorum_wait  # with enough it ended at the deadline
+    if step.at_work and now < last:
+        return AwaitParts(until=step.deadline if now < step.deadline else last)
+    short_since = now if step.short_since is None else step.short_since
+    until = min(short_since + step.quorum_wait, last)
+    if now >= until:  # as it is where somebody is at work still
+        return WaitedInVain()
+    return BeginAgain() if step.back else AwaitReturns(until)

@@ -1,42 +1,91 @@
 """Federated evaluation: nodes' counts per score bin, merged into metrics per node and overall.
 
 No label and no score of a row leaves a node. What does: for each class, how many held-out rows
-have a logit in each bin; see shared/model/metrics.py for what is exact about the result.
+have a logit in each bin; see shared/model/metrics.py for what is exact about the result. How many
+rows a node holds out is its claim, and counts in the overall figures as far as
+server/rounds/claims.py lets it; a node's own figures are over all that it claims.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from server.rounds.claims import counted_rows
 from shared.errors import NodeFailed
-from shared.model.metrics import BINS, Counts, Metrics, ScoreSummary, merge, metrics_from
-from shared.wire.commands import EvaluateReport
+from shared.model.metrics import (
+    BINS,
+    Counts,
+    Metrics,
+    ScoreSummary,
+    counting_for,
+    merge,
+    metrics_from,
+)
+from shared.wire.commands import MOST_ROWS, EvaluateReport
 
-MOST_ROWS = 10**9
-"""Rows in one bin beyond which a node's count is not believed."""
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of one state.
+
+    overall: over the rows that the nodes count for. each: over all rows of a node, by node id.
+    counted: how many held-out rows a node counts for in `overall`, by node id.
+    """
+
+    overall: Metrics
+    each: Mapping[str, Metrics] = field(default_factory=dict)
+    counted: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def cut(self) -> dict[str, tuple[int, int]]:
+        """Whose claim counts for less: the rows claimed and the rows that count, by node id."""
+        return {
+            node: (metrics.rows, self.counted[node])
+            for node, metrics in self.each.items()
+            if self.counted[node] < metrics.rows
+        }
 
 
-def merged_metrics(reports: Mapping[str, EvaluateReport]) -> tuple[Metrics, dict[str, Metrics]]:
+def evaluated(reports: Mapping[str, EvaluateReport], rows_bound: float) -> Evaluation:
     """Overall metrics, and each node's own.
 
     Args:
         reports: by node id.
+        rows_bound: the recipe's; 0 sets none.
 
     Raises:
         NodeFailed: a node's counts are impossible.
     """
     summaries = {node: summary_of(node, reports[node]) for node in sorted(reports)}
+    claims = {node: summary.rows for node, summary in summaries.items()}
+    counted = counted_rows(claims, rows_bound)
+    overall = merge(counting_for(summary, counted[node]) for node, summary in summaries.items())
     each = {node: metrics_from(summary) for node, summary in summaries.items()}
-    return metrics_from(merge(summaries.values())), each
+    return Evaluation(metrics_from(overall), each, counted)
 
 
-def summary_of(node: str, report: EvaluateReport) -> ScoreSummary:
-    """A node's counts. Raises NodeFailed where they are impossible."""
-    if not np.isfinite(report.loss_sum):
-        raise NodeFailed(f"node {node} sent a loss that is not finite")
-    return ScoreSummary(_dense(node, report.ham), _dense(node, report.spam), report.loss_sum)
+def summary_of(node: str, report: EvaluateReport, rows: int | None = None) -> ScoreSummary:
+    """A node's counts.
+
+    Args:
+        rows: how many held-out rows there must be; None where that was checked already.
+
+    Raises:
+        NodeFailed: they are impossible.
+    """
+    if not 0 <= report.loss_sum < float("inf"):
+        raise NodeFailed(f"node {node} sent an impossible loss", f"a sum of {report.loss_sum:g}")
+    ham, spam = _dense(node, report.ham), _dense(node, report.spam)
+    counted = int(ham.sum() + spam.sum())
+    if counted > MOST_ROWS or rows not in (None, counted):
+        whole = f"{MOST_ROWS:,} at most" if rows is None else f"{rows:,}"
+        raise NodeFailed(f"node {node} sent impossible counts", f"{counted:,} rows of {whole}")
+    if not counted and report.loss_sum:
+        raise NodeFailed(f"node {node} sent an impossible loss", "it held no rows out")
+    return ScoreSummary(ham, spam, report.loss_sum)
 
 
 def _dense(node: str, sparse: Mapping[int, int]) -> Counts:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from server.nodes.link import Link
+from server.rounds.evaluation import Evaluation
 from server.rounds.records import NodeRound
-from shared.model.metrics import Metrics, ScoreSummary, merge, metrics_from
+from shared.model.metrics import merge, metrics_from
 from shared.wire.commands import EvaluateReport, TrainReport
 
 
@@ -18,6 +19,8 @@ class NodePart:
     """One node's part in one round. Seconds and bytes add up over all its connections.
 
     left_out: why its result is not in the aggregate, or its rows not in the metrics.
+    rows_counted: what its rows count for (server/rounds/claims.py).
+    asked: when it was first asked for what, by command.
     """
 
     node: str
@@ -27,6 +30,16 @@ class NodePart:
     report: TrainReport | None = None
     evaluation: EvaluateReport | None = None
     left_out: str = ""
+    rows_counted: int = 0
+    asked: dict[str, float] = field(default_factory=dict)
+
+    def asks(self, command: str) -> None:
+        """Notes when a command is asked of it for the first time in the round."""
+        self.asked.setdefault(command, time.perf_counter())
+
+    def waited(self, command: str) -> float:
+        """Seconds since then, over however many connections."""
+        return time.perf_counter() - self.asked[command]
 
     @contextmanager
     def measured(self, link: Link) -> Iterator[None]:
@@ -39,34 +52,42 @@ class NodePart:
             self.bytes_sent += link.bytes_sent - sent
             self.bytes_received += link.bytes_received - received
 
-    def record(self, metrics: Mapping[str, Metrics], seconds: float) -> NodeRound:
+    def trained(self, report: TrainReport, rows_counted: int) -> None:
+        """Takes what a node told of its training; what it worked and waited was no transfer."""
+        self.transfer -= report.seconds_training + report.seconds_waiting
+        self.report, self.rows_counted = report, rows_counted
+
+    def evaluated(self, report: EvaluateReport) -> None:
+        """The same of its evaluation."""
+        self.transfer -= report.seconds_evaluating + report.seconds_waiting
+        self.evaluation = report
+
+    def record(self, evaluation: Evaluation, seconds: float) -> NodeRound:
         """The node's part, once it has trained.
 
         Args:
-            metrics: by node id; a node that is not there has not evaluated.
+            evaluation: the round's; a node that is not in it has not evaluated.
             seconds: of the whole round.
         """
-        report, evaluation = self.report, self.evaluation
+        report, told = self.report, self.evaluation
         assert report is not None
         return NodeRound.of(
+            self.node,
+            report.rows,
+            report.loss,
+            evaluation.each.get(self.node) or metrics_from(merge(())),
             seconds,
-            node=self.node,
-            rows=report.rows,
-            loss=report.loss,
-            metrics=metrics.get(self.node) or metrics_from(merge(no_rows())),
-            seconds_training=report.seconds_training,
-            seconds_evaluating=evaluation.seconds_evaluating if evaluation is not None else 0.0,
-            seconds_transfer=max(0.0, self.transfer),
+            training=report.seconds_training,
+            evaluating=told.seconds_evaluating if told is not None else 0.0,
+            transfer=max(0.0, self.transfer),
             bytes_sent=self.bytes_sent,
             bytes_received=self.bytes_received,
             left_out=self.left_out,
+            rows_counted=self.rows_counted,
+            held_out_rows_counted=evaluation.counted.get(self.node),
         )
 
 
 def evaluations(parts: Iterable[NodePart]) -> dict[str, EvaluateReport]:
     """The reports of those who have evaluated, by node id."""
     return {part.node: part.evaluation for part in parts if part.evaluation is not None}
-
-
-def no_rows() -> Iterable[ScoreSummary]:
-    return ()

@@ -17,12 +17,15 @@ class Plan:
     run: the run's id; nodes answer a request that is repeated in it from memory.
     min_nodes: how many nodes a round needs of those that it asks.
     cohort: how many nodes a round asks; 0 asks all.
+    resumed: the run was begun by a coordinator before this one, so that nodes may answer its first
+        round from memory.
     """
 
     seed: int
     run: str
     min_nodes: MinNodes = ALL
     cohort: int = 0
+    resumed: bool = False
 
 
 def new_run_id() -> str:

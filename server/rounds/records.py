@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,6 +23,8 @@ class NodeRound:
     seconds_transfer: states and messages on their way.
     left_out: why its result is not in the aggregate, or its rows not in the metrics; "" where
         they are.
+    rows_counted, held_out_rows_counted: how many of its rows count, of those that it claims
+        (server/rounds/claims.py); None in the records of versions that did not tell.
     """
 
     node: str
@@ -36,17 +38,53 @@ class NodeRound:
     bytes_sent: int
     bytes_received: int
     left_out: str = ""
+    rows_counted: int | None = None
+    held_out_rows_counted: int | None = None
 
     @classmethod
-    def of(cls, round_seconds: float, **measured: Any) -> NodeRound:
-        """A node's part from what was measured of it; the rest of the round it waited.
+    def of(
+        cls,
+        node: str,
+        rows: int,
+        loss: float,
+        metrics: Metrics,
+        seconds: float,
+        *,
+        training: float,
+        evaluating: float,
+        transfer: float,
+        bytes_sent: int,
+        bytes_received: int,
+        left_out: str = "",
+        rows_counted: int | None = None,
+        held_out_rows_counted: int | None = None,
+    ) -> NodeRound:
+        """A node's part in a round that took so many seconds; what it was not busy, it waited.
 
         Args:
-            round_seconds: of the whole round.
-            measured: the other fields, by name.
+            rows_counted, held_out_rows_counted: None counts all that it claims.
         """
-        busy = sum(measured[f"seconds_{what}"] for what in ("training", "evaluating", "transfer"))
-        return cls(seconds_waiting=max(0.0, round_seconds - busy), **measured)
+        held_out = metrics.rows if held_out_rows_counted is None else held_out_rows_counted
+        return cls(
+            node=node,
+            rows=rows,
+            loss=loss,
+            metrics=metrics,
+            seconds_waiting=max(0.0, seconds - (training + evaluating + transfer)),
+            seconds_training=training,
+            seconds_evaluating=evaluating,
+            seconds_transfer=transfer,
+            bytes_sent=bytes_sent,
+            bytes_received=bytes_received,
+            left_out=left_out,
+            rows_counted=rows if rows_counted is None else rows_counted,
+            held_out_rows_counted=held_out,
+        )
+
+    @property
+    def weight(self) -> int:
+        """The rows that it counts for in the loss of the round."""
+        return self.rows if self.rows_counted is None else self.rows_counted
 
 
 @dataclass(frozen=True)
@@ -54,11 +92,11 @@ class Round:
     """One completed round.
 
     number: 1-based.
-    loss: the nodes' training losses, weighted by rows.
-    metrics: over the held-out rows of all owners together.
+    loss: the nodes' training losses, weighted by the rows that count.
+    metrics: over the held-out rows of all owners together, as far as they count.
     seconds: from the end of the round before to the end of this one's evaluation; the first round
         begins with sending the state.
-    seconds_outside: of these, all that was not the slowest node's local training.
+    seconds_outside: of these, all that was not local training.
     left_out: why nodes that were asked took no part, by node id.
     """
 
@@ -76,28 +114,28 @@ class Round:
         cls,
         number: int,
         rounds: int,
-        nodes: tuple[NodeRound, ...],
+        nodes: Sequence[NodeRound],
         metrics: Metrics,
         seconds: float,
         *,
-        training: float,
+        seconds_training: float,
         left_out: Mapping[str, str] | None = None,
     ) -> Round:
-        """The record of a round, however it trained.
+        """The record of a round from its nodes' parts; the one place where it is made.
 
         Args:
-            training: seconds of it that were local training, as they follow on each other: of the
-                slowest node in rounds, of all nodes together through pointers.
+            seconds_training: how much of `seconds` was local training: that of the slowest node
+                where all train at the same time, of all together where one follows the other.
         """
-        rows = sum(node.rows for node in nodes)
+        weight = sum(node.weight for node in nodes)
         return cls(
             number=number,
             rounds=rounds,
-            loss=sum(node.loss * node.rows for node in nodes) / rows,
+            loss=sum(node.loss * node.weight for node in nodes) / weight,
             metrics=metrics,
-            nodes=nodes,
+            nodes=tuple(nodes),
             seconds=seconds,
-            seconds_outside=seconds - training,
+            seconds_outside=seconds - seconds_training,
             left_out=left_out or {},
         )
 
@@ -121,6 +159,8 @@ class Round:
             "round": self.number,
             "node": "*",
             "rows": sum(record.rows for record in self.nodes),
+            "rows_counted": sum(record.weight for record in self.nodes),
+            "held_out_rows_counted": self.metrics.rows,
             "loss": self.loss,
             **_prefixed(self.metrics),
             "seconds": self.seconds,
@@ -145,9 +185,16 @@ def round_from_rows(rows: list[dict[str, Any]], rounds: int) -> Round:
         KeyError, TypeError, StopIteration: they are not a round's.
     """
     total = next(row for row in rows if row["node"] == "*")
-    names = [each.name for each in fields(NodeRound) if each.name != "metrics"]
+    # The ones with another treatment: metrics, and what older versions did not tell.
+    others = ("metrics", "rows_counted", "held_out_rows_counted")
+    names = [each.name for each in fields(NodeRound) if each.name not in others]
     nodes = tuple(
-        NodeRound(**{name: row[name] for name in names}, metrics=_unprefixed(row))
+        NodeRound(
+            **{name: row[name] for name in names},
+            rows_counted=row.get("rows_counted"),
+            held_out_rows_counted=row.get("held_out_rows_counted"),
+            metrics=_unprefixed(row),
+        )
         for row in rows
         if row["node"] != "*" and "rows" in row
     )

@@ -172,7 +172,8 @@ async def _rounds(
         return
     from server.rounds.coordinator import Coordinator
 
-    plan = Plan(settings.seed, run, settings.quorum, settings.cohort)
+    resumed = stopped is not None
+    plan = Plan(settings.seed, run, settings.quorum, settings.cohort, resumed)
     await Coordinator(members, settings.recipe, plan, observers).run(state, completed)
 
 

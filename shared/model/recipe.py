@@ -10,9 +10,9 @@ from __future__ import annotations
 import difflib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.errors import UsageError
 from shared.files import read_toml
@@ -97,6 +97,12 @@ class TrainingRecipe(_Table):
     max_batches: int = Field(default=0, ge=0, le=10_000_000)
 
 
+def _none_or_one(bound: float) -> float:
+    if 0 < bound < 1:
+        raise ValueError("a bound is 1 or more, and 0 sets none")
+    return bound
+
+
 class FederationRecipe(_Table):
     """What the coordinator does with the nodes' results (server/aggregation/robust.py).
 
@@ -126,6 +132,13 @@ class FederationRecipe(_Table):
         lt=0.5,
         description="For the trimmed mean: share of the nodes cut at each end of each coordinate; "
         "0 cuts none.",
+    )
+    rows_bound: Annotated[float, AfterValidator(_none_or_one)] = Field(
+        default=10.0,
+        ge=0,
+        le=1e6,
+        description="Times the median of the other nodes' rows that a node may count for, where "
+        "rows weigh; 1 or more, 0 sets no bound.",
     )
 
 

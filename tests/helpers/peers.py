@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -63,18 +63,25 @@ async def coordinator(url: str) -> AsyncIterator[Peer]:
         yield peer
 
 
+FEW_ROWS = {"train": 10, "held_out": 5}
 Misdeed = Callable[[ServerConnection, Frame], Awaitable[None]]
 """What a false node does about a frame."""
 
 
 @asynccontextmanager
-async def false_node(behave: Misdeed, node_id: str = "mallory") -> AsyncIterator[str]:
-    """A node that greets well and then answers each request as `behave` does; gives its URL."""
+async def false_node(
+    behave: Misdeed, node_id: str = "mallory", rows: Mapping[str, int] = FEW_ROWS
+) -> AsyncIterator[str]:
+    """A node that greets well and then answers each request as `behave` does; gives its URL.
+
+    Args:
+        rows: what it greets with; nothing checks them here.
+    """
 
     async def handler(connection: ServerConnection) -> None:
         hello = parse_frame(await connection.recv())
-        greeting = Greeting(role="node", id=node_id, rows={"train": 10, "held_out": 5})
-        await connection.send(frame(Kind.HELLO, hello.request_id, pack_map(greeting.to_map())))
+        greeting = Greeting(role="node", id=node_id).to_map() | {"rows": dict(rows)}
+        await connection.send(frame(Kind.HELLO, hello.request_id, pack_map(greeting)))
         async for data in connection:
             await behave(connection, parse_frame(data))
 

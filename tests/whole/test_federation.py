@@ -18,7 +18,7 @@ import torch
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
 
 from scripts.local.nodes import LocalNode, local_nodes
-from server.aggregation.aggregator import mean_of
+from server.aggregation.aggregators import mean_of
 from server.rounds.plan import node_seed
 from server.trained_model.saved_model import load
 from shared.model.classifier import build_model, initial_state, vector_to_state

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from server.aggregation.aggregator import mean_of
+from server.aggregation.aggregators import mean_of
 
 
 def _vector(*numbers: float) -> np.ndarray:

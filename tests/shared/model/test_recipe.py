@@ -64,6 +64,8 @@ def test_parameters_are_counted_without_building_the_model(tables: dict[str, Any
         ({"training": {"learning_rate": 0}}, "training.learning_rate"),
         ({"training": {"learning_rate": float("nan")}}, "training.learning_rate"),
         ({"model": {"dropout": 1.0}}, "model.dropout"),
+        ({"federation": {"rows_bound": 0.5}}, "federation.rows_bound: a bound is 1 or more"),
+        ({"federation": {"rows_bound": -1}}, "federation.rows_bound"),
         ({"text": {"tokens": 0}}, "text.tokens"),
         ({"text": {"buckets": 2**22}, "model": {"embedding": 64}}, f"at most {MOST_PARAMETERS:,}"),
         ({"text": {"tokens": 1000}, "training": {"batch_size": 4096}}, "a smaller batch_size"),

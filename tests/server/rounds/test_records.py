@@ -1,0 +1,78 @@
+"""The record of a round is made in one place, and its rows say the same again when read."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from server.rounds.records import NodeRound, Round, round_from_rows
+from shared.model.metrics import Metrics, merge, metrics_from
+
+NOTHING: Metrics = metrics_from(merge(()))
+
+
+def part(node: str, rows: int, loss: float, training: float) -> NodeRound:
+    return NodeRound.of(
+        node,
+        rows,
+        loss,
+        NOTHING,
+        10.0,
+        training=training,
+        evaluating=1.0,
+        transfer=0.5,
+        bytes_sent=7,
+        bytes_received=8,
+    )
+
+
+def test_what_a_node_was_not_busy_it_waited_and_never_less_than_nothing() -> None:
+    assert part("anne", 1, 0.0, training=4.0).seconds_waiting == 4.5
+    assert part("anne", 1, 0.0, training=9.5).seconds_waiting == 0.0
+
+
+def test_a_round_weighs_losses_by_rows() -> None:
+    nodes = [part("anne", 30, 1.0, 2.0), part("bob", 10, 3.0, 4.0)]
+    record = Round.of(3, 15, nodes, NOTHING, 10.0, seconds_training=4.0)
+    assert record.loss == pytest.approx(1.5)
+    assert record.seconds_outside == 6.0
+    assert record.left_out == {}
+
+
+def test_a_round_comes_back_from_its_rows() -> None:
+    nodes = [part("anne", 30, 1.0, 2.0), part("bob", 10, 3.0, 4.0)]
+    away = {"carol": "node carol is away"}
+    record = Round.of(3, 15, nodes, NOTHING, 10.0, seconds_training=4.0, left_out=away)
+    rows = [json.loads(json.dumps(row)) for row in record.rows()]
+    assert [row["node"] for row in rows] == ["anne", "bob", "carol", "*"]
+    assert round_from_rows(rows, 15) == record
+
+
+def test_a_round_whose_claims_were_cut_weighs_losses_by_what_counts() -> None:
+    big = NodeRound.of(
+        "mallory",
+        500_000_000,
+        9.0,
+        NOTHING,
+        10.0,
+        training=1.0,
+        evaluating=1.0,
+        transfer=0.5,
+        bytes_sent=7,
+        bytes_received=8,
+        rows_counted=30,
+    )
+    record = Round.of(1, 1, [part("anne", 30, 1.0, 2.0), big], NOTHING, 10.0, seconds_training=2.0)
+    assert record.loss == pytest.approx(5.0)
+    assert [row["rows_counted"] for row in record.rows()] == [30, 30, 60]
+
+
+def test_rows_of_a_version_that_told_no_claims_still_make_a_round() -> None:
+    record = Round.of(3, 15, [part("anne", 30, 1.0, 2.0)], NOTHING, 10.0, seconds_training=4.0)
+    told = ("rows_counted", "held_out_rows_counted")
+    rows = [{key: row[key] for key in row if key not in told} for row in record.rows()]
+    found = round_from_rows(rows, 15)
+    assert found.nodes[0].rows_counted is None
+    assert found.nodes[0].weight == 30
+    assert found.rows()[-1]["rows_counted"] == 30
