@@ -44,6 +44,109 @@ def test_imports_flow_one_way(room: str) -> None:
     assert wrong == []
 
 
+FLOORS = {
+    "server": (
+        "__main__",
+        "cli",
+        "runs",
+        "pointers",
+        "display",
+        "rounds",
+        "nodes",
+        "aggregation",
+        "trained_model",
+        "authority",
+    ),
+    "worker_node": (
+        "__main__",
+        "cli",
+        "serving",
+        "sessions",
+        "pointers",
+        "node",
+        "guarding",
+        "training",
+        "audit",
+        "data",
+        "membership",
+    ),
+    "shared": (
+        "pysyft",
+        "pointers",
+        "wire",
+        "identity",
+        "model",
+        "cli",
+        "files",
+        "errors",
+        "version",
+    ),
+}
+"""Folders and files of a room, the top floor first: each imports only what stands below it."""
+
+
+def floor_of(room: str, name: str) -> int:
+    """Where a dotted name stands in its room."""
+    return FLOORS[room].index(name.split(".")[1])
+
+
+def imported_names(path: Path) -> Iterator[str]:
+    """The same as `imports`, with each name that is imported from a module behind it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_folder_and_file_of_a_room_stands_on_a_floor(room: str) -> None:
+    there = {
+        path.name.removesuffix(".py")
+        for path in (ROOT / room).iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert there - {"__init__"} == set(FLOORS[room])
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_folder_imports_one_that_stands_above_it(room: str) -> None:
+    looked_at = 0
+    wrong = []
+    for path in (ROOT / room).rglob("*.py"):
+        own = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        if own.count(".") == 1 and own.endswith("__init__"):
+            continue
+        for name in imported_names(path):
+            if name.split(".")[0] == room and "." in name:
+                looked_at += 1
+                if floor_of(room, name) < floor_of(room, own):
+                    wrong.append(f"{own} imports {name}")
+    assert looked_at > 20
+    assert wrong == []
+
+
+def test_no_room_reaches_into_anothers_private_names() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for room in ROOMS
+        for path in (ROOT / room).rglob("*.py")
+        for name in imported_names(path)
+        if name.split(".")[0] in ROOMS
+        and any(part.startswith("_") and part != "__init__" for part in name.split(".")[1:])
+    ]
+    assert wrong == []
+
+
+def test_every_folder_says_its_idea_in_a_sentence() -> None:
+    for room in (*ROOMS, "scripts"):
+        for path in (ROOT / room).rglob("__init__.py"):
+            said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+            assert said, path
+            assert said.splitlines()[0].endswith("."), path
+            assert len(said.splitlines()[0]) <= 100, path
+
+
 def test_syft_is_imported_behind_one_door_alone() -> None:
     door = ROOT / "shared" / "pysyft"
     outside = [
@@ -97,8 +200,47 @@ def test_the_trainer_never_loads_pysyft() -> None:
     assert loads("worker_node.training.trainer", "syft", "shared.pysyft") == set()
 
 
-@pytest.mark.parametrize(
-    "module", ["server.__main__", "worker_node.__main__", "server.nodes.status"]
-)
-def test_help_and_status_do_not_wait_for_torch(module: str) -> None:
+HEAVY = ("torch", "numpy", "syft")
+LIGHT = [
+    ("server", "--help"),
+    ("server", "train", "--help"),
+    ("server", "init"),
+    ("server", "admit", "bob.csr", "--yes"),
+    ("server", "list"),
+    ("worker_node", "--help"),
+    ("worker_node", "init", "--id", "bob"),
+    ("worker_node", "join", "bob.pem"),
+    ("worker_node", "log", "--verify"),
+]
+
+
+@pytest.mark.parametrize("line", LIGHT, ids=" ".join)
+def test_a_command_without_a_model_loads_neither_torch_nor_numpy_nor_syft(
+    line: tuple[str, ...], tmp_path: Path
+) -> None:
+    """The whole command, up to its end, whatever that is."""
+    script = (
+        "import runpy, sys\n"
+        f"sys.argv = [{line[0]!r}, *{list(line[1:])!r}]\n"
+        "try:\n"
+        f"    runpy.run_module({line[0]!r}, run_name='__main__')\n"
+        "except SystemExit:\n"
+        "    pass\n"
+        "print('LOADED', *sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = done.stdout.rpartition("LOADED")[2].split()
+    assert "click" in loaded
+    assert set(HEAVY) & set(loaded) == set()
+
+
+@pytest.mark.parametrize("module", ["server.nodes.status", "server.display.tables"])
+def test_status_does_not_wait_for_torch(module: str) -> None:
     assert loads(module, "torch", "syft") == set()

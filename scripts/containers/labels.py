@@ -27,7 +27,7 @@ SETTINGS = "fedsms.settings"
 ROWS = "fedsms.rows"
 POLICY = "fedsms.policy"
 
-MOST_OWNERS = 256
+MAX_OWNERS = 256
 Role = Literal["node", "coordinator", "setup"]
 """Of a container; also the target of the Dockerfile that its image is made of."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,40}")
@@ -76,7 +76,7 @@ class Federation:
     def nodes(self) -> dict[str, Container]:
         """Owner -> container, in the order in which owners are counted."""
         found = {node.labels[OWNER]: node for node in self.containers("node")}
-        return {owner: found[owner] for owner in owner_names(MOST_OWNERS) if owner in found}
+        return {owner: found[owner] for owner in owner_names(MAX_OWNERS) if owner in found}
 
     def node(self, owner: str) -> Container:
         """Raises UsageError where there is no such owner; names those there are."""

@@ -24,7 +24,7 @@ from shared.pysyft import (
 from shared.wire.commands import CANCEL, EVALUATE, TRAIN
 from shared.wire.frames import Frame, Kind, frame, new_request_id, unpack_error
 
-MOST_KEPT = 2000
+MAX_KEPT = 2000
 """Frames that led somewhere new."""
 RECIPE = Recipe.parse(
     {"text": {"tokens": 4, "buckets": 32}, "model": {"embedding": 2, "hidden": 2}}, "fuzz"
@@ -132,7 +132,7 @@ class Corpus:
         """Keeps a request whose answer, but for the numbers in it, is none that was seen."""
         words = "" if answer.kind is Kind.REPLY else str(unpack_error(answer.payload))
         kind = f"{asked[0]} {answer.kind} {re.sub('[0-9]+', '#', words)[:120]}"
-        if kind not in self._seen and len(self._found) < MOST_KEPT:
+        if kind not in self._seen and len(self._found) < MAX_KEPT:
             self._seen.add(kind)
             self._found.append(asked)
 

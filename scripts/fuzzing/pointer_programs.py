@@ -24,7 +24,7 @@ from worker_node.pointers.rows import TaggedTensor, places_for
 from worker_node.pointers.session import PointerSession
 
 HELD_OUT = 5
-MOST_LEARNED = 12
+MAX_LEARNED = 12
 
 
 def rows(seed: int, changed: int | None = None) -> list[TaggedTensor]:
@@ -141,7 +141,7 @@ def _run_frame(writer: Writer, pair: list[Run], gradients: bool, reached: Reache
         raise RowsWereTold("one has an answer and the other none")
     for name, call in writer.calls:
         known = reached.learned[name] if name in reached.latest else []
-        if len(known) < MOST_LEARNED and call not in known:
+        if len(known) < MAX_LEARNED and call not in known:
             known.append(call)
 
 

@@ -22,7 +22,7 @@ ROWS, TOKENS = 12, 4
 """Of the owners' training inputs; tensors of that shape are sent as well."""
 TRIES = 6
 """Calls of an operation that are drawn until one would succeed; then others are tried."""
-MOST_NUMBERS = 5000
+MAX_NUMBERS = 5000
 """Tensors with more are no operands: a program is to stay small."""
 Call = tuple[list[Any], dict[str, Any]]
 _make_dataset: Any = BaseDataset
@@ -312,7 +312,7 @@ def _of_gradients(template: Template) -> bool:
 def _fits(thing: Any, wanted: Tensor) -> Any:
     if isinstance(thing, BaseDataset) or wanted.kind == "dataset":
         return isinstance(thing, BaseDataset) and wanted.kind == "dataset"
-    if thing.numel() > MOST_NUMBERS or (wanted.attribute == 2 and thing.grad is None):
+    if thing.numel() > MAX_NUMBERS or (wanted.attribute == 2 and thing.grad is None):
         return False
     real, single = thing.dtype.is_floating_point, thing.numel() == 1
     return {

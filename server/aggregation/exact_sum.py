@@ -17,7 +17,7 @@ from shared.model.vectors import Vector
 
 PIECE_BITS = 45
 """Leaves 17 bits of an int64: 131,072 states can be added."""
-MOST_STATES = 2 ** (62 - PIECE_BITS)
+MAX_STATES = 2 ** (62 - PIECE_BITS)
 _LOWEST = -159  # below the last bit of the smallest float32, 2^-149
 _PIECES = 5  # up to 2^66: weighted numbers are smaller
 LARGEST = 2.0**34
@@ -64,8 +64,8 @@ class ExactSum:
             raise ValueError(f"a result has shape {state.shape}, the model's state ({self._size},)")
         if not 0 < weight < 2**29:
             raise ValueError(f"a result has {weight} rows")
-        if self.count == MOST_STATES:
-            raise ValueError(f"there are more than {MOST_STATES} results")
+        if self.count == MAX_STATES:
+            raise ValueError(f"there are more than {MAX_STATES} results")
         if not max(state.max(initial=0), -state.min(initial=0)) < LARGEST:  # also where it is NaN
             raise ValueError(f"a result holds numbers that are not finite, or {LARGEST:g} or more")
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # `status` shows a table without waiting for torch
 
 WIDE = 100
 """Columns of a terminal from which on bars are long; a narrow one needs the room for words."""
-MOST_BARS = 20
+MAX_BARS = 20
 """Nodes that have a bar of their own."""
 
 
@@ -78,7 +78,7 @@ class Bars:
         self._nodes: dict[str, TaskID] = {
             # more would not fit on a terminal
             node: self._bars.add_task(node, total=1, what="")
-            for node in nodes[:MOST_BARS]
+            for node in nodes[:MAX_BARS]
         }
 
     def running(self) -> AbstractContextManager[Any]:

@@ -25,7 +25,7 @@ from shared.wire.frames import Kind, MalformedFrame
 
 Answer = TypeVar("Answer")
 
-MOST_UNANSWERED = 20_000
+MAX_UNANSWERED = 20_000
 """Commands after which an answer is asked for, if the program asks for none: a node that lags far
 behind is waited for, and where commands were issued need not be remembered for ever."""
 
@@ -60,7 +60,7 @@ class PointerExchange(NodeClient):
     def command(self, template: Template, ids: list[int]) -> None:
         """Issues an operation whose result, if it has one, gets the last of the ids."""
         gives = OPERATIONS[template[0]]
-        if self.stream.unanswered >= MOST_UNANSWERED:
+        if self.stream.unanswered >= MAX_UNANSWERED:
             self.wait()
         if gives is Gives.ONE:
             self.alive.add(ids[-1])

@@ -24,7 +24,7 @@ from shared.model.metrics import (
     merge,
     metrics_from,
 )
-from shared.wire.commands import MOST_ROWS, EvaluateReport
+from shared.wire.commands import MAX_ROWS, EvaluateReport
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ def summary_of(node: str, report: EvaluateReport, rows: int | None = None) -> Sc
         raise NodeFailed(f"node {node} sent an impossible loss", f"a sum of {report.loss_sum:g}")
     ham, spam = _dense(node, report.ham), _dense(node, report.spam)
     counted = int(ham.sum() + spam.sum())
-    if counted > MOST_ROWS or rows not in (None, counted):
-        whole = f"{MOST_ROWS:,} at most" if rows is None else f"{rows:,}"
+    if counted > MAX_ROWS or rows not in (None, counted):
+        whole = f"{MAX_ROWS:,} at most" if rows is None else f"{rows:,}"
         raise NodeFailed(f"node {node} sent impossible counts", f"{counted:,} rows of {whole}")
     if not counted and report.loss_sum:
         raise NodeFailed(f"node {node} sent an impossible loss", "it held no rows out")
@@ -92,7 +92,7 @@ def _dense(node: str, sparse: Mapping[int, int]) -> Counts:
     """Counts (BINS,) of all bins."""
     counts = np.zeros(BINS, np.int64)
     for bin_number, count in sparse.items():
-        if not 0 <= bin_number < BINS or not 0 < count <= MOST_ROWS:
+        if not 0 <= bin_number < BINS or not 0 < count <= MAX_ROWS:
             raise NodeFailed(f"node {node} sent impossible counts", f"{count} in bin {bin_number}")
         counts[bin_number] = count
     return counts

@@ -31,7 +31,7 @@ from shared.wire.commands import (
     TrainReport,
 )
 
-MOST_TRANSFERS = 8
+MAX_TRANSFERS = 8
 """Models that are on their way at a time, each direction by itself."""
 
 CLOCKS_APART = 1.05
@@ -61,8 +61,8 @@ class Exchange:
         self._recipe_json = recipe.to_json()
         self._plan = plan
         self._tell = tell
-        self._sending = asyncio.Semaphore(MOST_TRANSFERS)
-        self._fetching = asyncio.Semaphore(MOST_TRANSFERS)
+        self._sending = asyncio.Semaphore(MAX_TRANSFERS)
+        self._fetching = asyncio.Semaphore(MAX_TRANSFERS)
 
     async def train(
         self, number: int, member: Member, part: NodePart, base: OutgoingState

@@ -29,7 +29,7 @@ from shared.errors import FedsmsError, NodeTimeout, PolicyRefused
 Part = Callable[[Member], Awaitable[None]]
 """A node's part in a step. May be called again after it failed; cancelled where it is late."""
 
-MOST_ATTEMPTS = 3
+MAX_ATTEMPTS = 3
 """Connections over which one node's part is tried before the node is left out."""
 
 
@@ -151,7 +151,7 @@ class _Step:
 
     async def _attempt(self, member: Member) -> None:
         """One node's part, over as many connections as the rejoin window allows."""
-        for attempt in range(1, MOST_ATTEMPTS + 1):
+        for attempt in range(1, MAX_ATTEMPTS + 1):
             link = member.link
             try:
                 await self._part(member)
@@ -160,7 +160,7 @@ class _Step:
                     self._members.refused(member, error)
                 elif member.link is link:
                     self._members.leave(member, error)
-                if verdict(error) is not Retry.NOW or attempt == MOST_ATTEMPTS:
+                if verdict(error) is not Retry.NOW or attempt == MAX_ATTEMPTS:
                     raise
                 window = self._members.timeouts.rejoin_window
                 if not await self._members.is_back(member, window):

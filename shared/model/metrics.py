@@ -23,7 +23,7 @@ HIGHEST = 16.0
 BINS_PER_LOGIT = 64
 BINS = int((HIGHEST - LOWEST) * BINS_PER_LOGIT)
 _THRESHOLD = BINS // 2  # the bin that begins at logit 0, which is probability 0.5
-MOST_SCORED = 2**53
+MAX_SCORED = 2**53
 """Rows of a summary must be fewer: sums of fewer are exact, as int64 and as doubles."""
 
 
@@ -35,7 +35,7 @@ class ScoreSummary:
     loss_sum: binary cross-entropy in nats, summed over the rows.
 
     Raises:
-        ValueError: a count is below 0, or there are MOST_SCORED rows or more.
+        ValueError: a count is below 0, or there are MAX_SCORED rows or more.
     """
 
     ham: Counts
@@ -48,7 +48,7 @@ class ScoreSummary:
                 raise ValueError("a count of rows is below 0")
         # As doubles, which round where int64 would wrap to something below the bound.
         rows = self.ham.sum(dtype=np.float64) + self.spam.sum(dtype=np.float64)
-        if rows >= MOST_SCORED:
+        if rows >= MAX_SCORED:
             raise ValueError(f"{rows:.3g} rows are more than can be counted")
 
     @property
@@ -115,7 +115,7 @@ def merge(summaries: Iterable[ScoreSummary]) -> ScoreSummary:
     """One summary of the rows of all; of no rows where there are none. Inputs stay as they are.
 
     Raises:
-        ValueError: together they have MOST_SCORED rows or more.
+        ValueError: together they have MAX_SCORED rows or more.
     """
     merged = ScoreSummary(np.zeros(BINS, np.int64), np.zeros(BINS, np.int64), 0.0)
     for each in summaries:

@@ -20,8 +20,8 @@ from shared.files import read_toml
 BUILT_IN = Path(__file__).parent / "recipes"
 
 # 200 MB of float32 for the state, 1 GB for a batch
-MOST_PARAMETERS = 16_000_000
-MOST_NUMBERS_A_BATCH = 250_000_000
+MAX_PARAMETERS = 16_000_000
+MAX_NUMBERS_A_BATCH = 250_000_000
 
 Aggregation = Literal["fedavg", "norm-clip", "norm-refuse", "trimmed-mean", "median"]
 
@@ -170,14 +170,14 @@ class Recipe(_Table):
     @model_validator(mode="after")
     def _fits_a_node(self) -> Recipe:
         """A node takes recipes from a coordinator: each number may be fair and the whole not."""
-        if self.parameters > MOST_PARAMETERS:
+        if self.parameters > MAX_PARAMETERS:
             raise ValueError(
-                f"the model has {self.parameters:,} parameters; at most {MOST_PARAMETERS:,} may be"
+                f"the model has {self.parameters:,} parameters; at most {MAX_PARAMETERS:,} may be"
             )
         numbers = self.training.batch_size * self.numbers_a_row
-        if numbers > MOST_NUMBERS_A_BATCH:
+        if numbers > MAX_NUMBERS_A_BATCH:
             raise ValueError(
-                f"a batch needs {numbers:,} numbers in memory; at most {MOST_NUMBERS_A_BATCH:,} "
+                f"a batch needs {numbers:,} numbers in memory; at most {MAX_NUMBERS_A_BATCH:,} "
                 "may be: use a smaller batch_size, tokens, embedding or hidden"
             )
         return self

@@ -16,7 +16,7 @@ TRAIN = "train"
 EVALUATE = "evaluate"
 CANCEL = "cancel"
 
-MOST_ROWS = 2**29 - 1
+MAX_ROWS = 2**29 - 1
 """Rows that a node may tell of; the largest weight that the exact sum of states takes
 (server/aggregation/exact_sum.py)."""
 
@@ -71,7 +71,7 @@ class TrainReport(Message):
     seconds_waiting: from the command's arrival until the trainer was free.
     """
 
-    rows: int = Field(ge=1, le=MOST_ROWS)
+    rows: int = Field(ge=1, le=MAX_ROWS)
     batches: int = Field(ge=1, lt=2**63)
     loss: float = Field(ge=0, le=1e12)
     seconds_training: float = Field(ge=0)

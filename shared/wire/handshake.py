@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from shared.errors import HandshakeRefused
 from shared.model.text import tokeniser_fingerprint
 from shared.version import PROTOCOL, versions
-from shared.wire.commands import MOST_ROWS
+from shared.wire.commands import MAX_ROWS
 from shared.wire.frames import MalformedFrame
 
 REQUIRED = ("protocol", "fedsms", "syft")
@@ -30,7 +30,7 @@ def _printable(text: str) -> str:
 
 Words = Annotated[str, Field(max_length=200), AfterValidator(_printable)]
 Facts = Annotated[dict[Words, Words], Field(max_length=32)]
-Counts = Annotated[dict[Words, Annotated[int, Field(ge=0, le=MOST_ROWS)]], Field(max_length=8)]
+Counts = Annotated[dict[Words, Annotated[int, Field(ge=0, le=MAX_ROWS)]], Field(max_length=8)]
 
 
 class Greeting(BaseModel):
@@ -39,7 +39,7 @@ class Greeting(BaseModel):
     role: "coordinator" or "node".
     id: the speaker's name; a node's id.
     expects: the node id that a coordinator dials; "" accepts any.
-    rows: {"train": n, "held_out": n}, each MOST_ROWS at most; empty for a coordinator.
+    rows: {"train": n, "held_out": n}, each MAX_ROWS at most; empty for a coordinator.
     labels: {"train": {"ham": n, "spam": n}, "held_out": ...}, whose sums are the rows; None where
         the owner hides them.
     busy: what the node is working on, "" when it is idle.

@@ -25,7 +25,7 @@ from tests.helpers.node_requests import error, pack, run
 from tests.helpers.peers import Peer, coordinator, stranger
 
 MEBIBYTE = 2**20
-MOST_GROWTH = 160 * MEBIBYTE
+MAX_GROWTH = 160 * MEBIBYTE
 """What one hostile message may make a node take, for a moment: some copies of 17 MiB."""
 
 
@@ -138,7 +138,7 @@ def test_a_heavy_message_costs_little_and_delays_nobody(bob: LocalNode, name: st
             async with coordinator(bob.url):
                 pass  # meanwhile others are served
             assert isinstance(error(await asked), NodeFailed)
-        assert peak_memory(bob.process.pid) - before < MOST_GROWTH
+        assert peak_memory(bob.process.pid) - before < MAX_GROWTH
 
     run(session())
     report("millions of small values in 16 MB", "not run here", "refused once 32,768 are counted")
@@ -155,7 +155,7 @@ def test_messages_that_wait_take_no_more_memory_than_one_or_two(bob: LocalNode) 
             await asyncio.gather(*(peer.connection.send(heavy) for _ in range(12)))
             for _ in range(12):
                 await peer.receive()
-        assert peak_memory(bob.process.pid) - before < MOST_GROWTH
+        assert peak_memory(bob.process.pid) - before < MAX_GROWTH
 
     run(session())
 

@@ -165,7 +165,7 @@ def test_after_an_error_a_model_is_sent_whole_again(bob: PointerClient) -> None:
 def test_a_long_chain_without_an_answer_is_done_all_the_same(
     bob: PointerClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.pointers.exchange.MOST_UNANSWERED", 100)
+    monkeypatch.setattr("server.pointers.exchange.MAX_UNANSWERED", 100)
     x: Any = torch.zeros(1).send(bob)  # type: ignore[attr-defined]
     for _ in range(1000):
         x = x + 1

@@ -21,7 +21,7 @@ from shared.errors import StorageError
 from shared.files import is_present, read_bytes, storage_error, write_whole
 
 Counted = Literal["rounds", "evaluations", "numbers"]
-MOST_KNOWN = 1000
+MAX_KNOWN = 1000
 """Coordinators that are remembered; the owner said yes to each of them."""
 
 
@@ -87,7 +87,7 @@ class DayCounts:
     def remember(self, name: str, certificate: str) -> None:
         """Raises StorageError where it cannot be kept."""
         known = {**self._now.known, name: certificate}
-        self._keep(self._now.model_copy(update={"known": dict(list(known.items())[-MOST_KNOWN:])}))
+        self._keep(self._now.model_copy(update={"known": dict(list(known.items())[-MAX_KNOWN:])}))
 
     def close(self) -> None:
         """Lets the file go, for another node. Idempotent."""

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from shared.errors import PolicyRefused
 from shared.identity.names import NODE_ID_PATTERN
-from shared.model.recipe import MOST_PARAMETERS, Recipe
+from shared.model.recipe import MAX_PARAMETERS, Recipe
 
 Mode = Literal["train", "evaluate", "pointers"]
 Question = Literal["first-time-coordinator", "train", "evaluate", "pointers"]
@@ -53,7 +53,7 @@ class RecipeBounds(_Table):
     parameters: int = Field(
         4_000_000,
         ge=1,
-        le=MOST_PARAMETERS,
+        le=MAX_PARAMETERS,
         description="Numbers in the model; the built-in recipes have under half a million.\n"
         "It also bounds what a coordinator may send in one piece: 4 bytes a number, and a little.",
     )

@@ -31,9 +31,9 @@ from shared.pysyft import DTYPES, BaseDataset
 from worker_node.guarding.policy import refusal
 
 ANSWER_BITS = 4
-MOST_SIZES = 8
+MAX_SIZES = 8
 _SIZE_BITS = 32
-MOST_RESULTS = 65_536
+MAX_RESULTS = 65_536
 _base: Any = TensorBase
 _TYPES = frozenset(DTYPES.values())
 _dtype, _layout = _base.dtype.__get__, _base.layout.__get__
@@ -74,9 +74,9 @@ def price(asked: Asked, rows: int) -> int:
     if asked is Asked.OBJECT:
         return 68
     if asked is Asked.SIZES:
-        return 8 + MOST_SIZES * _SIZE_BITS
+        return 8 + MAX_SIZES * _SIZE_BITS
     if asked is Asked.RESULTS:
-        return (MOST_RESULTS - 1).bit_length()
+        return (MAX_RESULTS - 1).bit_length()
     return 64 + rows * (2 * BINS).bit_length()
 
 
@@ -143,10 +143,10 @@ def _alone(tensor: Any) -> Any:
 
 def _is_paid_for(asked: Asked, found: Any, rows: int) -> bool:
     if asked is Asked.RESULTS:
-        return len(found) < MOST_RESULTS
+        return len(found) < MAX_RESULTS
     if asked is Asked.SCORES:
         return len(found) <= rows
     sizes = found if isinstance(found, (list, tuple)) else (found,)
-    return len(sizes) <= MOST_SIZES and all(
+    return len(sizes) <= MAX_SIZES and all(
         type(one) in (int, bool) and 0 <= one < 2**_SIZE_BITS for one in sizes
     )

@@ -18,12 +18,12 @@ from typing import Any, Literal
 from shared.model.vectors import Vector
 from shared.wire.commands import Progress, TrainCommand, TrainReport
 
-MOST_FINISHED = 4
+MAX_FINISHED = 4
 """Results that a node remembers; of the same run only the newest."""
-MOST_FINISHED_BYTES = 2**28
+MAX_FINISHED_BYTES = 2**28
 FINISHED_SECONDS = 600.0
 """How long a result is remembered."""
-MOST_ORPHANS = 4
+MAX_ORPHANS = 4
 """Trainings under way that nobody waits for; one more gives up the oldest."""
 
 OnProgress = Callable[[Progress], None]
@@ -152,7 +152,7 @@ class Trainings:
         loop = asyncio.get_running_loop()
         training.timer = loop.call_later(self._keep, training.task.cancel)
         orphans = [one for one in self._known.values() if one.orphaned]
-        for oldest in orphans[:-MOST_ORPHANS]:
+        for oldest in orphans[:-MAX_ORPHANS]:
             self._forget(oldest)
 
     def _finish(self, training: _Training) -> None:
@@ -165,8 +165,8 @@ class Trainings:
         loop = asyncio.get_running_loop()
         training.timer = loop.call_later(FINISHED_SECONDS, self._forget, training)
         finished = [one for one in self._known.values() if one.finished]
-        while len(finished) > MOST_FINISHED or (
-            len(finished) > 1 and sum(one.nbytes for one in finished) > MOST_FINISHED_BYTES
+        while len(finished) > MAX_FINISHED or (
+            len(finished) > 1 and sum(one.nbytes for one in finished) > MAX_FINISHED_BYTES
         ):
             self._forget(finished.pop(0))
 

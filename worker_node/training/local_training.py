@@ -29,7 +29,7 @@ from shared.model.classifier import (
     vector_to_state,
 )
 from shared.model.metrics import ScoreSummary, summarise
-from shared.model.recipe import MOST_NUMBERS_A_BATCH, Recipe, TrainingRecipe
+from shared.model.recipe import MAX_NUMBERS_A_BATCH, Recipe, TrainingRecipe
 from worker_node.training.optimizers import TouchedRowOptimizer, touch
 
 Ids = npt.NDArray[np.integer]
@@ -130,7 +130,7 @@ def logits(state: State, tokens: Ids, recipe: Recipe) -> npt.NDArray[np.float32]
     # rows of one length side by side, so that skipping the padding skips much
     order = np.argsort(np.count_nonzero(tokens[:, : recipe.text.tokens], axis=1), kind="stable")
     # a recipe bounds the memory of a batch, and here the rows are no batch of its choosing
-    at_once = max(1, min(_SCORED_AT_ONCE, MOST_NUMBERS_A_BATCH // recipe.numbers_a_row))
+    at_once = max(1, min(_SCORED_AT_ONCE, MAX_NUMBERS_A_BATCH // recipe.numbers_a_row))
     with torch.inference_mode():
         for start in range(0, len(order), at_once):
             index = order[start : start + at_once]

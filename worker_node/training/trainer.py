@@ -29,7 +29,7 @@ from shared.model.text import encode_all
 from worker_node.training import pipes
 from worker_node.training.local_training import TrainingDiverged, TrainingStopped, score, train
 
-MOST_CAUSE = 300  # characters
+MAX_CAUSE = 300  # characters
 DIVERGED = "the loss is no finite number any more; a smaller learning rate may help"
 
 Rows = tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]
@@ -129,7 +129,7 @@ def cause_of(error: Exception) -> str:
     """
     if isinstance(error, (UnicodeError, RuntimeError, MemoryError)):
         return f"an error of the kind {type(error).__name__}; the node's own log has the rest"
-    return str(error).splitlines()[0][:MOST_CAUSE] if str(error) else type(error).__name__
+    return str(error).splitlines()[0][:MAX_CAUSE] if str(error) else type(error).__name__
 
 
 def _warm_up() -> None:

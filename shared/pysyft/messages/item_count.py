@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from shared.pysyft.messages.errors import MalformedMessage
 
-MOST_ITEMS = 2**15
+MAX_VALUES = 2**15
 """Values in one message; a model's state is one, and a step of pointer operations some hundred."""
 SMALL = 4096
 """Bytes of a message that need no counting: they hold at most so many values."""
@@ -50,7 +50,7 @@ _HEADERS = _headers()
 
 
 def check(view: memoryview) -> None:
-    """Raises MalformedMessage where there are more than MOST_ITEMS values, or an extension.
+    """Raises MalformedMessage where there are more than MAX_VALUES values, or an extension.
 
     Where the message is not msgpack at all, msgpack itself says so later.
     """
@@ -72,5 +72,5 @@ def check(view: memoryview) -> None:
                 position += length
         seen += 1
         expected += items - 1
-        if seen + expected > MOST_ITEMS:
-            raise MalformedMessage(f"a message holds more than {MOST_ITEMS} values")
+        if seen + expected > MAX_VALUES:
+            raise MalformedMessage(f"a message holds more than {MAX_VALUES} values")

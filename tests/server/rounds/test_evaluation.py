@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from server.rounds.evaluation import evaluated, summary_of
 from shared.errors import NodeFailed
 from shared.model.metrics import BINS, merge, metrics_from
-from shared.wire.commands import MOST_ROWS, EvaluateReport
+from shared.wire.commands import MAX_ROWS, EvaluateReport
 
 
 def report(ham: dict[int, int], spam: dict[int, int], loss_sum: float = 1.0) -> EvaluateReport:
@@ -25,7 +25,7 @@ def report(ham: dict[int, int], spam: dict[int, int], loss_sum: float = 1.0) -> 
         (report({-1: 1}, {}), "impossible counts"),
         (report({3: 0}, {}), "impossible counts"),
         (report({3: -5}, {4: 10}), "impossible counts"),
-        (report({3: MOST_ROWS}, {4: 1}), "impossible counts"),
+        (report({3: MAX_ROWS}, {4: 1}), "impossible counts"),
         (report({3: 2**80}, {}), "impossible counts"),
         (report({3: 4}, {}), "4 rows of 5"),
         (report({}, {}), "rows of 5"),

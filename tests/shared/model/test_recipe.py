@@ -9,7 +9,7 @@ import pytest
 
 from shared.errors import UsageError
 from shared.model.classifier import SpamGRU, state_to_vector
-from shared.model.recipe import MOST_PARAMETERS, Recipe, load_recipe
+from shared.model.recipe import MAX_PARAMETERS, Recipe, load_recipe
 
 EVERYTHING_ON = {
     "text": {"tokens": 9, "buckets": 31, "ngrams": 5, "ngram_buckets": 17},
@@ -67,7 +67,7 @@ def test_parameters_are_counted_without_building_the_model(tables: dict[str, Any
         ({"federation": {"rows_bound": 0.5}}, "federation.rows_bound: a bound is 1 or more"),
         ({"federation": {"rows_bound": -1}}, "federation.rows_bound"),
         ({"text": {"tokens": 0}}, "text.tokens"),
-        ({"text": {"buckets": 2**22}, "model": {"embedding": 64}}, f"at most {MOST_PARAMETERS:,}"),
+        ({"text": {"buckets": 2**22}, "model": {"embedding": 64}}, f"at most {MAX_PARAMETERS:,}"),
         ({"text": {"tokens": 1000}, "training": {"batch_size": 4096}}, "a smaller batch_size"),
     ],
 )

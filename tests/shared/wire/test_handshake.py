@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import HandshakeRefused
-from shared.wire.commands import MOST_ROWS
+from shared.wire.commands import MAX_ROWS
 from shared.wire.frames import MalformedFrame, pack_map, unpack_map
 from shared.wire.handshake import Greeting, check, greeting_from
 
@@ -109,11 +109,11 @@ def test_a_greeting_without_a_fact_that_is_always_told_is_malformed(name: str) -
         ("rows", {"train": -1}),
         ("rows", {"train": 1.5}),
         ("rows", {"train": True}),
-        ("rows", {"train": MOST_ROWS + 1}),
+        ("rows", {"train": MAX_ROWS + 1}),
         ("rows", {"held_out": 2_000_000_000}),
         ("rows", {"held_out": 2**70}),
         ("labels", {"train": {"ham": 7, "spam": 2}}),
-        ("labels", {"held_out": {"ham": MOST_ROWS, "spam": MOST_ROWS}}),
+        ("labels", {"held_out": {"ham": MAX_ROWS, "spam": MAX_ROWS}}),
         ("labels", {"elsewhere": {"ham": 1}}),
         ("labels", {"train": 3}),
         ("labels", {"train": {"spam": "some"}}),
@@ -137,7 +137,7 @@ def test_a_greeting_that_cannot_be_true_says_which_number_and_why() -> None:
 
 
 def test_the_most_rows_that_there_can_be_are_a_greeting() -> None:
-    rows = {"train": MOST_ROWS, "held_out": 0}
+    rows = {"train": MAX_ROWS, "held_out": 0}
     assert greeting_from({**NODE.to_map(), "rows": rows}).rows == rows
 
 

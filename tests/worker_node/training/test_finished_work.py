@@ -13,7 +13,7 @@ from shared.errors import NodeFailed
 from shared.wire.commands import Progress, TrainCommand, TrainReport
 from tests.helpers.federating import until
 from worker_node.training import known_trainings as finished_work
-from worker_node.training.known_trainings import MOST_FINISHED, MOST_ORPHANS, Key, Trainings, key_of
+from worker_node.training.known_trainings import MAX_FINISHED, MAX_ORPHANS, Key, Trainings, key_of
 
 REPORT = TrainReport(rows=1, batches=1, loss=0.5, seconds_training=0.1, seconds_waiting=0)
 STATE = np.arange(4, dtype=np.float32)
@@ -137,11 +137,11 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         work.ended.set()
         for number in range(20):
             await ask(trainings, work, key(run=f"run {number}"))
-        assert len(trainings) == MOST_FINISHED
+        assert len(trainings) == MAX_FINISHED
         for number in range(20):
             await ask(trainings, work, key(inputs=bytes([number])))
-        assert len(trainings) == MOST_FINISHED  # of one run, the newest alone
-        monkeypatch.setattr(finished_work, "MOST_FINISHED_BYTES", 2 * STATE.nbytes)
+        assert len(trainings) == MAX_FINISHED  # of one run, the newest alone
+        monkeypatch.setattr(finished_work, "MAX_FINISHED_BYTES", 2 * STATE.nbytes)
         await ask(trainings, work, key(run="last"))
         assert len(trainings) == 2
         never = Work()
@@ -150,6 +150,6 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             await lose(task)
-        assert len(trainings) == 2 + MOST_ORPHANS
+        assert len(trainings) == 2 + MAX_ORPHANS
 
     asyncio.run(session())
