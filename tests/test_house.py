@@ -244,3 +244,32 @@ def test_a_command_without_a_model_loads_neither_torch_nor_numpy_nor_syft(
 @pytest.mark.parametrize("module", ["server.nodes.status", "server.display.tables"])
 def test_status_does_not_wait_for_torch(module: str) -> None:
     assert loads(module, "torch", "syft") == set()
+
+
+@pytest.mark.parametrize("recipe", ["tutorial", "default"])
+def test_a_training_loads_neither_torchs_compiler_nor_symbolic_mathematics(recipe: str) -> None:
+    script = (
+        "import sys\n"
+        "from shared.model.classifier import initial_state\n"
+        "from shared.model.recipe import load_recipe\n"
+        "from shared.model.text import encode_all\n"
+        "from worker_node.training.local_training import train\n"
+        f"recipe = load_recipe({recipe!r})\n"
+        "texts, labels = ['win a prize now', 'see you at seven'] * 40, [1, 0] * 40\n"
+        "ids = encode_all(texts, recipe.text)\n"
+        "import numpy as np\n"
+        "train(initial_state(recipe, 1), ids, np.array(labels), recipe, seed=1)\n"
+        "print('TRAINED', *sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    loaded = done.stdout.rpartition("TRAINED")[2].split()
+    assert "torch" in loaded
+    assert {"torch._dynamo", "sympy"} & set(loaded) == set()

@@ -9,7 +9,11 @@ matrix, which gets the gradient, and are written back.
 - Adam is lazy, like `torch.optim.SparseAdam`: rows that a batch does not use keep their moments
   and do not move, where dense Adam would decay the moments and move them on. It is another
   algorithm, and for rare words the better one. Bias correction counts the steps of the whole
-  model. Everything but the tables gets `torch.optim.Adam` itself.
+  model. Everything but the tables gets the same step as `torch.optim.Adam`.
+
+Dense parameters move by the kernels that `torch.optim` calls with `fused=True`, and without it: the
+first optimiser of a process imports torch's compiler and sympy, which costs as much as torch
+itself. A test holds both to the same bits.
 """
 
 from __future__ import annotations
@@ -71,13 +75,11 @@ class TouchedRowOptimizer:
         self.clip_norm = recipe.clip_norm
         self.steps = 0
         self.moments: dict[int, tuple[Tensor, Tensor]] = {}
-        self.inner: torch.optim.Optimizer
+        self.inner: _DenseSGD | _DenseAdam
         if recipe.optimizer == "sgd":
-            self.inner = torch.optim.SGD(self.dense, lr=recipe.learning_rate, fused=True)
+            self.inner = _DenseSGD(self.dense)
         else:
-            self.inner = torch.optim.Adam(
-                self.dense, lr=recipe.learning_rate, betas=_BETAS, eps=_EPSILON, fused=True
-            )
+            self.inner = _DenseAdam(self.dense)
             for table in tables:
                 self.moments[id(table)] = (torch.zeros_like(table), torch.zeros_like(table))
 
@@ -86,10 +88,10 @@ class TouchedRowOptimizer:
         touched = list(touched)
         self.steps += 1
         self._clip([one.grad for one in touched])
-        self.inner.param_groups[0]["lr"] = learning_rate
-        self.inner.step()
-        self.inner.zero_grad(set_to_none=True)
         with torch.no_grad():
+            self.inner.step(learning_rate)
+            for parameter in self.dense:
+                parameter.grad = None
             for one in touched:
                 self._move(one, learning_rate)
 
@@ -122,3 +124,63 @@ class TouchedRowOptimizer:
         size = learning_rate / (1 - _BETAS[0] ** self.steps)
         root = square.div_(1 - _BETAS[1] ** self.steps).sqrt_().add_(_EPSILON)
         return one.rows.addcdiv_(mean, root, value=-size)
+
+
+class _DenseSGD:
+    """The step of `torch.optim.SGD`, without momentum."""
+
+    def __init__(self, parameters: list[torch.nn.Parameter]) -> None:
+        self._parameters = parameters
+
+    def step(self, learning_rate: float) -> None:
+        moved: list[Tensor] = [one for one in self._parameters if one.grad is not None]
+        if not moved:
+            return
+        torch._fused_sgd_(
+            moved,
+            _gradients(moved),
+            [],
+            weight_decay=0.0,
+            momentum=0.0,
+            lr=learning_rate,
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+            is_first_step=False,
+        )
+
+
+def _gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
+    return [one.grad for one in parameters if one.grad is not None]
+
+
+class _DenseAdam:
+    """The step of `torch.optim.Adam`; a parameter counts the steps in which it had a gradient."""
+
+    def __init__(self, parameters: list[torch.nn.Parameter]) -> None:
+        self._state = [
+            (one, torch.zeros_like(one), torch.zeros_like(one), torch.zeros(()))
+            for one in parameters
+        ]
+
+    def step(self, learning_rate: float) -> None:
+        moved = [state for state in self._state if state[0].grad is not None]
+        if not moved:
+            return
+        parameters, means, squares, steps = map(list, zip(*moved, strict=True))
+        torch._foreach_add_(steps, 1)
+        torch._fused_adam_(
+            parameters,
+            _gradients(parameters),
+            means,
+            squares,
+            [],
+            steps,
+            lr=learning_rate,
+            beta1=_BETAS[0],
+            beta2=_BETAS[1],
+            weight_decay=0.0,
+            eps=_EPSILON,
+            amsgrad=False,
+            maximize=False,
+        )

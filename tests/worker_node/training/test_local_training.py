@@ -266,3 +266,37 @@ def test_the_cosine_schedule_falls_from_the_learning_rate_to_nothing() -> None:
     assert [learning_rate_at(constant, mark) for mark in marks] == [0.4] * 4
     found = [learning_rate_at(cosine, mark) for mark in marks]
     assert found == pytest.approx([0.4, 0.2, 0.0, 0.0])
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.sampled_from(["sgd", "adam"]),
+    st.lists(st.lists(st.integers(1, 9), max_size=3), min_size=1, max_size=4),
+    st.lists(st.tuples(st.floats(1e-4, 0.5), st.integers(0, 15)), min_size=1, max_size=12),
+    st.integers(0, 2**31),
+)
+def test_dense_parameters_move_as_torchs_own_fused_optimiser_moves_them(
+    name: str, shapes: list[list[int]], steps: list[tuple[float, int]], seed: int
+) -> None:
+    """To the bit, over drawn shapes, learning rates and sets of parameters without a gradient."""
+    drawn = torch.Generator().manual_seed(seed)
+    ours = [torch.nn.Parameter(torch.randn(shape, generator=drawn)) for shape in shapes]
+    theirs = [torch.nn.Parameter(one.detach().clone()) for one in ours]
+    recipe = TrainingRecipe.model_validate({"optimizer": name, "clip_norm": 0.0})
+    optimizer = TouchedRowOptimizer(ours, [], recipe)
+    reference: torch.optim.Optimizer = (
+        torch.optim.SGD(theirs, lr=0.1, fused=True)
+        if name == "sgd"
+        else torch.optim.Adam(theirs, lr=0.1, betas=(0.9, 0.999), eps=1e-8, fused=True)
+    )
+    for learning_rate, without in steps:
+        for place, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+            if not without >> place & 1:
+                one.grad = torch.randn(one.shape, generator=drawn)
+                other.grad = one.grad.clone()
+        optimizer.step([], learning_rate)
+        reference.param_groups[0]["lr"] = learning_rate
+        reference.step()
+        reference.zero_grad(set_to_none=True)
+        assert all(one.grad is None for one in ours)
+    assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
