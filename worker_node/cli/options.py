@@ -48,6 +48,9 @@ DATA_OPTIONS = (
 )
 
 
+SOURCE = ("data", "held_out_data", "held_out", "skip_bad_lines", "allow_one_class")
+"""Parameters that say which rows are read."""
+
 health_option = click.option(
     "--health-socket",
     type=click.Path(path_type=Path),

@@ -12,11 +12,12 @@ import click
 from shared.cli import command
 from shared.errors import IdentityError, UsageError
 from worker_node.cli.check import read_shard
-from worker_node.cli.options import serve_options
+from worker_node.cli.options import SOURCE, serve_options
 from worker_node.cli.printing import begin_log
 
 if TYPE_CHECKING:
     from shared.identity.folder import Identity
+    from worker_node.data.shard import Shard
     from worker_node.guarding.policy import Mode
     from worker_node.membership.admission import Admission
 
@@ -30,24 +31,15 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Say the address as JSON.")
 def serve(
     node_id: str | None,
-    host: str,
-    port: int,
     identity: Path | None,
     coordinators: tuple[str, ...],
     insecure: bool,
-    threads: int,
-    heartbeat: float,
-    keep_work: float,
-    health_socket: Path | None,
-    runs: int,
-    patience: float,
     allow: tuple[Mode, ...],
     hide_label_counts: bool,
     policy: Path | None,
     audit_log: Path | None,
     counts: Path | None,
-    as_json: bool,
-    **source: Any,
+    **others: Any,
 ) -> None:
     """Hold an owner's messages, and train models on them for coordinators, until Ctrl-C."""
     from shared.identity.names import check_node_id
@@ -57,35 +49,25 @@ def serve(
     begin_log()
     from worker_node.guarding.set_up import find_guarding
 
-    own = _identity(node_id, identity, host, insecure)
+    own = _identity(node_id, identity, others["host"], insecure)
     guarding = find_guarding(policy, audit_log, own, node_id or "node", allow, counts)
     admission = _admission(own, coordinators or guarding.policy.coordinators)
     own_id = node_id or (admission.node.id if admission else None)
     if own_id is None:
         raise UsageError("the node has no name", next_step="Give it one with --id ID.")
-    shard = read_shard(**source)
+    shard = read_shard(**{name: others.pop(name) for name in SOURCE})
+    tell_labels = guarding.policy.tell_label_counts and not hide_label_counts
+    _run(own_id, shard, tell_labels=tell_labels, admission=admission, guarding=guarding, **others)
+
+
+def _run(node_id: str, shard: Shard, **settings: Any) -> None:
+    """Serves; flags that need nothing done to them are fields of ServeSettings by name."""
+    import asyncio
+
     from worker_node.serving.serve import ServeSettings
     from worker_node.serving.serve import serve as run_server
 
-    tell_labels = guarding.policy.tell_label_counts and not hide_label_counts
-    settings = ServeSettings(
-        own_id,
-        host,
-        port,
-        tell_labels,
-        threads,
-        heartbeat=heartbeat,
-        keep_work=keep_work,
-        as_json=as_json,
-        admission=admission,
-        health_socket=health_socket,
-        runs=runs,
-        patience=patience,
-        guarding=guarding,
-    )
-    import asyncio
-
-    asyncio.run(run_server(settings, shard))
+    asyncio.run(run_server(ServeSettings(node_id, **settings), shard))
 
 
 def _identity(
