@@ -145,13 +145,18 @@ def open_regular(path: Path) -> BinaryIO:
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     there = os.fstat(descriptor)
-    # /dev/null is how people name an empty file
-    if stat.S_ISREG(there.st_mode) or os.path.samestat(there, Path(os.devnull).stat()):
+    if stat.S_ISREG(there.st_mode) or _is_null_device(there):
         return os.fdopen(descriptor, "rb")
     os.close(descriptor)
     raise UnfitFile(
         f"cannot read {path}", "it is not a regular file", "Copy it to a file, and name that."
     )
+
+
+def _is_null_device(there: os.stat_result) -> bool:
+    """Whether it is what people name for an empty file, also mounted at another place."""
+    # by the device's number: a mount of it is another inode of another file system
+    return stat.S_ISCHR(there.st_mode) and there.st_rdev == os.stat(os.devnull).st_rdev
 
 
 def read_toml(path: Path, name: str, next_step: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from server.trained_model.saved_model import SavedModel, save
+from shared.files import UnfitFile, read_bytes
 from shared.model.classifier import initial_state
 from shared.model.recipe import load_recipe
 from tests.helpers.running import PATIENCE_SECONDS, Finished, environment
@@ -185,3 +187,18 @@ def test_an_earlier_answer_to_the_same_owner_is_replaced(
     first = (tmp_path / "anne.pem").read_bytes()
     assert cli("server", "admit", request, "--yes").code == 0
     assert (tmp_path / "anne.pem").read_bytes() != first
+
+
+def test_the_null_device_is_an_empty_file_wherever_it_is_mounted(tmp_path: Path) -> None:
+    """As compose mounts it where an owner has no policy: by another inode of another folder."""
+    null = tmp_path / "policy.toml"
+    try:
+        os.mknod(null, stat.S_IFCHR | 0o666, Path(os.devnull).stat().st_rdev)
+        null.read_bytes()
+    except PermissionError:
+        pytest.skip("only root makes devices, and only where the file system takes them")
+    assert read_bytes(null) == b""
+    zero = tmp_path / "zero"
+    os.mknod(zero, stat.S_IFCHR | 0o666, Path("/dev/zero").stat().st_rdev)
+    with pytest.raises(UnfitFile):
+        read_bytes(zero)

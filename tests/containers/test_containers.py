@@ -147,8 +147,8 @@ def test_a_nodes_audit_log_outlives_its_container_and_verifies(
     (verdict,) = federation.log("bob", "--verify")
     assert (verdict["first"], verdict["last"]) == (1, len(lines))
     assert (verdict["signed"], verdict["fault"]) == (True, "")
-    standing = json.loads(federation.read("bob-audit", "standing.json"))
-    assert standing["rounds"] >= ROUNDS
+    counts = json.loads(federation.read("bob-audit", "counts.json"))
+    assert counts["rounds"] >= ROUNDS
     at_anne = federation.read("anne-audit", "audit.jsonl").decode().splitlines()
     assert not any("node bob" in line for line in at_anne)
 
