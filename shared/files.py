@@ -156,7 +156,7 @@ def open_regular(path: Path) -> BinaryIO:
 def _is_null_device(there: os.stat_result) -> bool:
     """Whether it is what people name for an empty file, also mounted at another place."""
     # by the device's number: a mount of it is another inode of another file system
-    return stat.S_ISCHR(there.st_mode) and there.st_rdev == os.stat(os.devnull).st_rdev
+    return stat.S_ISCHR(there.st_mode) and there.st_rdev == Path(os.devnull).stat().st_rdev
 
 
 def read_toml(path: Path, name: str, next_step: str) -> dict[str, Any]:
