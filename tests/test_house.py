@@ -79,6 +79,7 @@ FLOORS = {
         "cli",
         "files",
         "errors",
+        "quoting",
         "version",
     ),
 }

@@ -36,6 +36,7 @@ from shared.model.text import encode_all
 from shared.model.vectors import Vector
 from worker_node.data.shard import Message, Shard
 from worker_node.training.local_training import score, train
+from worker_node.training.secret_seed import mixed_seed, secret_of
 
 BAD = "bob"
 CLAIMED_ROWS = 500_000_000
@@ -82,6 +83,11 @@ def rows_of(messages: tuple[Message, ...], recipe: Recipe) -> Rows:
     return encode_all(texts, recipe.text), np.array([message.label for message in messages])
 
 
+def secret_of_shard(shard: Shard) -> bytes:
+    parts = (shard.train, shard.held_out)
+    return secret_of(([one.text for one in part], [one.label for one in part]) for part in parts)
+
+
 class Federation:
     """Owners' encoded rows, and rounds over them.
 
@@ -92,6 +98,7 @@ class Federation:
     def __init__(self, shards: dict[str, Shard], recipe: Recipe, seed: int) -> None:
         self._seed = seed
         self._train = {name: rows_of(shard.train, recipe) for name, shard in shards.items()}
+        self._secrets = {name: secret_of_shard(shard) for name, shard in shards.items()}
         self._held_out = [rows_of(shard.held_out, recipe) for shard in shards.values()]
 
     def run(self, recipe: Recipe, attack: Attack) -> Metrics:
@@ -104,7 +111,7 @@ class Federation:
         for number in range(1, recipe.federation.rounds + 1):
             aggregator = make_aggregator(recipe.federation, state)
             for name, rows in self._train.items():
-                seed = node_seed(self._seed, name, number)
+                seed = mixed_seed(self._secrets[name], node_seed(self._seed, name, number))
                 result = train(state, *rows, recipe, seed, round_index=number - 1)
                 given = attack.result(result.state, state, len(claims)) if name == BAD else None
                 aggregator.add(name, result.state if given is None else given, counted[name])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import click
 
 from server.cli.options import json_option, model_option, run_dir_option
 from shared.cli import command
+from shared.quoting import escaped, readable_json
 
 
 @command(
@@ -35,6 +35,6 @@ def predict(message: tuple[str, ...], model: Path | None, run_dir: Path, as_json
     for texts in [given] if given else lines_as_they_come(sys.stdin.buffer):
         for verdict in classifier.classify(texts):
             if as_json:
-                click.echo(json.dumps(verdict.as_dict(), ensure_ascii=False))
+                click.echo(readable_json(verdict.as_dict()))
             else:
-                click.echo(f"{verdict.label:<4}  {verdict.spam:.4f}  {verdict.text}")
+                click.echo(f"{verdict.label:<4}  {verdict.spam:.4f}  {escaped(verdict.text)}")

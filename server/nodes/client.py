@@ -32,10 +32,12 @@ from shared.pysyft import (
 from shared.wire.commands import (
     CANCEL,
     EVALUATE,
+    PROPOSE,
     TRAIN,
     EvaluateCommand,
     EvaluateReport,
     Progress,
+    ProposeCommand,
     TrainCommand,
     TrainReport,
 )
@@ -105,6 +107,16 @@ class NodeClient(WebsocketClientWorker):
         if not np.isfinite(state).all():
             raise NodeFailed(f"node {self.id} gave back a state with numbers that are not finite")
         return state
+
+    async def propose(self, command: ProposeCommand) -> None:
+        """Asks whether the node would do it, before a state is sent for it.
+
+        Raises:
+            PolicyRefused: its owner's policy does not allow it.
+        """
+        request = self._pack_command(PROPOSE, command.model_dump())
+        # as long as for the work: an owner may have to say yes
+        await self.link.request(request, seconds=self.link.timeouts.train_timeout)
 
     async def train(self, command: TrainCommand, on_progress: OnProgress) -> TrainReport:
         """Has the node train on its rows; raises NodeFailed with the node's own cause."""

@@ -19,6 +19,7 @@ from shared.errors import FedsmsError, HandshakeRefused, NodeUnreachable, descri
 from shared.identity import folder as identity
 from shared.identity import tls
 from shared.identity.certificates import fingerprint
+from shared.quoting import quoted
 from shared.wire.frames import MalformedFrame
 from shared.wire.handshake import Greeting
 from shared.wire.heartbeat import HeardClient
@@ -68,7 +69,7 @@ async def _shake_hands(
     ours = Greeting(role="coordinator", id=own_name, expects=address.id)
     try:
         async with asyncio.timeout(limit(timeouts.handshake_timeout)):
-            return Link(connection, name, await greet(connection, ours), timeouts, proof)
+            return Link(connection, name, await greet(connection, ours, name), timeouts, proof)
     except TimeoutError as error:
         seconds = timeouts.handshake_timeout
         fact = f"{name} took the call and then said nothing for {seconds:g} s"
@@ -138,7 +139,7 @@ async def _explained(
         return _unreachable(address, describe_os_error(error), _hint(address))
     return HandshakeRefused(
         f"what answers for node {address} is no node of fedsms",
-        f"it speaks no WebSocket: {error}",
+        f"it speaks no WebSocket: {quoted(str(error))}",
         "Check the port.",
     )
 

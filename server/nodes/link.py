@@ -18,7 +18,15 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
-from shared.errors import FedsmsError, HandshakeRefused, NodeTimeout, NodeUnreachable
+from shared.errors import (
+    FedsmsError,
+    HandshakeRefused,
+    NodeFailed,
+    NodeTimeout,
+    NodeUnreachable,
+    PolicyRefused,
+)
+from shared.quoting import quoted
 from shared.wire.frames import (
     REQUEST_ID_BYTES,
     Frame,
@@ -38,6 +46,19 @@ from shared.wire.transport import describe_close
 
 PING_SECONDS = 10.0
 """How long a ping may take there and back."""
+
+_REFUSALS = (
+    CloseCode.PROTOCOL_ERROR,
+    CloseCode.UNSUPPORTED_DATA,
+    CloseCode.INVALID_DATA,
+    CloseCode.MESSAGE_TOO_BIG,
+)
+"""Close codes of a node that would do the same with the same message again: no loss."""
+
+_OUR_ADVICE: dict[type[FedsmsError], str] = {
+    PolicyRefused: "Ask for less, or ask the node's owner to change policy.toml and start the node "
+    "again."
+}
 
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -88,6 +109,7 @@ class Link:
         if self.loss.done():
             raise self.loss.result()
         data = frame(kind, bytes(REQUEST_ID_BYTES), payload)
+        self._require_room(data)
         try:
             await self._connection.send(data)
         except ConnectionClosed as error:
@@ -114,16 +136,18 @@ class Link:
 
         Raises:
             NodeUnreachable: the connection is lost. NodeTimeout: no answer came in time.
+            PolicyRefused: the owner's policy allows no message of that size.
             FedsmsError: the error that the node answered.
         """
         if self.loss.done():
             raise self.loss.result()
         request_id = new_request_id()
+        data = frame(kind, request_id, payload)
+        self._require_room(data)
         waiting = _Open(asyncio.get_running_loop().create_future(), on_event)
         # Where sending fails first, nobody looks at the answer any more, and that is no news.
         waiting.answer.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
         self._open[request_id] = waiting
-        data = frame(kind, request_id, payload)
         try:
             async with asyncio.timeout(limit(seconds)):
                 await self._connection.send(data)
@@ -159,7 +183,24 @@ class Link:
         with contextlib.suppress(asyncio.CancelledError):
             await self._reader
 
+    def _require_room(self, data: bytes) -> None:
+        """Raises PolicyRefused for what the node would only hang up on."""
+        most = self.greeting.most_bytes
+        if most and len(data) > most:
+            raise PolicyRefused(
+                f"{self.name} takes no message of {len(data):,} bytes",
+                f"its owner's policy allows models of which a message has {most:,} at most "
+                "(rule recipe.parameters)",
+                "Send a smaller model, or ask the node's owner to change policy.toml.",
+            )
+
     def _loss(self, error: ConnectionClosed) -> FedsmsError:
+        if error.rcvd is not None and error.rcvd.code in _REFUSALS:
+            return NodeFailed(
+                f"{self.name} hung up on what was sent",
+                describe_close(error),
+                "The same would be answered so again; the node's own log says more.",
+            )
         silence = f"it said nothing for {self.timeouts.heartbeat:g} s"
         return NodeUnreachable(
             f"lost the connection to {self.name}",
@@ -200,15 +241,25 @@ class Link:
         elif received.kind is Kind.REPLY:
             waiting.answer.set_result(received.payload)
         elif received.kind is Kind.ERROR:
-            error = unpack_error(received.payload)
-            error.fact = f"{self.name} answered: {error.fact}"
-            waiting.answer.set_exception(error)
+            waiting.answer.set_exception(told_by(self.name, unpack_error(received.payload)))
         else:
             raise MalformedFrame(f"a {received.kind.name} frame from a node")
 
 
-async def greet(connection: HeardClient, ours: Greeting) -> Greeting:
+def told_by(name: str, error: FedsmsError) -> FedsmsError:
+    """A node's error as ours: who says it, and its words quoted, its advice among them."""
+    words = f"{error.fact}: {error.cause}" if error.cause else error.fact
+    ours = _OUR_ADVICE.get(type(error), "")
+    if error.next_step and not ours:
+        words = f"{words}. {error.next_step}"
+    return type(error)(f"{name} answered", quoted(words), ours)
+
+
+async def greet(connection: HeardClient, ours: Greeting, name: str) -> Greeting:
     """The coordinator's half of the handshake, over a connection that was just opened.
+
+    Args:
+        name: of the node, for errors.
 
     Raises:
         HandshakeRefused: the two sides do not fit together, by either's judgement.
@@ -218,8 +269,11 @@ async def greet(connection: HeardClient, ours: Greeting) -> Greeting:
     await connection.send(frame(Kind.HELLO, request_id, pack_map(ours.to_map())))
     answer = parse_frame(await connection.recv())
     if answer.kind is Kind.REFUSED:
-        refusal = unpack_map(answer.payload).get("error")
-        raise unpack_error(refusal if isinstance(refusal, bytes) else b"")
+        told = unpack_map(answer.payload)
+        if isinstance(theirs := told.get("greeting"), dict):
+            check(ours, greeting_from(theirs))  # where we see it too, our own words say it better
+        refusal = told.get("error")
+        raise told_by(name, unpack_error(refusal if isinstance(refusal, bytes) else b""))
     if answer.kind is not Kind.HELLO or answer.request_id != request_id:
         raise MalformedFrame("no answer to the handshake")
     theirs = greeting_from(unpack_map(answer.payload))

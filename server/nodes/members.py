@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING
 
 from server.nodes.link import Link
 from server.nodes.retry import POLICY_REST, Retry, delays, verdict
-from shared.errors import FedsmsError, NodeUnreachable, PolicyRefused, QuorumLost, one_line
+from shared.errors import (
+    FedsmsError,
+    NodeTimeout,
+    NodeUnreachable,
+    PolicyRefused,
+    QuorumLost,
+    one_line,
+)
 from shared.wire.timeouts import Timeouts, limit
 from shared.wire.transport import BACK_SOON, CLOSE_SECONDS
 
@@ -35,6 +42,7 @@ class Member:
         link: its standing connection; None while it is away.
         error: why it is away, or is not asked for a while.
         holds: ids of the states that it holds whole over this connection.
+        relapses: how often in a row it left before it had done its part.
     """
 
     def __init__(self, node_id: str, connect: Connect | None) -> None:
@@ -44,6 +52,7 @@ class Member:
         self.error: FedsmsError | None = None
         self.holds: set[int] = set()
         self.returning: asyncio.Task[None] | None = None
+        self.relapses = 0
         self._client: NodeClient | None = None
         self._rests_until = 0.0
 
@@ -171,6 +180,8 @@ class Members:
             return
         member.link = None
         member.holds.clear()
+        if not isinstance(error, NodeTimeout):  # who is slow comes back as soon as it can
+            member.relapses += 1
         self.notify(member.id, f"is out: {one_line(error)}")
         if member.connect is not None:  # else the connection is another's to close
             goodbye = asyncio.create_task(_say_goodbye(link))
@@ -186,7 +197,7 @@ class Members:
     async def _bring_back(self, member: Member, connect: Connect) -> None:
         try:
             async with asyncio.timeout(limit(self.timeouts.reconnect_limit)):
-                for delay in delays():
+                for delay in delays(member.relapses):
                     await asyncio.sleep(delay)
                     try:
                         link = await connect()

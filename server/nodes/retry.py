@@ -18,6 +18,7 @@ from shared.errors import (
 
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 5.0
+LONGEST_RELAPSE = 60.0
 POLICY_REST = 30.0
 """Seconds for which a node trains no more whose owner's policy said no: asking costs a model."""
 
@@ -47,13 +48,17 @@ def verdict(error: FedsmsError) -> Retry:
     return Retry.NOW if isinstance(error, NodeUnreachable) else Retry.NEVER
 
 
-def delays() -> Iterator[float]:
+def delays(relapses: int = 0) -> Iterator[float]:
     """Seconds before each attempt, without end: doubled each time, up to LONGEST_DELAY.
+
+    Args:
+        relapses: how often in a row the node came back, and left before it had done its part; the
+            first delay is doubled for each, up to LONGEST_RELAPSE.
 
     Each is drawn between half and the whole of that, so that many who lost a connection at the
     same moment do not come back at the same moment.
     """
-    longest = FIRST_DELAY
+    longest = min(FIRST_DELAY * 2 ** min(relapses, 16), LONGEST_RELAPSE)
     while True:
         yield random.uniform(longest / 2, longest)  # noqa: S311 - nothing secret hangs on it
-        longest = min(2 * longest, LONGEST_DELAY)
+        longest = max(longest, min(2 * longest, LONGEST_DELAY))

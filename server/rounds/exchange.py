@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal
 
 from server.nodes.client import NodeClient
 from server.nodes.link import Link
@@ -27,6 +27,7 @@ from shared.wire.commands import (
     EvaluateCommand,
     EvaluateReport,
     Progress,
+    ProposeCommand,
     TrainCommand,
     TrainReport,
 )
@@ -86,6 +87,7 @@ class Exchange:
         )
         with part.measured(client.link):
             if base.id not in member.holds:
+                await self._propose_training(member)
                 self._tell(number, member.id, "sending", None)
                 await self._send_whole(member, base)
             self._tell(number, member.id, "training", None)
@@ -115,6 +117,18 @@ class Exchange:
         waiting = min(report.seconds_waiting, waited - training)
         return report.model_copy(update={"seconds_training": training, "seconds_waiting": waiting})
 
+    async def _propose_training(self, member: Member) -> None:
+        """Has a node judge the recipe, so that no state is sent which would be for nothing."""
+        rounds = self._recipe.federation.rounds
+        try:
+            await member.client.propose(self._proposal(TRAIN, rounds))
+        except PolicyRefused:
+            member.rest()
+            raise
+
+    def _proposal(self, work: Literal["train", "evaluate"], rounds: int) -> ProposeCommand:
+        return ProposeCommand(work=work, recipe=self._recipe_json, rounds=rounds)
+
     async def _send_whole(self, member: Member, state: OutgoingState) -> None:
         async with self._sending:
             link, client = member.link, member.client
@@ -139,6 +153,8 @@ class Exchange:
         packed, base_id = state.packed(old)
         command = EvaluateCommand(state_id=state.id, base_id=base_id, recipe=self._recipe_json)
         with part.measured(client.link):
+            if not old:
+                await client.propose(self._proposal(EVALUATE, rounds=1))
             try:
                 report = await self._replace_and_evaluate(client, packed, command, old)
             except PolicyRefused:  # of the evaluation alone: the state is there

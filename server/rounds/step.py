@@ -177,6 +177,7 @@ class _Step:
             member = self._tasks.pop(task)
             error = task.exception()
             if error is None:
+                member.relapses = 0
                 self._result.done.append(member)
             elif isinstance(error, FedsmsError):
                 self._result.left_out[member.id] = error

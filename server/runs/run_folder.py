@@ -36,6 +36,7 @@ from shared.files import append_lines, make_folder, storage_error, write_whole
 from shared.model.metrics import Metrics
 from shared.model.recipe import Recipe
 from shared.model.vectors import Vector
+from shared.quoting import OneLineFormatter
 from shared.wire.commands import Progress
 
 log = logging.getLogger("fedsms.coordinator")
@@ -156,7 +157,7 @@ class RunFolder:
             handler = _LogFile(self.path / "log.txt", encoding="utf-8")
         except OSError as error:
             raise storage_error("write", self.path / "log.txt", error) from error
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        handler.setFormatter(OneLineFormatter("%(asctime)s %(levelname)s %(message)s"))
         handler.setLevel(logging.DEBUG)
         logging.getLogger("fedsms").addHandler(handler)
         logging.getLogger("fedsms").setLevel(logging.DEBUG)

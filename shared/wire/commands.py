@@ -6,15 +6,17 @@ arguments below. Each side validates what the other sent; an unknown or missing 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.errors import NodeFailed
+from shared.quoting import MAX_QUOTED, escaped
 
-TRAIN = "train"
-EVALUATE = "evaluate"
-CANCEL = "cancel"
+PROPOSE: Final = "propose"
+TRAIN: Final = "train"
+EVALUATE: Final = "evaluate"
+CANCEL: Final = "cancel"
 
 MAX_ROWS = 2**29 - 1
 """Rows that a node may tell of; the largest weight that the exact sum of states takes
@@ -38,7 +40,20 @@ class Message(BaseModel):
                 f"{'.'.join(map(str, item['loc'])) or 'message'}: {item['msg']}"
                 for item in error.errors()
             )
-            raise NodeFailed(f"a malformed {cls.__name__}", f"{wrong:.500}") from None
+            raise NodeFailed(f"a malformed {cls.__name__}", escaped(wrong, MAX_QUOTED)) from None
+
+
+class ProposeCommand(Message):
+    """Ask whether such work would be done, before a state is sent for it.
+
+    work: the command that will be asked for.
+    recipe: the recipe as JSON.
+    rounds: how many there will be.
+    """
+
+    work: Literal["train", "evaluate"]
+    recipe: str = Field(max_length=65_536)
+    rounds: int = Field(ge=1, lt=2**31)
 
 
 class TrainCommand(Message):

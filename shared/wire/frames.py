@@ -29,11 +29,14 @@ from shared.errors import (
     PolicyRefused,
     UsageError,
 )
+from shared.quoting import MAX_QUOTED, escaped
 
 HEADER_BYTES = 17
 REQUEST_ID_BYTES = 16
 MAX_FRAME_BYTES = 64 * 2**20
 """Largest frame that either side accepts, in bytes."""
+MAX_WORDS = 10_000
+"""Characters of each part of a peer's error that are read."""
 MAX_MAP_BYTES = 2**20
 """Largest payload of a frame that holds a msgpack map, in bytes."""
 
@@ -51,7 +54,10 @@ class Kind(enum.IntEnum):
 
 
 class MalformedFrame(ValueError):
-    """Bytes that are no frame of this protocol."""
+    """Bytes that are no frame of this protocol; what is told of them may hold a peer's words."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(escaped(why, MAX_QUOTED))
 
 
 @dataclass(frozen=True)
@@ -116,16 +122,14 @@ def pack_error(error: FedsmsError) -> bytes:
 
 
 def unpack_error(payload: bytes | memoryview) -> FedsmsError:
-    """The error that `pack_error` packed; raises MalformedFrame where there is none."""
+    """The error that `pack_error` packed, in the other side's words; quote them.
+
+    Raises MalformedFrame where there is none.
+    """
     values = unpack_map(payload)
     named = values.get("kind")
     kind = _CARRIED.get(named, NodeFailed) if isinstance(named, str) else NodeFailed
     words = [values.get(name, "") for name in ("fact", "cause", "next_step")]
     if not all(isinstance(word, str) for word in words):  # str() of a deep list would recurse
         raise MalformedFrame("an error whose words are no text")
-    return kind(*map(_printable, words))
-
-
-def _printable(text: str) -> str:
-    """A peer's words, fit for logs and terminals, where a control character could forge others."""
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text[:10_000])
+    return kind(*(word[:MAX_WORDS] for word in words))

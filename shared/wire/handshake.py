@@ -43,6 +43,7 @@ class Greeting(BaseModel):
     labels: {"train": {"ham": n, "spam": n}, "held_out": ...}, whose sums are the rows; None where
         the owner hides them.
     busy: what the node is working on, "" when it is idle.
+    most_bytes: of one message that it takes, as its owner's policy bounds a model; 0 says nothing.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
@@ -56,6 +57,7 @@ class Greeting(BaseModel):
     rows: Counts = Field(default_factory=dict)
     labels: Annotated[dict[Words, Counts], Field(max_length=8)] | None = None
     busy: Annotated[str, Field(max_length=1000), AfterValidator(_printable)] = ""
+    most_bytes: int = Field(default=0, ge=0, lt=2**63)
 
     def to_map(self) -> dict[str, Any]:
         return self.model_dump()

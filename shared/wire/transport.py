@@ -7,6 +7,7 @@ from typing import TypedDict
 
 from websockets.exceptions import ConnectionClosed
 
+from shared.quoting import quoted
 from shared.wire.frames import MAX_FRAME_BYTES
 
 CLOSE_SECONDS = 2.0
@@ -56,9 +57,8 @@ def is_loopback(host: str) -> bool:
 def describe_close(error: ConnectionClosed) -> str:
     """Why a connection ended: who closed it and with which words, or that it broke."""
     if error.rcvd is not None:
-        return f"the other side closed it ({error.rcvd.code} {error.rcvd.reason})".replace(
-            " )", ")"
-        )
+        said = f" {quoted(error.rcvd.reason)}" if error.rcvd.reason else ""
+        return f"the other side closed it ({error.rcvd.code}{said})"
     if error.sent is not None:
         return f"this side closed it ({error.sent.code} {error.sent.reason})".replace(" )", ")")
     return "it broke without a goodbye"

@@ -39,6 +39,7 @@ from tests.helpers.running import (
 )
 from worker_node.data.shard import Message
 from worker_node.training.local_training import TrainResult, train
+from worker_node.training.secret_seed import mixed_seed, secret_of
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -87,6 +88,11 @@ def rows_of(messages: list[Message], recipe: Recipe) -> tuple[Any, Any]:
     return ids, np.array([message.label for message in messages])
 
 
+def secret_of_owner(owner: OwnerFiles) -> bytes:
+    parts = (owner.train, owner.held_out)
+    return secret_of(([m.text for m in part], [m.label for m in part]) for part in parts)
+
+
 def train_here(
     owners: list[OwnerFiles], recipe: Recipe, seed: int, state: Vector, number: int
 ) -> list[TrainResult]:
@@ -97,7 +103,7 @@ def train_here(
             state,
             *rows_of(owner.train, recipe),
             recipe,
-            seed=node_seed(seed, owner.id, number),
+            seed=mixed_seed(secret_of_owner(owner), node_seed(seed, owner.id, number)),
             round_index=number - 1,
         )
         for owner in owners

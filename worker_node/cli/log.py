@@ -11,8 +11,8 @@ import click
 
 from shared.cli import command, identity_option
 from shared.errors import StorageError
+from shared.quoting import escaped
 from worker_node.audit import AUDIT_LOG
-from worker_node.cli.printing import printable
 
 
 @command(
@@ -64,7 +64,7 @@ def show_log(
 
 def _show(lines: Iterable[dict[str, Any]], as_json: bool) -> None:
     for line in lines:
-        click.echo(json.dumps(line) if as_json else printable(_in_words(line)))
+        click.echo(json.dumps(line) if as_json else escaped(_in_words(line)))
 
 
 def _in_words(line: dict[str, Any]) -> str:

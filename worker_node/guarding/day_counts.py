@@ -71,15 +71,23 @@ class DayCounts:
         Raises:
             StorageError: it cannot be kept, and so it does not count as allowed.
         """
-        day = now.date().isoformat()
-        before = self._now
-        if day > before.day:
-            before = _Remembered(day=day, known=before.known)
-        reached: int = getattr(before, what)
+        today = self._today(now)
+        reached: int = getattr(today, what)
         if reached + more > most:
             return False
-        self._keep(before.model_copy(update={what: reached + more}))
+        self._keep(today.model_copy(update={what: reached + more}))
         return True
+
+    def has_room(self, what: Counted, most: int, now: datetime) -> bool:
+        """Whether one more could be counted today; nothing is."""
+        reached: int = getattr(self._today(now), what)
+        return reached < most
+
+    def _today(self, now: datetime) -> _Remembered:
+        day = now.date().isoformat()
+        if day > self._now.day:
+            return _Remembered(day=day, known=self._now.known)
+        return self._now
 
     def knows(self, name: str, certificate: str) -> bool:
         return self._now.known.get(name) == certificate

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from shared.errors import FedsmsError, NodeFailed, PolicyRefused, StorageError
 from shared.model.recipe import Recipe
+from shared.quoting import MAX_QUOTED, escaped, quoted
 from shared.wire.commands import TrainCommand
 from worker_node.audit.lines import Entry
 from worker_node.audit.log import Audit, NoAudit
@@ -69,6 +71,7 @@ class Guard:
     async def record(self, who: Who, entry: Entry, durable: bool = True) -> None:
         """Raises StorageError where the log cannot be written; nothing may be answered then."""
         entry.who, entry.certificate, entry.address = who.name, who.certificate, who.address
+        entry.detail = escaped(entry.detail, MAX_QUOTED)
         await self._audit.record(entry, durable)
 
     async def keep_pace(self, who: Who) -> None:
@@ -91,6 +94,14 @@ class Guard:
         known = self._counts.knows(who.name, who.certificate)
         if "first-time-coordinator" in self.policy.ask and not known:
             self._ask_about(who)
+
+    async def may_work(self, mode: Mode, who: Who, recipe: str, rounds: int, shard: Shard) -> None:
+        """Raises PolicyRefused where a rule says no to work that is only proposed."""
+        await self._may_work(mode, who, shard, Recipe.from_json(recipe), rounds)
+        counted: Counted = "evaluations" if mode == "evaluate" else "rounds"
+        most = getattr(self.policy.day, counted)
+        if not self._counts.has_room(counted, most, self._now()):
+            raise _used_up(counted, most)
 
     async def may_train(self, who: Who, command: TrainCommand, shard: Shard) -> None:
         """Raises PolicyRefused where a rule says no; else the training counts for today."""
@@ -115,6 +126,8 @@ class Guard:
         policy.check_hours(policy.hours.now())
         policy.check_rows(len(shard.train), len(shard.held_out), mode)
         policy.check_recipe(recipe, rounds)
+        if mode == "train":
+            policy.check_mixing(recipe.training)
         if mode in policy.ask and mode not in who.said_yes:
             await self._ask(mode, who)
 
@@ -136,13 +149,15 @@ class Guard:
 
     def _count(self, what: Counted, most: int, more: int = 1) -> None:
         try:
-            free = self._counts.count(what, most, self.policy.hours.now(), more)
+            free = self._counts.count(what, most, self._now(), more)
         except StorageError as error:
             log.warning("%s", error)
             raise NodeFailed("the node cannot keep count of today's work", "disk trouble") from None
         if not free:
-            table = "pointers" if what == "numbers" else "day"
-            raise refusal(f"{table}.{what}", f"{most:,} {what} a day; more are for tomorrow")
+            raise _used_up(what, most)
+
+    def _now(self) -> datetime:
+        return self.policy.hours.now()
 
     def _ask_about(self, who: Who) -> None:
         """Has the owner asked about a coordinator that is new; always raises PolicyRefused."""
@@ -166,10 +181,16 @@ class Guard:
         if not self._terminal.is_there:
             raise _unanswered(question, "nobody sits at its terminal to say it")
         proof = f"certificate {who.certificate[:23]}..." if who.certificate else "not proved"
+        name = who.name if who.certificate else quoted(who.name)
         what = "work with this node" if question == "first-time-coordinator" else question
-        if not await self._terminal.ask(f"May {who.name} at {who.address} ({proof}) {what}?"):
+        if not await self._terminal.ask(f"May {name} at {who.address} ({proof}) {what}?"):
             raise _unanswered(question, "the owner did not say it")
         who.said_yes.add(question)
+
+
+def _used_up(what: Counted, most: int) -> PolicyRefused:
+    table = "pointers" if what == "numbers" else "day"
+    return refusal(f"{table}.{what}", f"{most:,} {what} a day; more are for tomorrow")
 
 
 def _unanswered(question: Question, why: str) -> PolicyRefused:

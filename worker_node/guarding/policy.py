@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from shared.errors import PolicyRefused
 from shared.identity.names import NODE_ID_PATTERN
-from shared.model.recipe import MAX_PARAMETERS, Recipe
+from shared.model.recipe import MAX_PARAMETERS, Recipe, TrainingRecipe
 
 Mode = Literal["train", "evaluate", "pointers"]
 Question = Literal["first-time-coordinator", "train", "evaluate", "pointers"]
@@ -48,7 +48,7 @@ class _Table(BaseModel):
 
 
 class RecipeBounds(_Table):
-    """The largest recipes that are trained and evaluated here."""
+    """The largest recipes that are trained and evaluated here, and the smallest trainings."""
 
     parameters: int = Field(
         4_000_000,
@@ -61,6 +61,26 @@ class RecipeBounds(_Table):
     local_epochs: int = Field(100, ge=1, le=100, description="Passes over the rows in a round.")
     batch_size: int = Field(4096, ge=1, le=4096, description="Rows a step.")
     rounds: int = Field(1000, ge=1, le=100_000, description="Rounds in a run.")
+    fewest_rows_a_step: int = Field(
+        8,
+        ge=1,
+        le=2048,
+        description="Rows that each step of a training has at least, or all if there are fewer.\n"
+        "What a single row did to a model lies open in it. A batch_size of b has steps of\n"
+        "b / 2 rows or more.",
+    )
+    fewest_rows_mixed: int = Field(
+        128,
+        ge=1,
+        description="Rows that a training goes over at least, where max_batches ends it early: as\n"
+        "many steps of batch_size / 2 rows.",
+    )
+    fewest_steps: int = Field(
+        1,
+        ge=1,
+        description="Steps that max_batches must leave a training. The result of one step alone\n"
+        "is the sum of what each of its rows did.",
+    )
 
 
 class DailyBounds(_Table):
@@ -218,6 +238,26 @@ class Policy(_Table):
                 what = name.replace("_", " ")
                 raise refusal(
                     f"recipe.{name}", f"{value:,} {what} were asked for; at most {most:,} may be"
+                )
+
+    def check_mixing(self, training: TrainingRecipe) -> None:
+        """Refuses a training whose result would tell of a few rows alone.
+
+        The refusal depends on no number of the owner's rows: where there are fewer than a rule
+        says, all of them are in one step.
+        """
+        rows_a_step = (training.batch_size + 1) // 2  # of rows that are dealt out evenly
+        found = {"fewest_rows_a_step": rows_a_step}
+        if training.max_batches:
+            found["fewest_rows_mixed"] = training.max_batches * rows_a_step
+            found["fewest_steps"] = training.max_batches
+        for name, value in found.items():
+            least = getattr(self.recipe, name)
+            if value < least:
+                what = name.removeprefix("fewest_").replace("_", " ")
+                raise refusal(
+                    f"recipe.{name}",
+                    f"as few as {value:,} {what} were asked for; at least {least:,} must be",
                 )
 
 

@@ -10,17 +10,19 @@ from typing import Any
 
 from websockets.exceptions import ConnectionClosed
 
-from shared.errors import FedsmsError, NodeFailed
+from shared.errors import FedsmsError, NodeFailed, one_line
 from shared.model.vectors import Vector, as_vector
 from shared.pointers.commands import OPEN_POINTERS, SUMMARISE
 from shared.pysyft import serialize
 from shared.wire.commands import (
     CANCEL,
     EVALUATE,
+    PROPOSE,
     TRAIN,
     EvaluateCommand,
     EvaluateReport,
     Progress,
+    ProposeCommand,
     TrainCommand,
     TrainReport,
 )
@@ -35,7 +37,7 @@ from worker_node.training.known_trainings import Key, OnProgress, Trained, key_o
 MAX_TASKS = 4
 """Requests to train or evaluate that one session may have open at a time."""
 
-Report = Coroutine[Any, Any, TrainReport | EvaluateReport]
+Report = Coroutine[Any, Any, TrainReport | EvaluateReport | None]
 
 log = logging.getLogger("fedsms.node")
 
@@ -59,6 +61,7 @@ class Commands:
         self._trainings: set[Key] = set()
         self.trained = False
         self._handlers: dict[str, Callable[[str, Any, Request], Awaitable[None]]] = {
+            PROPOSE: self._on_propose,
             TRAIN: self._on_train,
             EVALUATE: self._on_evaluate,
             CANCEL: self._on_cancel,
@@ -102,6 +105,16 @@ class Commands:
         self.trained = True
         await self._answers.send(request, Kind.REPLY, serialize(told, self._node))
 
+    async def _on_propose(self, _: str, arguments: Any, request: Request) -> None:
+        self._require_a_free_task()
+        command = ProposeCommand.parse(arguments)
+        request.entry.detail = command.work
+        await self._begin(self._judge(command), request)
+
+    async def _judge(self, command: ProposeCommand) -> None:
+        guard, who, shard = self._node.guard, self._answers.who, self._node.shard
+        await guard.may_work(command.work, who, command.recipe, command.rounds, shard)
+
     async def _on_train(self, _: str, arguments: Any, request: Request) -> None:
         self._require_a_free_task()
         command = TrainCommand.parse(arguments)
@@ -144,7 +157,7 @@ class Commands:
         try:
             await self._reply(request, await report)
         except FedsmsError as error:
-            log.warning("%s could not be served: %s", peer, error)
+            log.warning("%s could not be served: %s", peer, one_line(error))
             await self._answers.send_error(request, error)
         except asyncio.CancelledError:
             called_off = asyncio.current_task() in self._called_off

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from shared.errors import FedsmsError, HandshakeRefused, PolicyRefused
+from shared.errors import FedsmsError, HandshakeRefused, PolicyRefused, one_line
 from shared.wire.frames import Frame, Kind, MalformedFrame, pack_error, pack_map, parse_frame
 from shared.wire.frames import unpack_map as unpacked
 from shared.wire.handshake import check, greeting_from
@@ -54,7 +54,7 @@ async def greet(
         check(theirs, ours)
         node.guard.admit(who)
     except (HandshakeRefused, PolicyRefused) as error:
-        log.warning("%s refused: %s", who.name or "somebody", error)
+        log.warning("%s refused: %s", who.name or "somebody", one_line(error))
         request.refused(error)
         request.entry.decision = "refused"
         told = {} if isinstance(error, PolicyRefused) else told

@@ -20,6 +20,7 @@ from shared.errors import FedsmsError
 from shared.pysyft import WorkerCommandMessage
 from shared.wire.frames import Frame, Kind, MalformedFrame, parse_frame
 from shared.wire.heartbeat import HeardServer, watch
+from shared.wire.transport import describe_close
 from worker_node.membership.admission import Admission
 from worker_node.node import DataOwnerNode, ObjectStore
 from worker_node.pointers.access import PointerAccess
@@ -81,8 +82,10 @@ class Session:
             log.warning("%s sent a malformed frame, goodbye: %s", self.peer, error)
             await self._answers.ended(str(error))
             await self._connection.close(1002, str(error)[:100].encode("ascii", "replace").decode())
-        except ConnectionClosed:
-            pass
+        except ConnectionClosed as error:
+            if error.sent is not None and not error.rcvd_then_sent:
+                log.warning("%s: %s", self.peer, describe_close(error))
+                await self._answers.ended(describe_close(error))
         except Exception:
             log.exception("the session of %s ends with an unexpected error", self.peer)
             await self._answers.ended("an unexpected error on the node")

@@ -86,7 +86,8 @@ def train(
         tokens: ids (rows, recipe.text.width).
         labels: 0 for ham, 1 for spam, (rows,).
         recipe: what to do.
-        seed: of the order of rows and of dropout; a round and a node should have one of their own.
+        seed: of the order of rows and of dropout; a round and a node should have one of their own,
+            and it should be the node's secret (worker_node/training/secret_seed.py).
         on_progress: called with batches done, batches in all and the mean loss so far in the
             epoch, some five times a second and once at the end.
         should_stop: asked before each batch.
@@ -229,9 +230,13 @@ def _batches_a_round(training: TrainingRecipe, rows: int) -> int:
 
 
 def _batches(rows: int, size: int, seed: int, epoch: int) -> Iterator[Tensor]:
-    """Row numbers in an order of their own for each epoch; the last batch may be smaller."""
+    """Row numbers in an order of their own for each epoch.
+
+    They are dealt out evenly over as few batches as take them: a last batch of the one row that is
+    left over would be a step of that row alone, which the policy's bound on a step forbids.
+    """
     order = torch.from_numpy(np.random.default_rng((seed, epoch)).permutation(rows))
-    yield from torch.split(order, size)
+    yield from torch.tensor_split(order, math.ceil(rows / size))
 
 
 def _check(tokens: Ids, labels: Labels, recipe: Recipe) -> None:

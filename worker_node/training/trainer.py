@@ -28,6 +28,7 @@ from shared.model.recipe import Recipe, TextRecipe
 from shared.model.text import encode_all
 from worker_node.training import pipes
 from worker_node.training.local_training import TrainingDiverged, TrainingStopped, score, train
+from worker_node.training.secret_seed import mixed_seed, secret_of
 
 MAX_CAUSE = 300  # characters
 DIVERGED = "the loss is no finite number any more; a smaller learning rate may help"
@@ -45,6 +46,7 @@ class Trainer:
         self._texts: dict[str, list[str]] = {}
         self._labels: dict[str, npt.NDArray[np.integer]] = {}
         self._encoded: dict[tuple[str, str], Rows] = {}
+        self._secret = b""
 
     def serve(self) -> None:
         """Runs until the node closes the pipe."""
@@ -71,6 +73,8 @@ class Trainer:
             self._texts[part] = request[part]["texts"]
             self._labels[part] = np.asarray(request[part]["labels"], dtype=np.int64)
         self._encoded.clear()
+        both = (request[part] for part in ("train", "held_out"))
+        self._secret = secret_of((rows["texts"], rows["labels"]) for rows in both)
         return {}
 
     def _rows(self, part: str, text: TextRecipe) -> Rows:
@@ -89,7 +93,7 @@ class Trainer:
             tokens,
             labels,
             recipe,
-            seed=request["seed"],
+            seed=mixed_seed(self._secret, request["seed"]),
             on_progress=self._progress,
             should_stop=self._should_stop,
             round_index=request["round"] - 1,

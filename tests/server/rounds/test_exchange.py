@@ -38,6 +38,9 @@ class Losing:
         self._member = member
         self._replaced = replaced
 
+    async def propose(self, command: Any) -> None:
+        """Would do it."""
+
     async def send_state(self, packed: bytes) -> None:
         """Takes it."""
 

@@ -37,7 +37,7 @@ from shared.pysyft import (
     make_hook,
     serialize,
 )
-from shared.wire.commands import EVALUATE, TRAIN
+from shared.wire.commands import EVALUATE, PROPOSE, TRAIN
 from shared.wire.frames import Frame, Kind, frame, pack_error, pack_map
 from shared.wire.timeouts import Timeouts
 from tests.helpers.federating import Watcher, trained
@@ -73,6 +73,7 @@ class Answers:
     def __init__(self, recipe: Recipe, **changed: Any) -> None:
         state = torch.from_numpy(initial_state(recipe, 1))
         self._payloads: dict[str, Any] = {
+            PROPOSE: pack(None),
             TRAIN: pack(TRAINED),
             EVALUATE: pack(EVALUATED),
             "object": pack(state),

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import HandshakeRefused
+from shared.version import PROTOCOL
 from shared.wire.commands import MAX_ROWS
 from shared.wire.frames import MalformedFrame, pack_map, unpack_map
 from shared.wire.handshake import Greeting, check, greeting_from
@@ -53,8 +54,8 @@ def test_another_version_is_refused_with_both_in_the_table(fact: str) -> None:
 
 
 def test_another_protocol_is_refused_even_by_a_peer_that_names_a_package_so() -> None:
-    other = replace(NODE, protocol=2, versions={**NODE.versions, "protocol": "1"})
-    assert marked(refusal(COORDINATOR, other)) == {"protocol": ["1", "2"]}
+    other = replace(NODE, protocol=PROTOCOL + 1, versions={**NODE.versions, "protocol": "1"})
+    assert marked(refusal(COORDINATOR, other)) == {"protocol": [str(PROTOCOL), str(PROTOCOL + 1)]}
 
 
 def test_a_version_that_one_side_does_not_tell_is_refused() -> None:
