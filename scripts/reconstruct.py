@@ -60,7 +60,9 @@ CASES = (
 def main(data: Path, rows: int, trainings: int) -> None:
     """Print what can be read of an owner's messages under each policy."""
     owned = read_messages(data, skip_bad_lines=True).messages[:rows]
-    click.echo("| policy, `[recipe]` | training asked for | answer | messages read | of one |")
+    click.echo(
+        "| policy, `[recipe]` | training asked for | answer | messages read | of each, median |"
+    )
     click.echo("|---|---|---|---|---|")
     for case in CASES:
         click.echo(_row(case, owned, trainings))
@@ -73,7 +75,7 @@ def _row(case: Case, owned: tuple[Message, ...], trainings: int) -> str:
         try:
             found = asyncio.run(_attack(node, training, trainings))
         except PolicyRefused as error:
-            rule = error.fact.partition("(rule ")[2].partition(")")[0]
+            rule = error.cause.partition("(rule ")[2].partition(")")[0]
             return f"| {case.name} | {asked} | refused, rule {rule} | 0 of {len(owned)} | - |"
     best = [_best(message, found) for message in owned]
     read = sum(share >= READ for share in best)

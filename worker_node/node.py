@@ -36,15 +36,13 @@ from shared.wire.handshake import Greeting
 from shared.wire.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from worker_node.data.shard import Shard
 from worker_node.guarding.guard import Guard
+from worker_node.training import KEEP_WORK_SECONDS
 from worker_node.training.known_trainings import Trainings
 from worker_node.training.trainer_process import TrainerProcess
 
 ANSWERED = (ObjectMessage, ObjectRequestMessage, ForceObjectDeleteMessage, WorkerCommandMessage)
 MAX_OBJECTS = 8
 """Objects that one session may keep on the node; a round needs two."""
-KEEP_WORK_SECONDS = 30.0
-"""How long a training goes on whose coordinator is gone; then the trainer is free for others."""
-
 MAX_STATES = 4
 """Models of the largest size that one session may keep."""
 

@@ -38,6 +38,7 @@ class Training:
                     "learning_rate": 1.0,
                     "clip_norm": 0.0,
                     "batch_size": self.batch_size,
+                    "local_epochs": 2,  # the second tells messages of one length apart
                     "max_batches": self.max_batches,
                 },
             }

@@ -8,7 +8,7 @@ well, from any thread but the one that runs the link's event loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,6 +36,7 @@ from shared.wire.commands import (
     TRAIN,
     EvaluateCommand,
     EvaluateReport,
+    OnProgress,
     Progress,
     ProposeCommand,
     TrainCommand,
@@ -43,8 +44,6 @@ from shared.wire.commands import (
 )
 from shared.wire.patches import state_from, state_object
 from shared.wire.timeouts import limit
-
-OnProgress = Callable[[Progress], None]
 
 
 def pack_state(state: Vector, base: Vector | None, object_id: int) -> bytes:

@@ -250,7 +250,7 @@ def told_by(name: str, error: FedsmsError) -> FedsmsError:
     """A node's error as ours: who says it, and its words quoted, its advice among them."""
     words = f"{error.fact}: {error.cause}" if error.cause else error.fact
     ours = _OUR_ADVICE.get(type(error), "")
-    if error.next_step and not ours:
+    if error.next_step and error.next_step != ours:
         words = f"{words}. {error.next_step}"
     return type(error)(f"{name} answered", quoted(words), ours)
 

@@ -34,7 +34,7 @@ SCORED_AT_ONCE = 512
 """Rows that one forward pass of the evaluation takes; keeps a node's memory small."""
 
 
-class TrainingStopped(Exception):
+class RunStopped(Exception):
     """`should_stop` said so; completed rounds have been told."""
 
 
@@ -116,7 +116,7 @@ class PointerTraining:
         """All rounds, from a start state (P,); gives the final one.
 
         Raises:
-            TrainingStopped. FedsmsError: a node is lost, or failed; the error names it.
+            RunStopped. FedsmsError: a node is lost, or failed; the error names it.
         """
         torch.manual_seed(self._seed)
         vector_to_state(self._model, state)
@@ -151,7 +151,7 @@ class PointerTraining:
             part.done, part.loss_sum = 0, 0.0  # a round tells the loss of its last epoch
         for inputs, labels in loader:
             if self._should_stop():
-                raise TrainingStopped
+                raise RunStopped
             node = str(inputs.location.id)
             part = parts[node]
             rows = min(self._recipe.training.batch_size, part.rows - part.done)

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from shared.wire.commands import Message, ObjectId
+from shared.wire.commands import ObjectId, WireTable
 
 OPEN_POINTERS = "open_pointers"
 SUMMARISE = "summarise_scores"
@@ -23,7 +23,7 @@ INPUTS_TAG = "#inputs"
 LABELS_TAG = "#labels"
 
 
-class OpenPointers(Message):
+class OpenPointers(WireTable):
     """Begin a session of pointer operations.
 
     recipe: as JSON; its text settings say how messages become rows of ids.
@@ -34,7 +34,7 @@ class OpenPointers(Message):
     seed: int = Field(ge=0, lt=2**63)
 
 
-class SummariseScores(Message):
+class SummariseScores(WireTable):
     """Count scores by bin and label, as after EVALUATE; answered with an EvaluateReport.
 
     logits, labels: ids of float32 tensors (rows,); laid end to end, as many scores as labels.

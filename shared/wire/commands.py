@@ -6,6 +6,7 @@ arguments below. Each side validates what the other sent; an unknown or missing 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -25,7 +26,7 @@ MAX_ROWS = 2**29 - 1
 ObjectId = Annotated[int, Field(ge=0, lt=2**63)]
 
 
-class Message(BaseModel):
+class WireTable(BaseModel):
     """What one side validates of what the other sent; an unknown or missing field is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -43,7 +44,7 @@ class Message(BaseModel):
             raise NodeFailed(f"a malformed {cls.__name__}", escaped(wrong, MAX_QUOTED)) from None
 
 
-class ProposeCommand(Message):
+class ProposeCommand(WireTable):
     """Ask whether such work would be done, before a state is sent for it.
 
     work: the command that will be asked for.
@@ -56,7 +57,7 @@ class ProposeCommand(Message):
     rounds: int = Field(ge=1, lt=2**31)
 
 
-class TrainCommand(Message):
+class TrainCommand(WireTable):
     """Train the state that was sent before, on the owner's training rows.
 
     state_id: id of the state (P,) that was sent before and evaluated or trained from.
@@ -78,7 +79,7 @@ class TrainCommand(Message):
     rounds: int = Field(ge=1, lt=2**31)
 
 
-class TrainReport(Message):
+class TrainReport(WireTable):
     """What a node says after training.
 
     rows: training rows, a claim; FedAvg's weight as far as it counts (server/rounds/claims.py).
@@ -93,7 +94,7 @@ class TrainReport(Message):
     seconds_waiting: float = Field(ge=0)
 
 
-class EvaluateCommand(Message):
+class EvaluateCommand(WireTable):
     """Measure the state that was sent before on the owner's held-out rows.
 
     base_id: id of the state that a patch was made from; None where the whole state was sent.
@@ -104,7 +105,7 @@ class EvaluateCommand(Message):
     recipe: str = Field(max_length=65_536)
 
 
-class EvaluateReport(Message):
+class EvaluateReport(WireTable):
     """Counts of held-out rows by label and bin of their score; no label or score of a row.
 
     ham, spam: bin number -> count, only bins that hold rows; bins as in shared/model/metrics.py.
@@ -119,9 +120,12 @@ class EvaluateReport(Message):
     seconds_waiting: float = Field(ge=0)
 
 
-class Progress(Message):
+class Progress(WireTable):
     """An event while a node trains: batches done, of how many, and their mean loss so far."""
 
     done: int = Field(ge=0)
     total: int = Field(ge=1)
     loss: float = Field(ge=0)
+
+
+OnProgress = Callable[[Progress], None]

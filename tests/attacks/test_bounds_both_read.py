@@ -22,6 +22,7 @@ from shared.model.recipe import Recipe
 from shared.model.vectors import new_object_id
 from shared.wire.commands import EVALUATE, PROPOSE, TRAIN, ProposeCommand
 from shared.wire.handshake import Greeting
+from tests.attacks.scene import report
 from tests.conftest import OwnerFiles
 from tests.helpers.federating import Watcher, of_rounds, trained
 from tests.helpers.node_requests import command, error
@@ -152,6 +153,7 @@ def test_what_a_node_would_hang_up_on_is_not_sent(owners: list[OwnerFiles]) -> N
             assert not link.loss.done()
             await link.round_trip()
             await link.close()
+            report("a model beyond the policy's bound", "not run here", "refused before it is sent")
 
     asyncio.run(session())
 

@@ -15,6 +15,7 @@ from scripts.reconstruction.asking import Training, moved
 from shared.errors import PolicyRefused
 from shared.model.recipe import Recipe
 from shared.model.text import encode_all
+from tests.attacks.scene import report
 from tests.conftest import OwnerFiles
 from tests.helpers.node_requests import command, error, send_state, training
 from tests.helpers.peers import coordinator
@@ -86,6 +87,11 @@ def test_a_node_refuses_it_before_anything_is_trained(
             assert isinstance(why, PolicyRefused)
             assert "(rule recipe.fewest_rows_a_step)" in why.fact
             assert trainer.pid is None
+            report(
+                "a training of one message",
+                "not run here",
+                "refused: rule recipe.fewest_rows_a_step",
+            )
 
     asyncio.run(scene())
 

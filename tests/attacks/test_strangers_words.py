@@ -21,6 +21,7 @@ from shared.model.classifier import initial_state
 from shared.model.recipe import Recipe, load_recipe
 from shared.wire.commands import EVALUATE, PROPOSE, TRAIN
 from shared.wire.frames import Frame, Kind, frame, pack_error, pack_map, parse_frame
+from tests.attacks.scene import report
 from tests.conftest import OwnerFiles
 from tests.helpers.node_requests import command
 from tests.helpers.peers import coordinator, false_node, false_server
@@ -158,6 +159,7 @@ def test_a_coordinators_words_forge_nothing_in_an_owners_log_and_audit_log(
     assert not CONTROLS.search(shown.out)
     assert len(shown.out.splitlines()) == audit.read_text(encoding="utf-8").count("\n")
     assert max(map(len, shown.out.splitlines())) < 1000
+    report("lines and escapes in a command's name", "not run here", "one quoted line in every log")
 
 
 @pytest.mark.parametrize("flags", [(), ("--json",)])

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from worker_node.training import KEEP_WORK_SECONDS
+
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 DATA_OPTIONS = (
@@ -188,7 +190,7 @@ SERVE_OPTIONS = (
     click.option(
         "--keep-work",
         type=click.FloatRange(min=0, max=1e6),
-        default=30.0,
+        default=KEEP_WORK_SECONDS,
         show_default=True,
         envvar="FEDSMS_KEEP_WORK",
         show_envvar=True,

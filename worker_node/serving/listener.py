@@ -6,14 +6,14 @@ import logging
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
-from websockets.asyncio.server import ServerConnection, serve
+from websockets.asyncio.server import Server, ServerConnection, serve
 
 from shared.identity.certificates import fingerprint
 from shared.identity.tls import peer_certificate
 from shared.wire.heartbeat import HeardServer
-from shared.wire.timeouts import limit
+from shared.wire.timeouts import Timeouts, limit
 from shared.wire.transport import transport_options
 from worker_node.membership.admission import Admission
 from worker_node.node import DataOwnerNode
@@ -30,6 +30,43 @@ MAX_SESSIONS_OF_ONE = 8
 log = logging.getLogger("fedsms.node")
 # A port scan or a health check is no news, and certainly no stack trace in the owner's log.
 logging.getLogger("websockets").setLevel(logging.CRITICAL)
+
+
+class _Door:
+    """Lets connections in, up to the bounds on sessions, and gives each its session."""
+
+    def __init__(
+        self, node: DataOwnerNode, admission: Admission | None, rule: StopRule, gate: Gate
+    ) -> None:
+        self._node = node
+        self._admission = admission
+        self._rule = rule
+        self._gate = gate
+        self._sessions: Counter[str] = Counter()
+
+    async def handle(self, connection: ServerConnection) -> None:
+        peer = peer_of(connection)
+        open_here, of_one = self._sessions.total(), self._sessions[peer]
+        if open_here >= MAX_SESSIONS or of_one >= MAX_SESSIONS_OF_ONE:
+            await connection.close(1013, "enough sessions are open, try again later")
+            return
+        assert isinstance(connection, BoundedConnection)
+        session = Session(self._node, connection, self._admission, self._on_greeted)
+        self._sessions[peer] += 1
+        self._rule.came()
+        try:
+            await session.run()
+            log.info("%s left", session.peer)
+        finally:
+            self._sessions[peer] -= 1
+            if not self._sessions[peer]:
+                del self._sessions[peer]
+            self._rule.left(after_a_run=session.ended_a_run)
+
+    def _on_greeted(self, connection: HeardServer) -> None:
+        self._gate.greeted(connection.remote_address, connection.local_address)
+        assert isinstance(connection, BoundedConnection)
+        connection.greeted(self._node.guard.most_message_bytes)
 
 
 @asynccontextmanager
@@ -51,51 +88,29 @@ async def listening(
     Raises:
         UsageError: the address is not this machine's, or the port is taken.
     """
-
-    rule = stop_rule or StopRule(lambda: None)
     gate = Gate()
-    sessions: Counter[str] = Counter()
-
-    async def handler(connection: ServerConnection) -> None:
-        peer = peer_of(connection)
-        if sessions.total() >= MAX_SESSIONS or sessions[peer] >= MAX_SESSIONS_OF_ONE:
-            await connection.close(1013, "enough sessions are open, try again later")
-            return
-        sessions[peer] += 1
-        assert isinstance(connection, BoundedConnection)
-        session = Session(node, connection, admission, on_greeted)
-        rule.came()
-        try:
-            await session.run()
-            log.info("%s left", session.peer)
-        finally:
-            sessions[peer] -= 1
-            if not sessions[peer]:
-                del sessions[peer]
-            rule.left(after_a_run=session.ended_a_run)
-
-    def on_greeted(connection: HeardServer) -> None:
-        gate.greeted(connection.remote_address, connection.local_address)
-        assert isinstance(connection, BoundedConnection)
-        connection.greeted(node.guard.most_message_bytes)
-
-    context = admission.context if admission else None
-    patience = limit(node.timeouts.handshake_timeout)
+    door = _Door(node, admission, stop_rule or StopRule(lambda: None), gate)
     sockets = gated_sockets(str(node.id), host, port, gate)
     async with AsyncExitStack() as servers:
         for one in sockets:
-            server = serve(
-                handler,
-                sock=one,
-                ssl=context,
-                # asyncio takes none where there is no TLS
-                ssl_handshake_timeout=patience if admission else None,
-                create_connection=BoundedConnection,
-                open_timeout=patience,
-                **transport_options(),
-            )
-            await servers.enter_async_context(server)
+            await servers.enter_async_context(_server(door, one, admission, node.timeouts))
         yield _url(sockets[0], "wss" if admission else "ws")
+
+
+def _server(
+    door: _Door, listener: socket.socket, admission: Admission | None, timeouts: Timeouts
+) -> AbstractAsyncContextManager[Server]:
+    patience = limit(timeouts.handshake_timeout)
+    return serve(
+        door.handle,
+        sock=listener,
+        ssl=admission.context if admission else None,
+        # asyncio takes none where there is no TLS
+        ssl_handshake_timeout=patience if admission else None,
+        create_connection=BoundedConnection,
+        open_timeout=patience,
+        **transport_options(),
+    )
 
 
 def peer_of(connection: ServerConnection) -> str:

@@ -18,11 +18,12 @@ from shared.wire.transport import is_loopback
 from worker_node.data.shard import Shard
 from worker_node.guarding.set_up import Guarding, opened
 from worker_node.membership.admission import Admission
-from worker_node.node import KEEP_WORK_SECONDS, DataOwnerNode
+from worker_node.node import DataOwnerNode
 from worker_node.pointers.session_process import prepare as prepare_sessions
 from worker_node.serving.health import telling_health
 from worker_node.serving.listener import listening
 from worker_node.serving.when_to_stop import StopRule
+from worker_node.training import KEEP_WORK_SECONDS
 from worker_node.training.trainer_process import TrainerProcess
 
 log = logging.getLogger("fedsms.node")

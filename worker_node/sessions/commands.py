@@ -21,6 +21,7 @@ from shared.wire.commands import (
     TRAIN,
     EvaluateCommand,
     EvaluateReport,
+    OnProgress,
     Progress,
     ProposeCommand,
     TrainCommand,
@@ -32,7 +33,7 @@ from worker_node.node import DataOwnerNode, ObjectStore, command_of
 from worker_node.pointers.access import PointerAccess
 from worker_node.sessions.answers import Answers, Request
 from worker_node.sessions.work import evaluate, train
-from worker_node.training.known_trainings import Key, OnProgress, Trained, key_of
+from worker_node.training.known_trainings import Key, Trained, key_of
 
 MAX_TASKS = 4
 """Requests to train or evaluate that one session may have open at a time."""

@@ -13,12 +13,12 @@ from shared.model.vectors import Vector
 from shared.wire.commands import (
     EvaluateCommand,
     EvaluateReport,
+    OnProgress,
     Progress,
     TrainCommand,
     TrainReport,
 )
 from worker_node.node import DataOwnerNode
-from worker_node.training.known_trainings import OnProgress
 
 log = logging.getLogger("fedsms.node")
 

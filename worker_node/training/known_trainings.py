@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from shared.model.vectors import Vector
-from shared.wire.commands import Progress, TrainCommand, TrainReport
+from shared.wire.commands import OnProgress, Progress, TrainCommand, TrainReport
 
 MAX_FINISHED = 4
 """Results that a node remembers; of the same run only the newest."""
@@ -26,7 +26,6 @@ FINISHED_SECONDS = 600.0
 MAX_ORPHANS = 4
 """Trainings under way that nobody waits for; one more gives up the oldest."""
 
-OnProgress = Callable[[Progress], None]
 Source = Literal["", "under way", "finished"]
 """Where the result of a training comes from: "" for one that is begun."""
 Trained = tuple[TrainReport, Vector]

@@ -138,4 +138,4 @@ def test_a_local_tensor_is_not_sent_by_accident(bob: PointerClient) -> None:
 def test_an_owner_who_does_not_allow_pointers_is_named(nodes: list[LocalNode]) -> None:
     with pytest.raises(PolicyRefused, match="does not allow pointer operations") as refused:
         connect(nodes[1].flag)
-    assert "--allow pointers" in refused.value.next_step
+    assert "--allow pointers" in refused.value.cause

@@ -133,7 +133,7 @@ def test_the_owner_is_asked_once_a_connection_and_the_answer_counts(
         run(says_yes(owner))
         run(says_no(owner, "n", 2))
         run(says_no(owner, "", 3))
-    assert owner.read.count("May a-test at 127.0.0.1:") == 3
+    assert owner.read.count('May "a-test" at 127.0.0.1:') == 3
     assert owner.read.count("(not proved) train? [y/N]") == 3
 
 
