@@ -35,13 +35,13 @@ rounds = 2
 # some minutes of training a round; whoever starts one stops it
 SLOW = """
 [text]
-tokens = 300
+tokens = 1000
 buckets = 512
 [model]
 embedding = 8
-hidden = 16
+hidden = 128
 [training]
-batch_size = 1
+batch_size = 16
 local_epochs = 100
 """
 

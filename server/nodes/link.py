@@ -241,18 +241,24 @@ class Link:
         elif received.kind is Kind.REPLY:
             waiting.answer.set_result(received.payload)
         elif received.kind is Kind.ERROR:
-            waiting.answer.set_exception(told_by(self.name, unpack_error(received.payload)))
+            waiting.answer.set_exception(
+                told_by(f"{self.name} answered", unpack_error(received.payload))
+            )
         else:
             raise MalformedFrame(f"a {received.kind.name} frame from a node")
 
 
-def told_by(name: str, error: FedsmsError) -> FedsmsError:
-    """A node's error as ours: who says it, and its words quoted, its advice among them."""
+def told_by(who: str, error: FedsmsError) -> FedsmsError:
+    """A node's error as ours: its words quoted, its advice among them.
+
+    Args:
+        who: says it, and about what; the error's fact.
+    """
     words = f"{error.fact}: {error.cause}" if error.cause else error.fact
     ours = _OUR_ADVICE.get(type(error), "")
     if error.next_step and error.next_step != ours:
         words = f"{words}. {error.next_step}"
-    return type(error)(f"{name} answered", quoted(words), ours)
+    return type(error)(who, quoted(words), ours)
 
 
 async def greet(connection: HeardClient, ours: Greeting, name: str) -> Greeting:
@@ -273,7 +279,9 @@ async def greet(connection: HeardClient, ours: Greeting, name: str) -> Greeting:
         if isinstance(theirs := told.get("greeting"), dict):
             check(ours, greeting_from(theirs))  # where we see it too, our own words say it better
         refusal = told.get("error")
-        raise told_by(name, unpack_error(refusal if isinstance(refusal, bytes) else b""))
+        raise told_by(
+            f"{name} answered", unpack_error(refusal if isinstance(refusal, bytes) else b"")
+        )
     if answer.kind is not Kind.HELLO or answer.request_id != request_id:
         raise MalformedFrame("no answer to the handshake")
     theirs = greeting_from(unpack_map(answer.payload))

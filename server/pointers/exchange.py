@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 
 from server.nodes.client import NodeClient
-from server.nodes.link import Link
+from server.nodes.link import Link, told_by
 from server.pointers.command_stream import CommandStream, Site
 from shared.errors import FedsmsError, NodeFailed, NodeUnreachable, UsageError
 from shared.pointers.frames import Item, Template, unpack_answers
@@ -157,14 +157,14 @@ class PointerExchange(NodeClient):
         answers: Sequence[Any] = told[1]
         return answers
 
-    def _failure(self, number: int, fact: object, cause: object, next_step: object) -> NodeFailed:
+    def _failure(self, number: int, *words: object) -> FedsmsError:
+        """Args: words: the node's fact, cause and next step."""
         site = self.stream.site(number)
         self.stream.answered()
         self._bases.clear()  # who knows what the node left out
-        fact, cause, next_step = (f"{words!s:.1000}" for words in (fact, cause, next_step))
-        if site is None:
-            return NodeFailed(f"node {self.id} answered: {fact}", cause, next_step)
-        return NodeFailed(f"node {self.id} could not do {_place(site)}: {fact}", cause, next_step)
+        error = NodeFailed(*(f"{word!s:.1000}" for word in words))
+        could = "answered" if site is None else f"could not do {_place(site)}"
+        return told_by(f"node {self.id} {could}", error)
 
     def _post(self, payload: bytes) -> None:
         self.run(self.link.post(Kind.COMMANDS, payload))

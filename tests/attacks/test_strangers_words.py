@@ -15,8 +15,9 @@ from websockets.asyncio.server import ServerConnection
 from scripts.local.nodes import NO_SETTINGS
 from server.nodes.addresses import NodeAddress
 from server.nodes.dial import dial
+from server.nodes.link import told_by
 from server.trained_model.saved_model import SavedModel, save
-from shared.errors import FedsmsError, HandshakeRefused, PolicyRefused
+from shared.errors import FedsmsError, HandshakeRefused, NodeFailed, PolicyRefused
 from shared.model.classifier import initial_state
 from shared.model.recipe import Recipe, load_recipe
 from shared.wire.commands import EVALUATE, PROPOSE, TRAIN
@@ -83,6 +84,13 @@ def test_a_nodes_words_are_quoted_on_the_terminal_and_in_the_run_folder(
     for name in ("summary.json", "metrics.jsonl"):
         assert not CONTROLS.search((folder / name).read_text(encoding="utf-8"))
     assert done.code == 0
+
+
+def test_a_failure_in_pointer_mode_is_quoted_with_the_line_that_it_is_about() -> None:
+    words = (WORDS, WORDS, ADVICE)
+    error = told_by("node mallory could not do add, issued at x.py:3 in main", NodeFailed(*words))
+    check(f"error: {error}", "mallory")
+    assert type(error) is NodeFailed
 
 
 @pytest.mark.parametrize("kind", [HandshakeRefused, PolicyRefused])
