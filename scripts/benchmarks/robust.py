@@ -124,12 +124,16 @@ class Federation:
 @click.option("--owners", type=click.IntRange(2, 64), default=10, show_default=True)
 @click.option("--rounds", type=click.IntRange(min=1), help="[default: the recipe's, 15]")
 @click.option("--recipe", "recipe_name", default="default", show_default=True)
-def robust(seeds: int, owners: int, rounds: int | None, recipe_name: str) -> None:
-    """ROC AUC with one bad owner, with and without a robust rule."""
+@click.option("--attack", "attacks", type=click.Choice(list(ATTACKS)), multiple=True)
+def robust(
+    seeds: int, owners: int, rounds: int | None, recipe_name: str, attacks: tuple[str, ...]
+) -> None:
+    """ROC AUC with one bad owner, with and without a robust rule; by default of all attacks."""
     torch.set_num_threads(1)
     rules: tuple[Aggregation, ...] = get_args(Aggregation)
     click.echo("ROC AUC in %".ljust(22) + "".join(rule.rjust(15) for rule in rules))
-    for name, attack in ATTACKS.items():
+    for name in attacks or ATTACKS:
+        attack = ATTACKS[name]
         found: dict[str, list[float]] = {rule: [] for rule in rules}
         for seed in range(1, seeds + 1):
             recipe = load_recipe(recipe_name)
