@@ -105,7 +105,14 @@ class DataOwnerNode(WebsocketServerWorker):
     def greeting(self) -> Greeting:
         rows = {"train": len(self.shard.train), "held_out": len(self.shard.held_out)}
         labels = self.shard.label_counts() if self.tell_labels else None
-        return Greeting(role="node", id=str(self.id), rows=rows, labels=labels, busy=self.busy_with)
+        return Greeting(
+            role="node",
+            id=str(self.id),
+            rows=rows,
+            labels=labels,
+            skipped=self.shard.told_of_skipped(self.tell_labels),
+            busy=self.busy_with,
+        )
 
     @contextmanager
     def using(self, store: ObjectStore) -> Iterator[None]:

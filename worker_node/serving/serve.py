@@ -118,8 +118,6 @@ async def _start(trainer: TrainerProcess, stop: asyncio.Event) -> None:
 
 
 def _say_ready(settings: ServeSettings, shard: Shard, url: str) -> None:
-    for why, count in shard.skipped.items():
-        log.warning("skipped %d bad lines: %s", count, why)
     if settings.admission is not None:
         names = ", ".join(sorted(settings.admission.coordinators))
         log.info("only these coordinators may train here: %s", names)
