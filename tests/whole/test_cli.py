@@ -186,6 +186,26 @@ def test_predict_takes_lines_of_standard_input(model: Path) -> None:
     assert all(0 < one["spam"] < 1 for one in told)
 
 
+def test_predict_reads_a_phones_backup_and_a_file_of_lines(
+    cli: Cli, model: Path, tmp_path: Path
+) -> None:
+    backup = '<smses><sms date="1" type="1" body="win&#10;now" /><sms type="2" body="me" /></smses>'
+    (tmp_path / "sms.xml").write_text(backup)
+    told = cli("server", "predict", "--model", model, "--json", "--file", "sms.xml").out
+    assert [json.loads(line)["text"] for line in told.splitlines()] == ["win\nnow"]
+    (tmp_path / "lines.txt").write_bytes("olé £5\r\n\r\nbye\r\n".encode("utf-16"))
+    told = cli("server", "predict", "--model", model, "--file", "lines.txt").out
+    assert [line.split("  ")[-1] for line in told.splitlines()] == ["olé £5", "bye"]
+
+
+def test_predict_says_where_there_was_nothing_to_classify_or_to_see(model: Path) -> None:
+    done = run("server", "predict", "--model", model, cwd=model)
+    assert (done.code, done.out) == (0, "")
+    assert "There was no message to classify" in done.err
+    done = run("server", "predict", "--model", model, "नमस्ते", "hello", cwd=model)
+    assert "sees nothing of 1 of these 2 messages" in done.err
+
+
 def test_predict_of_an_argument_that_is_not_utf8_ends_well(cli: Cli, model: Path) -> None:
     done = cli("server", "predict", "--model", model, "bad \udcff bytes")
     assert (done.code, done.err) == (0, "")

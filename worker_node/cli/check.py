@@ -10,7 +10,7 @@ import click
 from shared.cli import command
 from shared.version import versions
 from worker_node.cli.options import data_options
-from worker_node.cli.reading import first_rows, read_shard, skipped_lines
+from worker_node.cli.reading import first_rows, read_shard, skipped_lines, what_recipes_see
 
 if TYPE_CHECKING:
     from worker_node.data.shard import Shard
@@ -50,6 +50,7 @@ def describe(shard: Shard, tell_labels: bool, as_json: bool) -> str:
         for part, labels in counts.items()
     ]
     lines += [f"  {line}" for line in skipped_lines(shard)]
+    lines += [f"  {line}" for line in what_recipes_see(shard)]
     if repeated:
         lines.append(f"  {repeated:,} held-out messages are also trained on: metrics will flatter")
     told = "of them, ham and spam" if tell_labels else "ham and spam of the held-out ones alone"

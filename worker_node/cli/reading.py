@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 SHOWN_ROWS = 5
 SHOWN_CHARACTERS = 72
+TRIED_ROWS = 5000
 
 
 def read_shard(
@@ -67,3 +68,19 @@ def first_rows(shard: Shard) -> list[str]:
         return f"  {('ham', 'spam')[message.label]:<4}  {cut}"
 
     return [line(message) for message in shard.train[:SHOWN_ROWS]]
+
+
+def what_recipes_see(shard: Shard) -> list[str]:
+    """Of which messages the built-in recipes see little; of the first TRIED_ROWS."""
+    from shared.model.coverage import coverage
+    from shared.model.recipe import load_recipe
+    from shared.model.text import encode_all
+
+    texts = [message.text for message in shard.train[:TRIED_ROWS]]
+    lines = []
+    for name in ("default", "tutorial"):
+        recipe = load_recipe(name).text
+        words = recipe.model_copy(update={"ngrams": 0})
+        found = coverage(encode_all(texts, words), words)
+        lines += [line.replace("the recipe ", f"{name} ", 1) for line in found.remarks(recipe)]
+    return lines

@@ -226,3 +226,16 @@ def test_a_lopsided_loss_is_a_warning_in_capitals(cli: Cli, tmp_path: Path) -> N
         cli("worker_node", "check", "--data", path, "--skip-bad-lines", "--json").out
     )
     assert facts["skipped_shares"] == {"ham": 0.0, "spam": 10 / 30}
+
+
+def test_check_warns_of_a_recipe_that_sees_nothing_of_most_messages(
+    cli: Cli, tmp_path: Path
+) -> None:
+    rows = [Message(n % 2, f"नमस्ते दुनिया {n} " + "फिर " * (n % 7) * 20) for n in range(30)]
+    path = tmp_path / "m.tsv"
+    path.write_text(plain(rows), encoding="utf-8")
+    told = cli("worker_node", "check", "--data", path).out
+    assert "WARNING: tutorial sees nothing of" in told
+    assert "it reads a-z alone" in told
+    assert "WARNING: default" not in told
+    assert "messages are long: default reads their first 60 words" in told
