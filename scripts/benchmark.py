@@ -36,6 +36,7 @@ from scripts.benchmarks.runs import (
 from scripts.benchmarks.scale import scale
 from scripts.data.partition import Partition
 from scripts.local.nodes import LocalNode, local_nodes
+from scripts.needs import need
 from shared.cli import run
 
 PLAIN = "scripts/benchmarks/centralised.py"
@@ -125,6 +126,8 @@ def accuracy(
     compare: str | None,
 ) -> None:
     """Metrics after the last round: mean and standard deviation over seeds."""
+    if compare == "svm":
+        need("sklearn")
     with tempfile.TemporaryDirectory(prefix="fedsms-") as scratch:
         for owners in counts:
             results, central = [], []

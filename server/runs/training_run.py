@@ -21,6 +21,7 @@ from server.nodes.members import Members
 from server.rounds.plan import Plan, new_run_id
 from server.rounds.records import Observer, Round
 from server.runs.interrupts import run_until_signal
+from server.runs.muted_display import MutedDisplay
 from server.runs.resume import StoppedRun
 from server.runs.run_folder import RunFolder
 from server.runs.settings import RunSettings, to_json
@@ -121,9 +122,9 @@ async def _in_folder(
         stopped,
     )
     memory = _Memory(stopped.rounds if stopped is not None else ())
-    display = make_display(
-        settings.recipe.federation.rounds, [node.id for node in settings.nodes], settings.as_json
-    )
+    ids = [node.id for node in settings.nodes]
+    rounds = settings.recipe.federation.rounds
+    display = MutedDisplay(make_display(rounds, ids, settings.as_json))
     try:
         _warn(members, stopped)
         with display.running():

@@ -11,6 +11,7 @@ from typing import BinaryIO
 import torch
 
 from server.trained_model.saved_model import SavedModel
+from shared.errors import StorageError, describe_os_error
 from shared.model.classifier import SpamGRU, build_model, vector_to_state
 from shared.model.text import encode_all
 from shared.reading.contents import contents
@@ -71,11 +72,20 @@ def lines_as_they_come(stream: BinaryIO) -> Iterator[list[str]]:
     become replacement characters.
     """
     rest = b""
-    while chunk := os.read(stream.fileno(), CHUNK_BYTES):
+    while chunk := _read(stream):
         *lines, rest = (rest + chunk).split(b"\n")
         yield [line.decode("utf-8", "replace").rstrip("\r") for line in lines]
     if rest:
         yield [rest.decode("utf-8", "replace")]
+
+
+def _read(stream: BinaryIO) -> bytes:
+    try:
+        return os.read(stream.fileno(), CHUNK_BYTES)
+    except OSError as error:
+        raise StorageError(
+            "cannot read standard input", describe_os_error(error), "Name the file with --file."
+        ) from error
 
 
 def messages_of_file(path: Path) -> Iterator[list[str]]:

@@ -178,7 +178,8 @@ def test_predict_takes_lines_of_standard_input(model: Path) -> None:
     )
     arguments = ["predict", "--model", model / "model.safetensors", "--json"]
     done = run("server", *arguments, cwd=model, stdin=texts, PYTHONUTF8="1")
-    assert (done.code, done.err) == (0, "")
+    assert done.code == 0
+    assert done.err.startswith("The model sees nothing of 1 of these 5 messages")  # of "å ✓"
     told = [json.loads(line) for line in done.out.splitlines()]
     assert [one["text"] for one in told][:3] == ["You have won", "", "å ✓"]
     assert told[3]["text"] == "bad \ufffd\ufffd bytes"

@@ -222,6 +222,11 @@ SERVE_OPTIONS = (
         show_envvar=True,
         help="Seconds that a training goes on whose coordinator is lost, for its return; 0: none.",
     ),
+    click.option(
+        "--with-stdin",
+        is_flag=True,
+        help="Stop when standard input ends: for programs that start nodes.",
+    ),
     *GUARD_OPTIONS,
 )
 
