@@ -16,6 +16,11 @@ from pathlib import Path
 
 import click
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, not as a module
+
+from scripts.needs import need
+from shared.cli import run
+
 ROOT = Path(__file__).resolve().parents[1]
 REPORT = "FEDSMS_ATTACK_REPORT"
 
@@ -35,6 +40,7 @@ def table(found: list[dict[str, str]]) -> str:
 @click.command()
 def main() -> None:
     """Run the attacks and print the table."""
+    need("pytest", "hypothesis", "websocket")
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.jsonl"
         done = subprocess.run(
@@ -49,4 +55,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main, "python scripts/attack_table.py")

@@ -38,6 +38,7 @@ from scripts.benchmarks.scale import scale
 from scripts.benchmarks.startup import startup
 from scripts.data.partition import Partition
 from scripts.local.nodes import LocalNode, local_nodes
+from scripts.needs import need
 from shared.cli import run
 
 PLAIN = "scripts/benchmarks/centralised.py"
@@ -127,6 +128,8 @@ def accuracy(
     compare: str | None,
 ) -> None:
     """Metrics after the last round: mean and standard deviation over seeds."""
+    if compare == "svm":
+        need("sklearn")
     with tempfile.TemporaryDirectory(prefix="fedsms-") as scratch:
         for owners in counts:
             results, central = [], []

@@ -34,6 +34,7 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, not as a module
 
+from scripts.needs import need
 from shared.cli import run
 from shared.errors import DataError, FedsmsError, StorageError
 
@@ -203,6 +204,7 @@ def show(files: list[TestFile], outcomes: list[Outcome]) -> None:
 @click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, show_default=True)
 @click.option("--timeout", type=float, default=300.0, show_default=True, help="Seconds a file.")
 def main(quick: bool, only: str, wheel: Path | None, jobs: int, timeout: float) -> None:
+    need("pytest", "websocket")
     table: dict[str, Any] = tomllib.loads(COUNTS.read_text(encoding="utf-8"))
     rows = [TestFile(**row) for row in table["file"]]
     files = [file for file in rows if only in file.path and (file.quick or not quick)]

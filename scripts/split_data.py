@@ -1,7 +1,8 @@
 """Deals a collection of messages out to several owners, to train on and to hold out.
 
 For trying fedsms out on one machine: real owners bring their own files. Writes NAME.train.tsv and
-NAME.held-out.tsv for every owner and split.json, which says how they were made. Repeated texts
+NAME.held-out.tsv for every owner (with quotes, as CSV has them, where a text has a line break) and
+split.json, which says how they were made. Repeated texts
 (equal character by character) are removed first, but not for the article's partition, which kept
 them; the table's last column counts the held-out rows whose text somebody also trains on. See
 scripts/data/partition.py for the partitions.
@@ -9,7 +10,9 @@ scripts/data/partition.py for the partitions.
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import re
 import sys
@@ -25,7 +28,7 @@ from scripts.data.partition import Partition, deal, deduplicate
 from scripts.fetch_data import find_data
 from server.display.fitting import Column, Fitted, print_table
 from shared.cli import ExamplesFirst, run
-from shared.errors import DataError, UsageError
+from shared.errors import UsageError
 from shared.files import storage_error, write_whole
 from worker_node.data.messages import LABELS
 from worker_node.data.shard import Message, Shard, read_messages
@@ -164,13 +167,11 @@ def _write(
 
 def _to_tsv(messages: Sequence[Message]) -> bytes:
     names = {label: name for name, label in LABELS.items()}
-    for message in messages:
-        if "\n" in message.text or "\r" in message.text:
-            raise DataError(
-                "a message cannot be written as a line",
-                "its text has a line break",
-                "Replace line breaks by spaces in the data first.",
-            )
+    if any("\n" in message.text or "\r" in message.text for message in messages):
+        out = io.StringIO()
+        rows = ((names[message.label], message.text) for message in messages)
+        csv.writer(out, delimiter="\t").writerows(rows)
+        return out.getvalue().encode()
     return "".join(f"{names[m.label]}\t{m.text}\n" for m in messages).encode()
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
+import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from shared.errors import FedsmsError, Interrupted
+from shared.errors import FedsmsError, Interrupted, StorageError, describe_os_error
 
 
 class _Examples(click.Command):
@@ -104,8 +110,16 @@ def run(command: click.Command, name: str) -> NoReturn:
 
     Where whoever reads the output has seen enough (`| head`), click ends it with 1 and no word.
     """
+    _make_streams_sound()
+    with _hang_up_interrupts():
+        _run(command, name)
+
+
+def _run(command: click.Command, name: str) -> NoReturn:
     try:
-        sys.exit(command.main(prog_name=name, standalone_mode=False) or 0)
+        code = command.main(prog_name=name, standalone_mode=False) or 0
+        sys.stdout.flush()
+        sys.exit(code)
     except FedsmsError as error:
         _end(error)
     except click.ClickException as error:
@@ -113,6 +127,62 @@ def run(command: click.Command, name: str) -> NoReturn:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _end(Interrupted("stopped"))
+    except OSError as error:
+        if error.filename is not None or error.errno not in _OUTPUT_ERRORS:
+            raise
+        _forget_output()
+        _end(
+            StorageError(
+                "cannot write to standard output",
+                describe_os_error(error),
+                "What was done is kept; only what is said of it is lost.",
+            )
+        )
+
+
+_OUTPUT_ERRORS = (errno.ENOSPC, errno.EBADF, errno.EIO, errno.EFBIG, errno.EDQUOT)
+
+
+def _make_streams_sound() -> None:
+    """No stream is missing, and none fails for a character that it has no code for."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            # what is opened next would take its place, and get what is meant for the terminal;
+            # open for reading alone, it says that it cannot be written
+            os.open(os.devnull, os.O_RDONLY)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", encoding="utf-8")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _forget_output() -> None:
+    """What could not be written is not tried again when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def ending_signals() -> list[signal.Signals]:
+    """Those that end a command in good order; SIGHUP unless whoever started it had it ignored."""
+    ending = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        ending.append(signal.SIGHUP)
+    return ending
+
+
+@contextmanager
+def _hang_up_interrupts() -> Iterator[None]:
+    """A terminal that goes away ends the block as Ctrl-C does."""
+    before = signal.getsignal(signal.SIGHUP)
+    ours = before is signal.SIG_DFL and threading.current_thread() is threading.main_thread()
+    if ours:
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGHUP, before)
 
 
 def _end(error: FedsmsError) -> NoReturn:

@@ -167,10 +167,10 @@ def read_toml(path: Path, name: str, next_step: str) -> dict[str, Any]:
         next_step: of the errors.
 
     Raises:
-        UsageError: no such file, or it is not TOML in UTF-8.
+        UsageError: no such file, or it is not TOML in UTF-8; a byte order mark may stand before it.
     """
     try:
-        return tomllib.loads(read_bytes(path).decode("utf-8"))
+        return tomllib.loads(read_bytes(path).decode("utf-8-sig"))
     except StorageError as error:
         raise UsageError(f"cannot read {name} {path}", error.cause, next_step) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -76,6 +76,7 @@ FLOORS = {
         "wire",
         "identity",
         "model",
+        "reading",
         "cli",
         "files",
         "errors",

@@ -108,6 +108,7 @@ class DataOwnerNode(WebsocketServerWorker):
             id=str(self.id),
             rows=rows,
             labels=labels,
+            skipped=self.shard.told_of_skipped(self.tell_labels),
             busy=self.busy_with,
             most_bytes=self.guard.most_message_bytes,
         )

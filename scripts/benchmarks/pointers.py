@@ -14,6 +14,7 @@ import click
 
 from scripts.benchmarks.runs import Shards, TrainedRun, make_shards, spread, train
 from scripts.local.nodes import ROOT, LocalNode, clean_environment, local_nodes
+from scripts.needs import need
 from shared.errors import NodeFailed
 
 BATCHES = "scripts/benchmarks/pointer_batches.py"
@@ -62,6 +63,8 @@ def measure(how: str, batches: int, data: Path, node: LocalNode) -> dict[str, An
 )
 def pointers(repeat: int, batches: int, stock_batches: int) -> None:
     """The article's training batch by batch: against VirtualWorkers and PySyft's own sockets."""
+    if stock_batches:
+        need("websocket")  # PySyft's own client speaks over it
     with tempfile.TemporaryDirectory(prefix="fedsms-") as scratch:
         shards = make_shards(Path(scratch), 2, "article", seed=0)
         told: dict[str, list[dict[str, Any]]] = {how: [] for how in NAMES}

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,12 @@ NO_SETTINGS = ("--federation", os.devnull)
 """Flags of the coordinator that keep a user's own ./federation.toml out."""
 UNGUARDED = str(ROOT / "scripts" / "unguarded.toml")
 """Policy of a node whose flags name no other."""
-START_SECONDS = 120.0
+START_SECONDS = 600.0
+"""Without a sign of a node's; on a machine with other work, importing torch takes minutes."""
+WAIT_SECONDS = 10.0
+"""After which a user is told what is waited for."""
+AT_ONCE = max(4, 2 * (os.cpu_count() or 1))
+"""Nodes that start side by side: more would be in each other's way."""
 STOP_SECONDS = 15.0
 
 
@@ -55,13 +61,14 @@ class LocalNode:
             self.process.kill()
             return self.process.wait()
         finally:
-            if self.process.stdout is not None:
-                self.process.stdout.close()
+            for stream in (self.process.stdin, self.process.stdout):
+                if stream is not None:
+                    stream.close()
 
 
 @contextlib.contextmanager
 def local_nodes(commands: Mapping[str, Sequence[str]]) -> Iterator[list[LocalNode]]:
-    """Starts a node for each owner, all at once, and waits until all are ready.
+    """Starts a node for each owner, some at once, and waits until all are ready.
 
     Args:
         commands: for each node id, the flags of `python -m worker_node serve` that say what it
@@ -79,11 +86,13 @@ def _started(
     commands: Mapping[str, Sequence[str]], nodes: list[LocalNode]
 ) -> Iterator[list[LocalNode]]:
     try:
-        for node_id, flags in commands.items():
+        for number, (node_id, flags) in enumerate(commands.items()):
+            if number >= AT_ONCE:
+                wait_until_ready(nodes[number - AT_ONCE], len(commands))
             with _signals_wait():
                 nodes.append(start_node(node_id, flags))
-        for node in nodes:
-            wait_until_ready(node)
+        for node in nodes[-AT_ONCE:]:
+            wait_until_ready(node, len(commands))
         yield nodes
     finally:
         for node in nodes:
@@ -129,12 +138,13 @@ def start_node(node_id: str, flags: Sequence[str], port: int = 0) -> LocalNode:
     """Starts a node's process; `wait_until_ready` then fills in its address."""
     # Without the identity that the user may have in this folder, unless the flags name one.
     plain = () if "--identity" in flags else ("--insecure",)
-    listen = ("--port", str(port), "--json", *plain)
+    # its standard input ends with this process, however that ends
+    listen = ("--port", str(port), "--json", "--with-stdin", *plain)
     unguarded = ("--policy", UNGUARDED, "--audit-log", "off")  # flags given later count
     command = ("-m", "worker_node", "serve", "--id", node_id, *listen, *unguarded, *flags)
     process = subprocess.Popen(
         [sys.executable, *command],
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -161,17 +171,40 @@ def _keep_log(node: LocalNode) -> None:
             del node.log[:-200]
 
 
-def wait_until_ready(node: LocalNode) -> None:
-    """Reads the node's address from its output. Raises NodeFailed where it gives none."""
+def wait_until_ready(node: LocalNode, of: int = 1) -> None:
+    """Reads the node's address from its output; says every ten seconds what it waits for.
+
+    Args:
+        of: how many nodes are started in all, for who reads along.
+
+    Raises:
+        NodeFailed: it gives none.
+    """
     lines: queue.Queue[str] = queue.Queue()
     assert node.process.stdout is not None
     stdout = node.process.stdout
     threading.Thread(target=lambda: lines.put(stdout.readline()), daemon=True).start()
-    try:
-        line = lines.get(timeout=START_SECONDS)
-    except queue.Empty:
-        raise NodeFailed(f"node {node.id} was not ready in {START_SECONDS:g} s") from None
+    line = _awaited(node, lines, of)
     if not line:
         node.process.wait()
         raise NodeFailed(f"node {node.id} did not start", "\n".join(node.log[-20:]))
     node.url = json.loads(line)["url"]
+
+
+def _awaited(node: LocalNode, lines: queue.Queue[str], of: int) -> str:
+    began = time.monotonic()
+    while True:
+        try:
+            return lines.get(timeout=WAIT_SECONDS)
+        except queue.Empty:
+            waited = time.monotonic() - began
+        if waited > START_SECONDS:
+            cause = "\n".join(node.log[-20:])
+            raise NodeFailed(f"node {node.id} was not ready in {START_SECONDS:g} s", cause)
+        others = f", one of {of}," if of > 1 else ""
+        print(
+            f"Still starting after {waited:.0f} s: node {node.id}{others} loads torch and its "
+            "messages ...",
+            file=sys.stderr,
+            flush=True,
+        )

@@ -43,6 +43,12 @@ class NodeAddress:
 def parse_address(node_id: str, url: str) -> NodeAddress:
     """Raises UsageError for an id or a URL that cannot be one."""
     check_node_id(node_id)
+    if "@" in url:
+        raise UsageError(
+            f"the address of node {node_id} holds a name or a password",
+            "nodes know coordinators by certificates, and an address ends up in logs",
+            "Leave out what stands before the @.",
+        )
     try:
         parse_uri(url)
         parts = urlsplit(url)
@@ -52,20 +58,24 @@ def parse_address(node_id: str, url: str) -> NodeAddress:
     if not valid:
         raise UsageError(
             f"{url!r} is not the address of node {node_id}",
-            next_step="An address looks like ws://host:8777, and with TLS wss://host:8777.",
+            next_step="An address looks like wss://host:8777, and without TLS ws://host:8777.",
         )
     return NodeAddress(node_id, url)
 
 
 def parse_node(text: str) -> NodeAddress:
-    """`bob=ws://host:8777` as an address. Raises UsageError where it is none."""
+    """`bob=ws://host:8777` as an address; without a scheme it is wss://.
+
+    Raises:
+        UsageError: it is none.
+    """
     node_id, equals, url = text.partition("=")
     if not equals:
         raise UsageError(
             f"{text!r} does not say which node is where",
             next_step="Write --node ID=URL, for example --node bob=ws://127.0.0.1:8777.",
         )
-    return parse_address(node_id, url)
+    return parse_address(node_id, url if "://" in url else f"wss://{url}")
 
 
 def check_distinct(addresses: Iterable[NodeAddress]) -> list[NodeAddress]:

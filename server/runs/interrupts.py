@@ -1,12 +1,15 @@
-"""Ctrl-C and SIGTERM end a coroutine in good order: it is cancelled, and may put things away."""
+"""Ctrl-C, SIGTERM and a terminal that goes away end a coroutine in good order: it is cancelled.
+
+It may put things away before it ends.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from shared.cli import ending_signals
 from shared.errors import Interrupted
 
 Result = TypeVar("Result")
@@ -16,14 +19,14 @@ def run_until_signal(work: Coroutine[Any, Any, Result]) -> Result:
     """Runs a coroutine in an event loop of its own.
 
     Raises:
-        Interrupted: SIGINT or SIGTERM came; whatever the coroutine raises instead of being
+        Interrupted: SIGINT, SIGTERM or SIGHUP came; whatever the coroutine raises instead of being
             cancelled goes first.
     """
 
     async def guarded() -> Result:
         task = asyncio.ensure_future(work)
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in ending_signals():
             loop.add_signal_handler(number, task.cancel)
         try:
             return await task

@@ -37,6 +37,7 @@ class StoppedRun:
     state: the model (P,) after them; None where there is none yet.
     rounds: their records.
     resumed_after: after how many completed rounds it was resumed each time, this one included.
+    rows_at_start: the rows that each node told when it was first there, by its id.
     lock: held; whoever opened the run releases it.
     """
 
@@ -47,6 +48,7 @@ class StoppedRun:
     state: Vector | None
     rounds: list[Round]
     resumed_after: list[int]
+    rows_at_start: dict[str, Any]
     lock: RunLock
 
 
@@ -87,7 +89,10 @@ def _opened(path: Path, lock: RunLock) -> StoppedRun:
     # Not by its config, which a crash in the first round may have kept from being written.
     state = load_state(path, settings.recipe) if completed else None
     resumed = [*values["resumed_after"], completed]
-    return StoppedRun(path, values["run"], settings, completed, state, rounds, resumed, lock)
+    at_start = values.get("rows_at_start", {})  # runs of older versions have none
+    return StoppedRun(
+        path, values["run"], settings, completed, state, rounds, resumed, at_start, lock
+    )
 
 
 def _read_settings(path: Path) -> tuple[dict[str, Any], RunSettings]:
@@ -101,6 +106,7 @@ def _read_settings(path: Path) -> tuple[dict[str, Any], RunSettings]:
         )
     try:
         values = json.loads(read_bytes(source, MAX_SETTINGS_BYTES))
+        _require(isinstance(values.get("rows_at_start", {}), dict))
         _require(isinstance(values["run"], str) and isinstance(values["resumed_after"], list))
         settings = from_json(
             values,

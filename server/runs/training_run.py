@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import click
+
 from server.display.progress import make_display
 from server.nodes.dial import connected, dial
 from server.nodes.link import Link
@@ -19,9 +21,11 @@ from server.nodes.members import Members
 from server.rounds.plan import Plan, new_run_id
 from server.rounds.records import Observer, Round
 from server.runs.interrupts import run_until_signal
+from server.runs.muted_display import MutedDisplay
 from server.runs.resume import StoppedRun
 from server.runs.run_folder import RunFolder
 from server.runs.settings import RunSettings, to_json
+from server.runs.told_rows import rows_at_start, warnings
 from shared.errors import FedsmsError, Interrupted, StorageError
 from shared.model.classifier import initial_state
 from shared.model.vectors import Vector
@@ -118,10 +122,11 @@ async def _in_folder(
         stopped,
     )
     memory = _Memory(stopped.rounds if stopped is not None else ())
-    display = make_display(
-        settings.recipe.federation.rounds, [node.id for node in settings.nodes], settings.as_json
-    )
+    ids = [node.id for node in settings.nodes]
+    rounds = settings.recipe.federation.rounds
+    display = MutedDisplay(make_display(rounds, ids, settings.as_json))
     try:
+        _warn(members, stopped)
         with display.running():
             await _rounds(settings, members, run, stopped, [folder, display, memory])
     except asyncio.CancelledError:
@@ -140,6 +145,17 @@ async def _in_folder(
         raise
     folder.finish("completed")
     return FinishedRun(folder.path, memory.rounds)
+
+
+def _warn(members: Members, stopped: StoppedRun | None) -> None:
+    at_start = stopped.rows_at_start if stopped is not None else {}
+    for line in warnings(_links(members), at_start):
+        click.echo(line, err=True)
+        log.warning("%s", line)
+
+
+def _links(members: Members) -> dict[str, Link]:
+    return {one.id: one.link for one in members.all if one.link is not None}
 
 
 def _how_to_go_on(settings: RunSettings, folder: RunFolder) -> str:
@@ -181,11 +197,13 @@ def _resolved(
     settings: RunSettings, members: Members, run: str, stopped: StoppedRun | None
 ) -> dict[str, Any]:
     """What settings.json says besides the recipe; server/runs/resume.py reads it again."""
-    links = {one.id: one.link for one in members.all if one.link is not None}
+    links = _links(members)
+    at_start = stopped.rows_at_start if stopped is not None else {}
     return {
         "run": run,
         **to_json(settings),
         "resumed_after": stopped.resumed_after if stopped is not None else [],
+        "rows_at_start": rows_at_start(links, at_start),
         "coordinator": {"host": platform.node(), "versions": versions()},
         "nodes": {
             node.id: {"url": node.url, **_facts(links.get(node.id))} for node in settings.nodes
@@ -196,11 +214,12 @@ def _resolved(
 def _facts(link: Link | None) -> dict[str, Any]:
     """What a node has shown and told of itself; nothing where it is not there yet."""
     if link is None:
-        return dict.fromkeys(("certificate", "versions", "rows", "labels"))
+        return dict.fromkeys(("certificate", "versions", "rows", "labels", "skipped"))
     greeting = link.greeting
     return {
         "certificate": link.certificate,
         "versions": greeting.versions,
         "rows": greeting.rows,
         "labels": greeting.labels,
+        "skipped": greeting.skipped,
     }

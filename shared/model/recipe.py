@@ -38,14 +38,15 @@ class TextRecipe(_Table):
     cleaning: "letters" keeps lower-case a-z words as the 2019 article did; "word-classes" also
         keeps what digits, money, links, phone numbers and shouting look like, as class tokens;
         "styled-words" puts the message's length, digits and capitals before them, and adds all
-        these and pairs of words to the spelling features.
+        these and pairs of words to the spelling features; "unicode-words" does the same in every
+        language. A name's meaning never changes.
     tokens: words a row; longer messages are cut, shorter ones padded on the left with id 0.
     buckets: ids that words are hashed into, 1 to buckets - 1; id 0 is padding.
     ngrams: spelling features a row, for the model's wide part; 0 turns the wide part off.
     ngram_buckets: ids that spelling features are hashed into, likewise.
     """
 
-    cleaning: Literal["letters", "word-classes", "styled-words"] = "letters"
+    cleaning: Literal["letters", "word-classes", "styled-words", "unicode-words"] = "letters"
     tokens: int = Field(default=30, ge=1, le=1000)
     buckets: int = Field(default=8192, ge=2, le=2**22)
     ngrams: int = Field(default=0, ge=0, le=4096)

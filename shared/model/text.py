@@ -13,126 +13,41 @@ The two kinds of ids are hashed apart and index two tables.
 from __future__ import annotations
 
 import hashlib
-import html
-import math
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import pairwise
+from itertools import islice
 
 import mmh3
 import numpy as np
 import numpy.typing as npt
 
 from shared.model.recipe import TextRecipe
+from shared.model.unicode_words import unicode_features, unicode_words
+from shared.model.words import letters, runs, styled_runs, styled_words, word_classes
 
 PADDING = 0
 # Two seeds keep "win" the word and "win" the three letters from always meeting in one bucket.
 _WORD_SEED = 0
 _NGRAM_SEED = 1
 
-_LETTERS = re.compile(r"[a-z]+")
-_PIECES = re.compile(
-    r"""(?P<link>(?:https?://|www\.)\S+|\b[\w-]+(?:\.[\w-]+)*\.(?:com|co\.uk|net|org|uk|tv|biz|info)\b\S*)
-      | (?P<mail>[\w.+-]+@[\w-]+(?:\.[\w-]+)+)
-      | (?P<money>[£$€]\s?\d[\d,.]*|\b\d[\d,.]*\s?(?:pounds?|gbp|usd|eur)\b)
-      | (?P<phone>\+?\d(?:[\s-]?\d){9,})
-      | (?P<mixed>\d+(?:[.,]\d+)?(?=[^\W\d])\w+|[^\W\d]\w*\d\w*)
-      | (?P<number>\d(?:[\d,.:/]*\d)?)
-      | (?P<word>[^\W\d_]+(?:'[^\W\d_]+)?)
-      | (?P<faces>[:;=]-?[()DPpoO/|*])
-      | (?P<marks>[!?]+|\.{2,}|[£$€&#*@<>+=/])""",
-    re.VERBOSE | re.IGNORECASE,
-)
-_DIGITS = re.compile(r"\d")
+Split = Callable[[str], Iterable[str]]
 
-
-def letters(text: str) -> list[str]:
-    """The article's cleaning: runs of a-z of the lower-cased text; all else separates."""
-    return _LETTERS.findall(text.lower())
-
-
-def word_classes(text: str) -> list[str]:
-    """Lower-case words, and class tokens such as "<phone>" for what is no word.
-
-    Class tokens hold characters that no word can hold, so a message cannot fake one.
-    """
-    tokens: list[str] = []
-    for match in _PIECES.finditer(html.unescape(text)):
-        tokens += _classes(match.lastgroup or "", match.group())
-    return tokens
-
-
-def _classes(kind: str, piece: str) -> list[str]:
-    if kind == "word":
-        lower = piece.lower()
-        return [lower, "<shout>"] if len(piece) > 1 and piece.isupper() else [lower]
-    if kind == "mixed":
-        return [f"<shape {_DIGITS.sub('0', piece.lower())}>"]
-    if kind == "number":
-        return [f"<number {len(piece)}>"]
-    if kind == "marks":
-        return [f"<{piece[:2]}>"]
-    if kind == "phone":
-        return ["<phone>", f"<phone {piece.lstrip('+')[:2]}>"]
-    return [f"<{kind}>"]
-
-
-def style(text: str) -> list[str]:
-    """Three class tokens of the whole message: its length, its digits and its capitals.
-
-    Numbers are halves of a doubling, so that few tokens serve all lengths; the share of capitals
-    among letters is told as ten times its root. Whole numbers alone: no machine rounds otherwise.
-    """
-    plain = html.unescape(text)
-    cased = [letter.isupper() for letter in plain if letter.isalpha()]
-    digits = sum(character.isdigit() for character in plain)
-    capitals = math.isqrt(100 * sum(cased) // max(1, len(cased)))
-    return [
-        f"<length {_halves(len(plain))}>",
-        f"<digits {_halves(digits)}>",
-        f"<upper {capitals}>",
-    ]
-
-
-def _halves(number: int) -> int:
-    """Twice the binary logarithm of number + 1, rounded down."""
-    return ((number + 1) ** 2).bit_length() - 1
-
-
-def styled_words(text: str) -> list[str]:
-    """The message's style, then its words; in front, no long message loses it."""
-    return style(text) + word_classes(text)
-
-
-CLEANING: dict[str, Callable[[str], list[str]]] = {
+CLEANING: dict[str, Split] = {
     "letters": letters,
     "word-classes": word_classes,
     "styled-words": styled_words,
+    "unicode-words": unicode_words,
 }
+"""What a recipe's `cleaning` stands for. A name never changes its meaning: saved models have it."""
 
-
-def ngrams(text: str) -> list[str]:
-    """Distinct spelling features in order of appearance: runs of 2 to 5 characters."""
-    plain = f" {' '.join(text.lower().split())} "
-    ends = ((size, len(plain) - size + 1) for size in (2, 3, 4, 5))
-    return list(dict.fromkeys(plain[i : i + size] for size, end in ends for i in range(end)))
-
-
-def styled_ngrams(text: str) -> list[str]:
-    """Distinct style tokens, words, pairs of words, and then runs of characters."""
-    words = word_classes(text)
-    found = style(text)
-    found += [f"w {word}" for word in words]
-    found += [f"b {first} {second}" for first, second in pairwise(words)]
-    return list(dict.fromkeys(found + ngrams(text)))
-
-
-FEATURES: dict[str, Callable[[str], list[str]]] = {
-    "letters": ngrams,
-    "word-classes": ngrams,
-    "styled-words": styled_ngrams,
+FEATURES: dict[str, tuple[str, Split]] = {
+    "letters": ("ngrams", runs),
+    "word-classes": ("ngrams", runs),
+    "styled-words": ("styled-ngrams", styled_runs),
+    "unicode-words": ("unicode-ngrams", unicode_features),
 }
+"""The spelling features beside each cleaning: their name, and where they come from, repeats and
+all."""
 
 
 @lru_cache(maxsize=2**17)
@@ -147,14 +62,26 @@ def encode(text: str, recipe: TextRecipe) -> list[int]:
         `recipe.tokens` word ids, 0 on the left where there are fewer words, then `recipe.ngrams`
         n-gram ids, 0 on the right where there are fewer.
     """
-    words = CLEANING[recipe.cleaning](text)[: recipe.tokens]
+    words = islice(CLEANING[recipe.cleaning](text), recipe.tokens)
     ids = [_bucket(word, _WORD_SEED, recipe.buckets) for word in words]
     row = [PADDING] * (recipe.tokens - len(ids)) + ids
     if recipe.ngrams:
-        features = FEATURES[recipe.cleaning](text)[: recipe.ngrams]
+        _, split = FEATURES[recipe.cleaning]
+        features = list(_distinct(split(text), recipe.ngrams))
         row += [_bucket(feature, _NGRAM_SEED, recipe.ngram_buckets) for feature in features]
         row += [PADDING] * (recipe.ngrams - len(features))
     return row
+
+
+def _distinct(features: Iterable[str], most: int) -> Iterator[str]:
+    """The first `most` different ones, in order of appearance."""
+    seen: set[str] = set()
+    for feature in features:
+        if feature not in seen:
+            seen.add(feature)
+            yield feature
+            if len(seen) == most:
+                return
 
 
 def encode_all(texts: Sequence[str], recipe: TextRecipe) -> npt.NDArray[np.int32]:
@@ -165,7 +92,7 @@ def encode_all(texts: Sequence[str], recipe: TextRecipe) -> npt.NDArray[np.int32
     return rows
 
 
-# Written for this purpose; between them they meet every branch of both cleanings.
+# Written for this purpose; between them they meet every branch of the cleanings of English.
 _PROBES = (
     "",
     "Ok, see you at 7:30 then :-) don't wait...",
@@ -177,21 +104,53 @@ _PROBES = (
 )
 
 
+# The same for what came later; the others' digests are in saved models, and stay.
+_UNICODE_PROBES = (
+    *_PROBES,
+    "नमस्ते दुनिया १२३४५६७८९० ₹500 क्षत्रिय",
+    "恭喜您中獎了！請致電 ０９０６１７０１４６１　领取￥１,０００",
+    "สวัสดีครับ คืนนี้มาไหม",
+    "هل ستأتي الليلة؟ ربحت ٥٠٠ جنيه",
+    "Cafe\u0301 don\u2019t F\u0420\u0415\u0415 vi\u200bagra",
+    "\uff26\uff32\uff25\uff25 \u0441\u0430\u0441",
+    "👨\u200d👩\u200d👧 🇬🇧 👍🏽 50€ ©",
+)
+
+
 def tokeniser_fingerprint() -> dict[str, str]:
-    """A digest of the ids of fixed probe texts, by cleaning, plus two of the features.
+    """A digest of the ids of fixed probe texts, by cleaning and by kind of spelling features.
 
     Two sides with the same digests turn the same text into the same ids. Different releases of
-    Python know different Unicode tables, which is one way for digests to differ.
+    Python and of the package regex know different Unicode tables, which is one way for digests to
+    differ.
 
     Returns:
-        16 hexadecimal digits each under the cleanings, "ngrams" and "styled-ngrams".
+        16 hexadecimal digits each, under the names of CLEANING and FEATURES.
     """
-    digests = {name: _digest(map(_joined(clean), _PROBES)) for name, clean in CLEANING.items()}
-    features = {"ngrams": ngrams, "styled-ngrams": styled_ngrams}
-    return digests | {name: _digest(map(_joined(of), _PROBES)) for name, of in features.items()}
+    splits = dict(CLEANING)
+    for name, of in FEATURES.values():
+        splits[name] = _all_distinct(of)
+    return {name: _digest(map(_joined(of), _probes(name))) for name, of in splits.items()}
 
 
-def _joined(split: Callable[[str], list[str]]) -> Callable[[str], str]:
+def fingerprint_of(recipe: TextRecipe) -> dict[str, str]:
+    """The part of the fingerprint that the recipe's ids depend on."""
+    names: list[str] = [recipe.cleaning]
+    if recipe.ngrams:
+        names.append(FEATURES[recipe.cleaning][0])
+    digests = tokeniser_fingerprint()
+    return {name: digests[name] for name in names}
+
+
+def _probes(name: str) -> tuple[str, ...]:
+    return _UNICODE_PROBES if name.startswith("unicode") else _PROBES
+
+
+def _all_distinct(split: Split) -> Split:
+    return lambda text: dict.fromkeys(split(text))
+
+
+def _joined(split: Split) -> Callable[[str], str]:
     largest = 2**32
 
     def joined(text: str) -> str:

@@ -30,6 +30,7 @@ def _printable(text: str) -> str:
 
 Words = Annotated[str, Field(max_length=200), AfterValidator(_printable)]
 Facts = Annotated[dict[Words, Words], Field(max_length=32)]
+Shares = Annotated[dict[Words, Annotated[float, Field(ge=0, le=1)]], Field(max_length=8)]
 Counts = Annotated[dict[Words, Annotated[int, Field(ge=0, le=MAX_ROWS)]], Field(max_length=8)]
 
 
@@ -42,6 +43,8 @@ class Greeting(BaseModel):
     rows: {"train": n, "held_out": n}, each MAX_ROWS at most; empty for a coordinator.
     labels: {"train": {"ham": n, "spam": n}, "held_out": ...}, whose sums are the rows; None where
         the owner hides them.
+    skipped: {"ham": share, "spam": share} of each label's rows that the node could not read and its
+        owner had it skip, or {"all": share} where the owner hides labels; empty for none.
     busy: what the node is working on, "" when it is idle.
     most_bytes: of one message that it takes, as its owner's policy bounds a model; 0 says nothing.
     """
@@ -56,6 +59,7 @@ class Greeting(BaseModel):
     tokeniser: Facts = Field(default_factory=tokeniser_fingerprint)
     rows: Counts = Field(default_factory=dict)
     labels: Annotated[dict[Words, Counts], Field(max_length=8)] | None = None
+    skipped: Shares = Field(default_factory=dict)
     busy: Annotated[str, Field(max_length=1000), AfterValidator(_printable)] = ""
     most_bytes: int = Field(default=0, ge=0, lt=2**63)
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from scripts.data.partition import FLOOR, Partition, deal, deduplicate
 from scripts.split_data import owner_names, split_data
-from shared.errors import DataError, UsageError
+from shared.errors import UsageError
 from tests.helpers.messages import made_up, write_tsv
-from worker_node.data.shard import Message, Shard, load_shard
+from worker_node.data.shard import Message, Shard, load_shard, read_messages
 
 MESSAGES = made_up(1000, spam=0.13)
 
@@ -98,14 +98,15 @@ def test_what_leaks_from_training_is_counted_across_owners(tmp_path: Path) -> No
     assert leaks == {"bob": 10, "anne": 10}
 
 
-def test_a_text_with_a_line_break_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    lines = [{"label": ("ham", "spam")[m.label], "text": m.text} for m in MESSAGES]
-    lines[0]["text"] = "two\nlines"
+def test_texts_with_line_breaks_and_quotes_come_out_as_they_went_in(tmp_path: Path) -> None:
+    awkward = ["two\nlines", "DOS\r\nlines", 'a "quote"\tand a tab', '"whole"', "old\rMac"]
+    rows = [Message(n % 2, f"{text} {n}") for n, text in enumerate(awkward * 20)]
+    lines = [{"label": ("ham", "spam")[m.label], "text": m.text} for m in rows]
     data = tmp_path / "all.jsonl"
     data.write_text("\n".join(json.dumps(line) for line in lines))
-    with pytest.raises(DataError, match="line break"):
-        split_data(data, tmp_path / "out", ["bob", "anne"])
-    assert not (tmp_path / "out").exists()
+    split_data(data, tmp_path / "out", ["bob", "anne"], partition="iid")
+    dealt = [m for path in (tmp_path / "out").glob("*.tsv") for m in read_messages(path).messages]
+    assert sorted(dealt, key=lambda m: m.text) == sorted(rows, key=lambda m: m.text)
 
 
 def test_an_earlier_split_is_replaced_whole_and_only_by_force(tmp_path: Path) -> None:

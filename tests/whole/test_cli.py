@@ -119,7 +119,7 @@ def test_status_tells_rows_labels_versions_and_round_trip(
         assert node.url in table.out
 
 
-def test_check_says_what_a_node_would_hold_and_never_a_message(
+def test_check_says_what_a_node_would_hold_and_as_json_never_a_message(
     cli: Cli, owners: list[OwnerFiles]
 ) -> None:
     anne = owners[0]
@@ -127,8 +127,10 @@ def test_check_says_what_a_node_would_hold_and_never_a_message(
     assert told.code == 0
     assert "train" in told.out
     assert "60 messages" in told.out
-    assert not any(message.text in told.out for message in anne.train)
-    as_json = json.loads(cli("worker_node", "check", "--json", *anne.flags).out)
+    assert sum(message.text in told.out for message in anne.train) == 5
+    in_json = cli("worker_node", "check", "--json", *anne.flags).out
+    assert not any(message.text in in_json for message in anne.train)
+    as_json = json.loads(in_json)
     assert as_json["rows"] == {"train": 60, "held_out": 40}
     hidden = cli("worker_node", "check", "--hide-label-counts", *anne.flags)
     assert "ham and spam of the held-out ones alone" in hidden.out
@@ -176,12 +178,33 @@ def test_predict_takes_lines_of_standard_input(model: Path) -> None:
     )
     arguments = ["predict", "--model", model / "model.safetensors", "--json"]
     done = run("server", *arguments, cwd=model, stdin=texts, PYTHONUTF8="1")
-    assert (done.code, done.err) == (0, "")
+    assert done.code == 0
+    assert done.err.startswith("The model sees nothing of 1 of these 5 messages")  # of "å ✓"
     told = [json.loads(line) for line in done.out.splitlines()]
     assert [one["text"] for one in told][:3] == ["You have won", "", "å ✓"]
     assert told[3]["text"] == "bad \ufffd\ufffd bytes"
     assert told[4]["text"] == "no end of line"
     assert all(0 < one["spam"] < 1 for one in told)
+
+
+def test_predict_reads_a_phones_backup_and_a_file_of_lines(
+    cli: Cli, model: Path, tmp_path: Path
+) -> None:
+    backup = '<smses><sms date="1" type="1" body="win&#10;now" /><sms type="2" body="me" /></smses>'
+    (tmp_path / "sms.xml").write_text(backup)
+    told = cli("server", "predict", "--model", model, "--json", "--file", "sms.xml").out
+    assert [json.loads(line)["text"] for line in told.splitlines()] == ["win\nnow"]
+    (tmp_path / "lines.txt").write_bytes("olé £5\r\n\r\nbye\r\n".encode("utf-16"))
+    told = cli("server", "predict", "--model", model, "--file", "lines.txt").out
+    assert [line.split("  ")[-1] for line in told.splitlines()] == ["olé £5", "bye"]
+
+
+def test_predict_says_where_there_was_nothing_to_classify_or_to_see(model: Path) -> None:
+    done = run("server", "predict", "--model", model, cwd=model)
+    assert (done.code, done.out) == (0, "")
+    assert "There was no message to classify" in done.err
+    done = run("server", "predict", "--model", model, "नमस्ते", "hello", cwd=model)
+    assert "sees nothing of 1 of these 2 messages" in done.err
 
 
 def test_predict_of_an_argument_that_is_not_utf8_ends_well(cli: Cli, model: Path) -> None:

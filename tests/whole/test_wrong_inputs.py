@@ -254,7 +254,10 @@ WRONG_SHARDS = {
     ),
     "empty": (b"", ["holds no message"]),
     "one class": (lines("ham\thello", "ham\tyou"), ["no spam to train on", "all of its"]),
-    "not text": (lines("ham\thello", "spam\t\udcff\udcfe"), ["line 2", "not valid UTF-8"]),
+    "not text": (
+        lines("ham\thello", "ham\tmañana", "spam\tolé", "spam\t\udcff\udcfe"),
+        ["line 4", "no character for"],
+    ),
 }
 
 
@@ -271,7 +274,8 @@ def test_a_wrong_shard_ends_with_3(cli: Cli, tmp_path: Path, name: str, command:
 def test_a_shard_that_is_missing_ends_with_3(cli: Cli, tmp_path: Path) -> None:
     check(cli("worker_node", "check", "--data", "gone.tsv"), 3, "cannot read gone.tsv")
     check(cli("worker_node", "check", "--data", tmp_path), 3, "no messages in the folder")
-    check(cli("worker_node", "check", "--data", "letters.docx"), 3, "cannot tell the format")
+    (tmp_path / "letters.pdf").write_bytes(b"%PDF-1.7")
+    check(cli("worker_node", "check", "--data", "letters.pdf"), 3, "cannot tell the format")
     write_tsv(tmp_path / "good.tsv", made_up(20))
     arguments = ["--data", "good.tsv", "--held-out-data", "gone.tsv"]
     check(cli("worker_node", "check", *arguments), 3, "cannot read gone.tsv")

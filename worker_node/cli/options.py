@@ -12,6 +12,33 @@ from worker_node.training import KEEP_WORK_SECONDS
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
+LAYOUT_OPTIONS = (
+    click.option("--text-column", metavar="COLUMN", help="Name or number of the texts' column."),
+    click.option("--label-column", metavar="COLUMN", help="Name or number of the labels' column."),
+    click.option(
+        "--spam",
+        multiple=True,
+        metavar="VALUE",
+        help="A label that means spam, and all others ham; repeatable.",
+    ),
+    click.option("--encoding", help="Of the texts, like utf-8, cp1252, utf-16 or gb18030."),
+    click.option(
+        "--format",
+        "file_format",
+        type=click.Choice(["tsv", "csv", "jsonl", "json", "parquet", "excel", "sms-backup"]),
+        help="tsv: lines whose quotes mean nothing; csv: any separator.  [default: found out]",
+    ),
+    click.option(
+        "--labels",
+        type=click.Path(path_type=Path),
+        help="Labels of a phone's backup (SMS Backup & Restore), by date or by text.",
+    ),
+)
+"""What the owner says of a file where it is not to be found out."""
+
+LAYOUT = ("text_column", "label_column", "spam", "encoding", "file_format", "labels")
+"""Their parameters, which are fields of worker_node/data/formats.py's Layout."""
+
 DATA_OPTIONS = (
     click.option(
         "--data",
@@ -19,8 +46,8 @@ DATA_OPTIONS = (
         type=click.Path(path_type=Path),
         envvar="FEDSMS_DATA",
         show_envvar=True,
-        help="The owner's messages: .tsv (label, tab, text), .csv (label,text header) or .jsonl; "
-        "or a folder that holds one such file called messages.*, and held-out.* if there is one.",
+        help="The owner's messages: tab-separated, CSV, JSON, Parquet, Excel, also in .gz or .zip; "
+        "folders ham and spam of texts; or a folder with a file messages.*, and held-out.* if any.",
     ),
     click.option(
         "--held-out-data",
@@ -38,7 +65,8 @@ DATA_OPTIONS = (
         show_envvar=True,
         help="Else the share of --data that is held out; 0 holds nothing out.",
     ),
-    click.option("--skip-bad-lines", is_flag=True, help="Count bad lines instead of stopping."),
+    *LAYOUT_OPTIONS,
+    click.option("--skip-bad-lines", is_flag=True, help="Count bad rows instead of stopping."),
     click.option(
         "--allow-one-class", is_flag=True, help="Serve even where all rows are ham, or all spam."
     ),
@@ -50,7 +78,7 @@ DATA_OPTIONS = (
 )
 
 
-SOURCE = ("data", "held_out_data", "held_out", "skip_bad_lines", "allow_one_class")
+SOURCE = ("data", "held_out_data", "held_out", "skip_bad_lines", "allow_one_class", *LAYOUT)
 """Parameters that say which rows are read."""
 
 health_option = click.option(
@@ -195,6 +223,11 @@ SERVE_OPTIONS = (
         envvar="FEDSMS_KEEP_WORK",
         show_envvar=True,
         help="Seconds that a training goes on whose coordinator is lost, for its return; 0: none.",
+    ),
+    click.option(
+        "--with-stdin",
+        is_flag=True,
+        help="Stop when standard input ends: for programs that start nodes.",
     ),
     *GUARD_OPTIONS,
 )

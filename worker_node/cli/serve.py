@@ -11,9 +11,9 @@ import click
 
 from shared.cli import command
 from shared.errors import IdentityError, UsageError
-from worker_node.cli.check import read_shard
 from worker_node.cli.options import SOURCE, serve_options
 from worker_node.cli.printing import begin_log
+from worker_node.cli.reading import read_shard, skipped_lines
 
 if TYPE_CHECKING:
     from shared.identity.folder import Identity
@@ -56,6 +56,9 @@ def serve(
     if own_id is None:
         raise UsageError("the node has no name", next_step="Give it one with --id ID.")
     shard = read_shard(**{name: others.pop(name) for name in SOURCE})
+    for line in (*shard.described, *skipped_lines(shard)):
+        level = logging.INFO if line.startswith("reads ") else logging.WARNING
+        logging.getLogger("fedsms.node").log(level, "%s", line)
     tell_labels = guarding.policy.tell_label_counts and not hide_label_counts
     _run(own_id, shard, tell_labels=tell_labels, admission=admission, guarding=guarding, **others)
 

@@ -1,6 +1,7 @@
 """An owner's folder of messages: a file called messages.*, and if there is one, held-out.*.
 
-A folder can be mounted into a container whatever its files are called on the outside.
+A folder can be mounted into a container whatever its files are called on the outside. One that
+holds folders ham and spam instead is itself the messages, a file each.
 """
 
 from __future__ import annotations
@@ -8,8 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from shared.errors import DataError
+from worker_node.data.folders import labelled_folders
 
-ENDINGS = (".tsv", ".csv", ".jsonl", ".txt")
+ENDINGS = (
+    *(".tsv", ".csv", ".jsonl", ".txt", ".tab", ".ndjson", ".json", ".parquet", ".xlsx", ".xls"),
+    *(".ods", ".xml", ".gz", ".zip"),
+)
 MESSAGES = "messages"
 HELD_OUT = "held-out"
 
@@ -18,7 +23,8 @@ def owner_files(data: Path, held_out: Path | None) -> tuple[Path, Path | None]:
     """The file to train on, and the one to measure with.
 
     Args:
-        data: a file, or a folder with exactly one messages.* and at most one held-out.*.
+        data: a file; a folder with exactly one messages.* and at most one held-out.*; or a folder
+            with folders ham and spam.
         held_out: a file that goes before the folder's held-out.*; None looks there.
 
     Returns:
@@ -29,12 +35,14 @@ def owner_files(data: Path, held_out: Path | None) -> tuple[Path, Path | None]:
     """
     if not data.is_dir():
         return data, held_out
+    if labelled_folders(data):
+        return data, held_out
     messages = _only(data, MESSAGES)
     if messages is None:
         raise DataError(
             f"there are no messages in the folder {data}",
-            f"it holds none of {', '.join(MESSAGES + ending for ending in ENDINGS)}",
-            "Put the owner's file there under one of these names, or name the file itself.",
+            f"it holds no {MESSAGES}.* ({', '.join(ENDINGS)}), and no folders ham and spam",
+            "Put the owner's file there under such a name, or name the file itself.",
         )
     return messages, held_out or _only(data, HELD_OUT)
 
@@ -44,7 +52,7 @@ def _only(folder: Path, stem: str) -> Path | None:
         found = sorted(
             path.name
             for path in folder.iterdir()
-            if path.stem == stem and path.suffix.lower() in ENDINGS
+            if path.name.partition(".")[0] == stem and path.suffix.lower() in ENDINGS
         )
     except OSError as error:
         raise DataError(

@@ -1,49 +1,33 @@
-"""An owner's file of messages, read and checked line by line.
+"""An owner's messages, read and checked row by row.
 
-Three formats, told by the end of the file's name:
-
-    .tsv .txt .tab, none     label<TAB>text, no header: as the SMS Spam Collection comes
-    .csv                     a header with the columns label and text; RFC 4180 quoting
-    .jsonl .ndjson           one object a line: {"label": "spam", "text": "..."}
-
-A label is ham or spam. Errors name file, line and reason and never show a text: they may end in a
-log that others read.
+Errors name file, line and reason and never show a text: they may end in a log that others read.
 """
 
 from __future__ import annotations
 
-import csv
-import json
-import stat
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Literal
 
 from shared.errors import DataError
+from worker_node.data.backup_labels import labelled
+from worker_node.data.columns import Columns, find_columns
+from worker_node.data.folders import labelled_folders, read_folders
+from worker_node.data.formats import Format, Layout, read_file
+from worker_node.data.labels import HAM, LABELS, SPAM
+from worker_node.data.table import Row, Table
 
-Format = Literal["tsv", "csv", "jsonl"]
-LABELS = {"ham": 0, "spam": 1}
+__all__ = ["LABELS", "MAX_CHARACTERS", "Format", "Layout", "Message", "Reading", "read_messages"]
 
-# The longest concatenated SMS has 255 parts of 153 characters, 39,015 in all.
-MAX_CHARACTERS = 40_000
-MAX_BYTES = 256 * 2**20
+# No SMS is near it (39,015 characters are the most), but mails are.
+MAX_CHARACTERS = 1_000_000
+UNKNOWN = "unknown"
+"""Where a skipped row's label is neither ham nor spam, or cannot be told."""
+NOT_A_LABEL = "the label is neither ham nor spam"
 
-_ENDINGS: dict[str, Format] = {
-    "": "tsv",
-    ".tsv": "tsv",
-    ".txt": "tsv",
-    ".tab": "tsv",
-    ".csv": "csv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-}
-_EXPECTED: dict[Format, str] = {
-    "tsv": "Expected one message a line: ham or spam, a tab, the text.",
-    "csv": "Expected a header with the columns label and text, and ham or spam as label.",
-    "jsonl": 'Expected one object a line: {"label": "ham" or "spam", "text": "..."}.',
-}
+Skipped = Mapping[str, Mapping[str, int]]
+"""Bad rows that were passed over, by reason, then by label: ham, spam or unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,169 +42,163 @@ class Message:
 class Reading:
     """What a file held.
 
-    skipped: bad lines that were passed over, counted by reason; empty unless that was asked for.
+    skipped: empty unless skipping was asked for.
+    described: how the file was read, one line.
     """
 
     messages: tuple[Message, ...]
-    skipped: Mapping[str, int] = field(default_factory=dict)
+    skipped: Skipped = field(default_factory=dict)
+    described: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
-    """label and text as found, unchecked, or the problem that kept them from being found."""
+class _Checked:
+    """A row's label, None where it is none, its text, and what is wrong with it."""
 
-    line: int
-    label: str = ""
-    text: str = ""
-    problem: str = ""
+    row: Row
+    label: int | None
+    text: str
+    problem: str
 
 
 def read_messages(
-    path: Path, *, file_format: Format | None = None, skip_bad_lines: bool = False
+    path: Path, layout: Layout | None = None, *, skip_bad_lines: bool = False
 ) -> Reading:
-    """Reads all messages of a file.
+    """Reads all messages of a file, or of a folder with folders ham and spam.
 
     Args:
-        path: a regular file of at most MAX_BYTES, UTF-8, with or without a byte order mark.
-        file_format: overrides what the name's ending says; None goes by the ending.
-        skip_bad_lines: counts bad lines by reason instead of stopping at the first one.
+        path: a regular file of at most 256 MB, also unpacked.
+        layout: what the owner says of it; what they do not say is found out.
+        skip_bad_lines: counts bad rows by reason and label instead of stopping at the first one.
 
     Raises:
-        DataError: the file cannot be read, a line is bad, or no line is a message.
+        UsageError: the layout names a column or an encoding that is not there.
+        DataError: the file cannot be read or understood, a row is bad, or no row is a message.
     """
-    file_format = file_format or format_of(path)
+    layout = layout or Layout()
+    table, described = _table(path, layout)
+    if not table.rows:
+        _check_whole(path, table)
+        raise DataError(f"{path} holds no message", "it has no rows", _EXPECTED)
+    columns = _columns(path, table, layout)
     messages: list[Message] = []
-    skipped: Counter[str] = Counter()
-    for row in _rows(path, file_format):
-        problem = row.problem or _problem(row.label, row.text)
-        if not problem:
-            messages.append(Message(LABELS[row.label], row.text))
+    skipped: dict[str, Counter[str]] = {}
+    for one in _checked_rows(table, columns):
+        if not one.problem and one.label is not None:
+            messages.append(Message(one.label, one.text))
         elif skip_bad_lines:
-            skipped[problem] += 1
+            skipped.setdefault(one.problem, Counter())[_label_name(one.label)] += 1
         else:
-            raise _bad_line(path, row, problem, file_format)
+            raise _bad_row(path, table, one, columns)
+    _check_whole(path, table)
     if not messages:
-        found = ", ".join(f"{count} x {problem}" for problem, count in skipped.items())
-        raise DataError(f"{path} holds no message", found, _EXPECTED[file_format])
-    return Reading(tuple(messages), dict(skipped))
+        found = ", ".join(f"{sum(n.values())} x {problem}" for problem, n in skipped.items())
+        raise DataError(f"{path} holds no message", found, _EXPECTED)
+    counts = {problem: dict(by_label) for problem, by_label in skipped.items()}
+    return Reading(tuple(messages), counts, _described(table, columns, described))
 
 
-def format_of(path: Path) -> Format:
-    """The format that a file's name stands for; raises DataError where it is none of ours."""
-    try:
-        return _ENDINGS[path.suffix.lower()]
-    except KeyError:
-        raise DataError(
-            f"cannot tell the format of {path}",
-            f"{path.suffix!r} is none of {', '.join(ending for ending in _ENDINGS if ending)}",
-            "Rename the file after what it holds, or save it in one of these formats.",
-        ) from None
+_EXPECTED = (
+    "Expected a row a message with its text and ham or spam: tab-separated, CSV, JSON or a table."
+)
 
 
-def _problem(label: str, text: str) -> str:
-    """What is wrong with a row, "" where nothing is. Never tells the text."""
-    if label not in LABELS:
-        return "the label is neither ham nor spam"
+def _table(path: Path, layout: Layout) -> tuple[Table, str]:
+    """The rows, and what is to be said of them beside their columns."""
+    if path.is_dir() and labelled_folders(path):
+        table, encoding = read_folders(path, layout.encoding)
+        return table, f"{table.format}, labels from the folders' names; {encoding}"
+    found = read_file(path, layout)
+    if found.table is None:
+        return labelled(path, found, layout)
+    return found.table, "; ".join(part for part in (found.table.format, found.encoding) if part)
+
+
+def _columns(path: Path, table: Table, layout: Layout) -> Columns:
+    if table.format == "SMS backup":  # what the owner names is in the file of labels
+        return find_columns(table, str(path), spam=layout.spam, text="text", label="label")
+    return find_columns(
+        table,
+        str(path),
+        text=layout.text_column,
+        label=layout.label_column,
+        spam=layout.spam,
+    )
+
+
+def _checked_rows(table: Table, columns: Columns) -> Iterator[_Checked]:
+    for row in table.rows:
+        cells = row.cells
+        value = cells[columns.label] if columns.label < len(cells) else None
+        text = cells[columns.text] if columns.text < len(cells) else None
+        label = columns.meanings.of(value or "")
+        problem = row.problem or ("" if label is not None else NOT_A_LABEL) or _problem(text)
+        yield _Checked(row, label, text or "", problem)
+
+
+def _problem(text: str | None) -> str:
+    """What is wrong with a text, "" where nothing is. Never tells the text."""
+    if text is None:
+        return "what is in the column of texts is no text"
     if not text.strip():
         return "the text is empty"
     if len(text) > MAX_CHARACTERS:
         return f"the text is longer than {MAX_CHARACTERS:,} characters"
     if "\0" in text:
         return "the text holds a NUL character"
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        return "the text is not valid UTF-8"
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        return "the text has bytes that its encoding has no character for"
     return ""
 
 
-def _bad_line(path: Path, row: _Row, problem: str, file_format: Format) -> DataError:
+def _label_name(label: int | None) -> str:
+    return UNKNOWN if label is None else ("ham", "spam")[label]
+
+
+def _bad_row(path: Path, table: Table, one: _Checked, columns: Columns) -> DataError:
+    problem = one.problem
+    value = one.row.cells[columns.label] if columns.label < len(one.row.cells) else None
     # A mistyped label helps its reader; where columns are swapped, the "label" is the message.
-    if not row.problem and row.label not in LABELS and row.label.isalnum() and len(row.label) < 10:
-        problem = f"{problem}: {row.label!r}"
-    hint = f"{_EXPECTED[file_format]} Mend it, or skip such lines with --skip-bad-lines."
-    return DataError(f"{path}, line {row.line}", problem, hint)
+    if problem == NOT_A_LABEL and value and value.isalnum() and len(value) < 10:
+        problem = f"{problem}: {value!r}"
+    return DataError(
+        f"{path}, {table.unit} {one.row.line}",
+        problem,
+        "Mend it, or skip such rows with --skip-bad-lines, which counts them by label. Another "
+        "column, value or encoding is named with --text-column, --label-column, --spam, "
+        "--encoding.",
+    )
 
 
-def _rows(path: Path, file_format: Format) -> Iterator[_Row]:
-    readers: dict[Format, Callable[[Path, Iterator[str]], Iterator[_Row]]] = {
-        "tsv": _tsv_rows,
-        "csv": _csv_rows,
-        "jsonl": _jsonl_rows,
-    }
-    try:
-        _check_file(path)
-        with path.open("rb") as file:
-            yield from readers[file_format](path, _lines(file))
-    except OSError as error:
+def _check_whole(path: Path, table: Table) -> None:
+    if table.broken is not None:
+        line, why = table.broken
         raise DataError(
-            f"cannot read {path}",
-            error.strerror or str(error),
-            "Name a file that this user may read.",
-        ) from error
-
-
-def _check_file(path: Path) -> None:
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise DataError(f"cannot read {path}", "it is not a regular file", "Copy it to a file.")
-    if status.st_size > MAX_BYTES:
-        raise DataError(
-            f"{path} is too large",
-            f"{status.st_size:,} bytes, where {MAX_BYTES:,} is the limit",
-            "Split it into several owners' files.",
+            f"{path}, line {line}",
+            why,
+            "Mend the quotes there; no row behind it can be told apart. Where quotes mean nothing "
+            "in the file, give --format tsv.",
         )
 
 
-def _lines(file: BinaryIO) -> Iterator[str]:
-    """Lines with their ends. Bytes that are not UTF-8 become surrogates, which _problem finds."""
-    for number, raw in enumerate(file):
-        line = raw.decode("utf-8", errors="surrogateescape")
-        yield line.removeprefix("\ufeff") if number == 0 else line
+def _described(table: Table, columns: Columns, described: str) -> str:
+    """As "reads column v2 as text, v1 as label: ham, spam; CSV, comma-separated; cp1252"."""
+    if table.header == ("label", "text") and table.unit in ("file", "message"):
+        return f"reads {described}"
+    label = columns.label
+    values: dict[int, set[str]] = {HAM: set(), SPAM: set()}
+    for row in table.rows:
+        cell = (row.cells[label] if label < len(row.cells) else None) or ""
+        if (meaning := columns.meanings.of(cell)) is not None and len(values[meaning]) < 4:
+            values[meaning].add(cell.strip())
+    named = ", ".join(_told(name, values[meaning]) for name, meaning in LABELS.items())
+    text, label_name = table.name(columns.text), table.name(label)
+    return f"reads column {text} as text, {label_name} as label: {named}; {described}"
 
 
-def _tsv_rows(path: Path, lines: Iterator[str]) -> Iterator[_Row]:
-    for number, line in enumerate(lines, start=1):
-        label, tab, text = line.removesuffix("\n").removesuffix("\r").partition("\t")
-        if tab:
-            yield _Row(number, label, text)
-        elif label.strip():
-            yield _Row(number, problem="there is no tab between label and text")
-
-
-def _jsonl_rows(path: Path, lines: Iterator[str]) -> Iterator[_Row]:
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
-            yield _Row(number, problem="the line is not JSON")
-            continue
-        match value:
-            case {"label": str(label), "text": str(text)}:
-                yield _Row(number, label, text)
-            case _:
-                yield _Row(number, problem="the line is no object with the strings label and text")
-
-
-def _csv_rows(path: Path, lines: Iterator[str]) -> Iterator[_Row]:
-    reader = csv.reader(lines, strict=True)
-    first_line = 1  # of the row that is being read; a quoted text may span lines
-    try:
-        header = [name.strip().lower() for name in next(reader, [])]
-        if header.count("label") != 1 or header.count("text") != 1:
-            raise DataError(
-                f"{path}, line 1", "the header has no columns label and text", _EXPECTED["csv"]
-            )
-        label, text = header.index("label"), header.index("text")
-        first_line = reader.line_num + 1
-        for cells in reader:
-            if len(cells) == len(header):
-                yield _Row(first_line, cells[label], cells[text])
-            elif cells:
-                yield _Row(first_line, problem=f"there are {len(cells)} cells, not {len(header)}")
-            first_line = reader.line_num + 1
-    except csv.Error as error:
-        # not a line that could be skipped: where a quote is astray, no later line can be told apart
-        raise DataError(
-            f"{path}, line {first_line}", f"broken quoting ({error})", _EXPECTED["csv"]
-        ) from error
+def _told(name: str, values: set[str]) -> str:
+    if not values:
+        return f"no {name}"
+    if values == {name}:
+        return name
+    return f"{'/'.join(sorted(values))} is {name}"

@@ -8,19 +8,29 @@ added later moves no other.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import mmh3
 
 from shared.errors import DataError, UsageError
-from worker_node.data.messages import LABELS, Format, Message, read_messages
+from worker_node.data.messages import (
+    LABELS,
+    Layout,
+    Message,
+    Reading,
+    Skipped,
+    read_messages,
+)
 
 __all__ = ["Message", "Shard", "load_shard", "read_messages", "split_held_out"]
 
 # Any fixed number would do; another one than shared/model/text.py hashes words with.
 _SEED = 0x5EED
+
+LOPSIDED_SHARE, LOPSIDED_RATIO = 0.01, 2.0
+"""A hundredth of a label's rows lost, and twice the other's share, is no accident of few rows."""
 
 
 @dataclass(frozen=True)
@@ -29,16 +39,44 @@ class Shard:
 
     train: rows the model is trained on.
     held_out: rows the model is only measured with; may be empty.
-    skipped: bad lines that were passed over, counted by reason.
+    skipped: bad rows that were passed over, counted by reason and label.
+    described: how each file was read, a line each.
     """
 
     train: tuple[Message, ...]
     held_out: tuple[Message, ...] = ()
-    skipped: Mapping[str, int] = field(default_factory=dict)
+    skipped: Skipped = field(default_factory=dict)
+    described: tuple[str, ...] = ()
 
     def label_counts(self) -> dict[str, dict[str, int]]:
         """{"train": {"ham": n, "spam": n}, "held_out": {"ham": n, "spam": n}}."""
         return {"train": count_labels(self.train), "held_out": count_labels(self.held_out)}
+
+    def skipped_shares(self) -> dict[str, float]:
+        """{"ham": share, "spam": share} of each label's rows that were skipped, from 0 to 1.
+
+        Rows whose label cannot be told count for neither.
+        """
+        kept = Counter(message.label for message in (*self.train, *self.held_out))
+        shares = {}
+        for name, label in LABELS.items():
+            lost = sum(by_label.get(name, 0) for by_label in self.skipped.values())
+            shares[name] = lost / max(1, lost + kept[label])
+        return shares
+
+    def told_of_skipped(self, by_label: bool) -> dict[str, float]:
+        """What the handshake tells: shares by label, or {"all": share}; empty where none were."""
+        if not self.skipped:
+            return {}
+        if by_label:
+            return self.skipped_shares()
+        lost = sum(sum(counts.values()) for counts in self.skipped.values())
+        return {"all": lost / (lost + len(self.train) + len(self.held_out))}
+
+    def lopsided(self) -> bool:
+        """Whether skipping took a notably larger share of one label's rows than of the other's."""
+        less, more = sorted(self.skipped_shares().values())
+        return more >= LOPSIDED_SHARE and more >= LOPSIDED_RATIO * less
 
     def held_out_rows_trained_on(self) -> int:
         """Held-out rows whose text is also in train; measuring on them flatters the model."""
@@ -51,7 +89,7 @@ def load_shard(
     *,
     held_out_file: Path | None = None,
     held_out_fraction: float = 0.2,
-    file_format: Format | None = None,
+    layout: Layout | None = None,
     skip_bad_lines: bool = False,
     allow_one_class: bool = False,
 ) -> Shard:
@@ -62,8 +100,8 @@ def load_shard(
         held_out_file: rows to measure with; `data` is then trained on as a whole. None holds out
             a part of `data`.
         held_out_fraction: that part, 0 up to but not 1; 0 holds nothing out.
-        file_format: of both files; None goes by their names' endings.
-        skip_bad_lines: counts bad lines by reason instead of stopping at the first one.
+        layout: what the owner says of both files; what they do not say is found out.
+        skip_bad_lines: counts bad rows by reason and label instead of stopping at the first one.
         allow_one_class: accepts training rows that are all ham or all spam.
 
     Raises:
@@ -74,17 +112,26 @@ def load_shard(
         raise UsageError(
             f"the held-out fraction is {held_out_fraction}", "it must be at least 0 and below 1"
         )
-    reading = read_messages(data, file_format=file_format, skip_bad_lines=skip_bad_lines)
-    skipped = Counter(reading.skipped)
+    reading = read_messages(data, layout, skip_bad_lines=skip_bad_lines)
+    readings = [reading]
     if held_out_file is None:
         train, held_out = split_held_out(reading.messages, held_out_fraction)
     else:
-        other = read_messages(held_out_file, file_format=file_format, skip_bad_lines=skip_bad_lines)
+        other = read_messages(held_out_file, layout, skip_bad_lines=skip_bad_lines)
         train, held_out = reading.messages, other.messages
-        skipped.update(other.skipped)
+        readings.append(other)
     if not allow_one_class:
         _check_classes(data, train)
-    return Shard(train, held_out, dict(skipped))
+    described = tuple(dict.fromkeys(one.described for one in readings))
+    return Shard(train, held_out, _skipped(readings), described)
+
+
+def _skipped(readings: Sequence[Reading]) -> dict[str, dict[str, int]]:
+    together: dict[str, Counter[str]] = {}
+    for reading in readings:
+        for reason, by_label in reading.skipped.items():
+            together.setdefault(reason, Counter()).update(by_label)
+    return {reason: dict(by_label) for reason, by_label in together.items()}
 
 
 def split_held_out(

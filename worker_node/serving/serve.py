@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import signal
+import platform
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 import torch
 
-from shared.errors import Interrupted
+from shared.cli import ending_signals
+from shared.errors import Interrupted, describe_os_error
 from shared.wire.timeouts import Timeouts
 from shared.wire.transport import is_loopback
 from worker_node.data.shard import Shard
@@ -41,6 +43,7 @@ class ServeSettings:
     health_socket: where it tells its health; None tells nobody.
     runs, patience: when it stops by itself; see worker_node/serving/when_to_stop.py.
     admission: who is let in, over TLS; None lets in everybody, without TLS.
+    with_stdin: stops when standard input ends, as it does with whoever holds its other end.
     guarding: the owner's policy, and where the audit log and the counts of the day are kept.
     """
 
@@ -57,10 +60,11 @@ class ServeSettings:
     runs: int = 0
     patience: float = 0
     guarding: Guarding = field(default_factory=Guarding)
+    with_stdin: bool = False
 
 
 async def serve(settings: ServeSettings, shard: Shard) -> None:
-    """Serves until SIGINT or SIGTERM, or until its stop rule says so.
+    """Serves until SIGINT, SIGTERM or SIGHUP, or until its stop rule says so.
 
     A training that runs then is stopped within some seconds (CLOSE_SECONDS and STOP_SECONDS), and
     the log says so.
@@ -71,8 +75,10 @@ async def serve(settings: ServeSettings, shard: Shard) -> None:
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ending_signals():
         loop.add_signal_handler(number, stop.set)
+    if settings.with_stdin:
+        await _stop_with_stdin(stop)
     trainer = TrainerProcess(shard, settings.threads)
     try:
         await _start(trainer, stop)
@@ -102,6 +108,16 @@ async def serve(settings: ServeSettings, shard: Shard) -> None:
         await trainer.close()
 
 
+async def _stop_with_stdin(stop: asyncio.Event) -> None:
+    """A program that starts nodes holds a pipe to each; the kernel closes it however that ends."""
+
+    class Ending(asyncio.Protocol):
+        def connection_lost(self, exc: Exception | None) -> None:
+            stop.set()
+
+    await asyncio.get_running_loop().connect_read_pipe(Ending, sys.stdin)
+
+
 def _abandoned(node: DataOwnerNode) -> str:
     return f" and abandons what it does: {node.busy_with}" if node.busy_with else ""
 
@@ -119,8 +135,6 @@ async def _start(trainer: TrainerProcess, stop: asyncio.Event) -> None:
 
 
 def _say_ready(settings: ServeSettings, shard: Shard, url: str) -> None:
-    for why, count in shard.skipped.items():
-        log.warning("skipped %d bad lines: %s", count, why)
     if settings.admission is not None:
         names = ", ".join(sorted(settings.admission.coordinators))
         log.info("only these coordinators may train here: %s", names)
@@ -136,10 +150,24 @@ def _say_ready(settings: ServeSettings, shard: Shard, url: str) -> None:
             "and a malicious one may read much of them from what it is given back"
         )
     rows = {"train": len(shard.train), "held_out": len(shard.held_out)}
+    try:
+        click.echo(_ready(settings, rows, url))
+    except OSError as error:  # nobody reads along; who serves needs no reader
+        log.warning("standard output cannot be written: %s", describe_os_error(error))
+
+
+def _ready(settings: ServeSettings, rows: dict[str, int], url: str) -> str:
     if settings.as_json:
-        click.echo(json.dumps({"node": settings.node_id, "url": url, "rows": rows}))
-    else:
-        click.echo(
-            f"node {settings.node_id} is ready at {url}: trains on {rows['train']:,} messages, "
-            f"holds {rows['held_out']:,} out to measure with. Ctrl-C stops it."
-        )
+        return json.dumps({"node": settings.node_id, "url": url, "rows": rows})
+    return (
+        f"node {settings.node_id} is ready at {url}: trains on {rows['train']:,} messages, "
+        f"holds {rows['held_out']:,} out to measure with. Ctrl-C stops it.\n"
+        f"The coordinator takes it as:  --node {settings.node_id}={_seen_from_outside(url)}"
+    )
+
+
+def _seen_from_outside(url: str) -> str:
+    """The address with this machine's name where the node listens on all of its addresses."""
+    for anywhere in ("0.0.0.0", "[::]"):  # noqa: S104 - told, not bound
+        url = url.replace(f"//{anywhere}:", f"//{platform.node()}:")
+    return url

@@ -23,6 +23,7 @@ import torch
 
 from shared.errors import FedsmsError
 from shared.model.classifier import initial_state
+from shared.model.coverage import coverage
 from shared.model.metrics import Counts
 from shared.model.recipe import Recipe, TextRecipe
 from shared.model.text import encode_all
@@ -82,7 +83,10 @@ class Trainer:
         if key not in self._encoded:
             if all(text_key != key[1] for _, text_key in self._encoded):
                 self._encoded.clear()  # of another recipe: kept, they would add up
-            self._encoded[key] = (encode_all(self._texts[part], text), self._labels[part])
+            ids = encode_all(self._texts[part], text)
+            for line in coverage(ids, text).remarks(text) if part == "train" else ():
+                print(line, file=sys.stderr, flush=True)  # for the owner, in the node's log
+            self._encoded[key] = (ids, self._labels[part])
         return self._encoded[key]
 
     def _train(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from shared.errors import NodeFailed
 from worker_node.data.shard import Shard
 from worker_node.training import pipes
 
-START_SECONDS = 120.0
+START_SECONDS = 300.0
 """How long a new trainer may take to import torch and read the rows; then it counts as broken."""
 STOP_SECONDS = 5.0
 """How long a trainer may take to stop between two batches; then it is killed."""

@@ -10,10 +10,10 @@ import pytest
 from websockets.asyncio.server import ServerConnection
 
 from server.nodes import link as link_module
-from server.nodes.addresses import NodeAddress
+from server.nodes.addresses import NodeAddress, parse_node
 from server.nodes.dial import dial
 from server.nodes.status import NodeStatus, ask_all
-from shared.errors import FedsmsError, HandshakeRefused, NodeUnreachable
+from shared.errors import FedsmsError, HandshakeRefused, NodeUnreachable, UsageError
 from shared.wire import transport
 from shared.wire.frames import Frame, Kind, frame, new_request_id, pack_map, parse_frame
 from shared.wire.handshake import Greeting
@@ -129,3 +129,14 @@ def test_the_status_of_a_node_that_answers_no_ping_is_an_error(
     error = status_of(handler).error
     assert isinstance(error, NodeUnreachable)
     assert "ping" in error.fact
+
+
+def test_an_address_without_a_scheme_is_dialled_with_tls() -> None:
+    assert parse_node("bob=10.0.0.7:8777").url == "wss://10.0.0.7:8777"
+
+
+@pytest.mark.parametrize("url", ["wss://me:hunter2@host:1", "me:hunter2@host:1", "ws://x@y"])
+def test_a_password_in_an_address_is_refused_and_never_shown(url: str) -> None:
+    with pytest.raises(UsageError, match="holds a name or a password") as caught:
+        parse_node(f"bob={url}")
+    assert "hunter2" not in str(caught.value)

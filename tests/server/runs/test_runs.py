@@ -255,6 +255,15 @@ def test_a_model_of_another_tokeniser_is_refused(saved: Path) -> None:
         load(saved)
 
 
+def test_a_model_from_before_there_were_other_cleanings_is_read(saved: Path) -> None:
+    config = read(saved / "config.json")
+    config["tokeniser"] = {
+        name: value for name, value in config["tokeniser"].items() if name in ("letters", "ngrams")
+    }
+    (saved / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert load(saved).recipe.text.cleaning == "letters"
+
+
 def test_the_newest_model_is_the_default(tmp_path: Path, recipe: Recipe) -> None:
     with pytest.raises(StorageError, match="no trained model"):
         newest(tmp_path)

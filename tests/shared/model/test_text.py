@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -12,17 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.model.recipe import TextRecipe, load_recipe
-from shared.model.text import (
-    encode,
-    encode_all,
+from shared.model.text import encode, encode_all, fingerprint_of, tokeniser_fingerprint
+from shared.model.unicode_words import fold, unicode_features, unicode_words
+from shared.model.words import (
     letters,
     ngrams,
     style,
     styled_ngrams,
+    styled_runs,
     styled_words,
-    tokeniser_fingerprint,
     word_classes,
 )
+from tests.helpers.messages import made_up
 
 SMALL = TextRecipe(tokens=4, buckets=50)
 
@@ -158,7 +160,7 @@ def test_spelling_features_are_distinct_and_blind_to_case_and_spacing(text: str)
 )
 def test_style_tells_length_digits_and_capitals(text: str, tokens: list[str]) -> None:
     assert style(text) == tokens
-    assert styled_words(text) == tokens + word_classes(text)
+    assert list(styled_words(text)) == tokens + word_classes(text)
 
 
 @given(st.text())
@@ -173,3 +175,113 @@ def test_styled_ngrams_are_distinct_and_begin_with_what_is_rare(text: str) -> No
 def test_styled_ngrams_hold_words_and_their_pairs() -> None:
     found = styled_ngrams("Win £5 win")
     assert found[3:7] == ["w win", "w <money>", "b win <money>", "b <money> win"]
+
+
+# Every language, and what is done to hide a word
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("नमस्ते दुनिया", ["नमस्ते", "दुनिया"]),
+        ("क्षत्रिय १२३४५६७८९०१", ["क्षत्रिय", "<phone>", "<phone 12>"]),
+        ("你好 世界", ["你", "好", "世", "界"]),
+        ("مرحبا بالعالم", ["مرحبا", "بالعالم"]),
+        ("สวัสดี", ["ส", "วั", "ส", "ดี"]),
+        ("カタカナ", ["カタカナ"]),
+        ("Cafe\u0301 ÜBER", ["café", "über", "<shout>"]),
+        ("don\u2019t", ["don't"]),
+        ("ok 🙂👍🏽 🇬🇧", ["ok", "<🙂>", "<👍>", "<🇬🇧>"]),
+        ("₹500 50€", ["<money>", "<money>"]),
+    ],
+)
+def test_other_languages_give_words(text: str, tokens: list[str]) -> None:
+    assert list(unicode_words(text))[3:] == tokens
+
+
+@pytest.mark.parametrize(
+    ("hidden", "plain"),
+    [
+        ("vi\u200bag\u00adra", "viagra"),
+        ("\uff26\uff32\uff25\uff25", "FREE"),
+        ("F\u0420\u0415\u0415 pr\u0456z\u0435", "FPEE prize"),
+        ("\U0001d41f\U0001d42b\U0001d41e\U0001d41e", "free"),
+        (
+            "call \u0660\u0669\u0660\u0666\u0661\u0667\u0660\u0661\u0664\u0666\u0661",
+            "call 09061701461",
+        ),
+        ("wi\ufb01", "wifi"),
+    ],
+)
+def test_what_hides_a_word_is_folded_in_words_and_features(hidden: str, plain: str) -> None:
+    assert list(unicode_words(hidden)) == list(unicode_words(plain))
+    assert list(unicode_features(hidden)) == list(unicode_features(plain))
+
+
+def test_a_word_that_is_cyrillic_or_greek_throughout_stays_as_it_is() -> None:
+    assert fold("сас РОСА και нет") == "сас РОСА και нет"
+
+
+@given(st.text(st.characters(max_codepoint=127)))
+def test_ascii_reads_as_it_did_before_there_were_other_languages(text: str) -> None:
+    plain = text.replace("&", "")  # an entity may stand for what is not ASCII
+    assert list(unicode_words(plain)) == list(styled_words(plain))
+    assert list(unicode_features(plain)) == list(styled_runs(plain))
+
+
+@given(st.text())
+def test_whatever_is_written_has_features_of_every_kind(text: str) -> None:
+    assert len(list(unicode_words(text))) >= 3
+    assert set(ngrams(fold(text))) <= set(unicode_features(text))
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "filler", ["_", "_@", "a-", "a.", "a@", "1", "1.", "1a", "é", "é.", "é_", "word ", "好", "१"]
+)
+def test_the_longest_text_is_read_in_a_moment_whatever_it_holds(filler: str) -> None:
+    recipe = load_recipe("default").text
+    text = filler * (1_000_000 // len(filler))
+    assert encode(text, recipe) == encode(text[:40_000], recipe)
+
+
+GOLDEN = {
+    "letters": "6bc7b60f1e44880a",
+    "word-classes": "27053b20866eae21",
+    "styled-words": "d465e3e6d85a93ef",
+}
+"""Of the ids below, by the version that the first models were saved with."""
+
+
+@pytest.mark.parametrize("cleaning", GOLDEN)
+def test_a_cleaning_gives_the_ids_that_it_gave_when_models_were_first_saved(cleaning: str) -> None:
+    texts = [message.text for message in made_up(50)]
+    texts += [
+        "",
+        "Ok, see you at 7:30 then :-) don't wait...",
+        "WINNER!! Claim your £1,000 prize: call 09061701461 NOW",
+        "Visit http://www.example.com/a?b=1 or shop.example.co.uk",
+        "Café ÜBER straße 東京 \u00a0nbsp\ttab\u200bzero 🙂 l33t_speak",
+        "word " * 400,
+        "नमस्ते दुनिया",
+    ]
+    recipe = TextRecipe.model_validate(
+        {"cleaning": cleaning, "tokens": 60, "ngrams": 560, "ngram_buckets": 131072}
+    )
+    ids = encode_all(texts, recipe).astype("<i4").tobytes()
+    assert hashlib.sha256(ids).hexdigest()[:16] == GOLDEN[cleaning]
+
+
+def test_the_fingerprints_of_the_first_cleanings_are_those_in_saved_models() -> None:
+    first = {
+        "letters": "dc97f63446195e82",
+        "word-classes": "d2fb85a548b140a3",
+        "styled-words": "b7bba25e288c5e8c",
+        "ngrams": "76fc67fba9f29021",
+        "styled-ngrams": "03e1740ec300588c",
+    }
+    assert first.items() <= tokeniser_fingerprint().items()
+    assert fingerprint_of(TextRecipe(cleaning="styled-words", ngrams=5)) == {
+        name: first[name] for name in ("styled-words", "styled-ngrams")
+    }
+    assert set(fingerprint_of(TextRecipe(cleaning="unicode-words"))) == {"unicode-words"}

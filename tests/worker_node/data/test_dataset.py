@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import DataError, UsageError
+from shared.reading.contents import MAX_BYTES
 from tests.helpers.messages import made_up, write_tsv
-from worker_node.data.messages import MAX_BYTES, MAX_CHARACTERS
+from worker_node.data.messages import MAX_CHARACTERS, Layout
 from worker_node.data.shard import Message, Shard, load_shard, read_messages, split_held_out
 
 AWKWARD = [
@@ -57,23 +58,27 @@ def test_json_lines_may_hold_line_breaks_and_other_keys(tmp_path: Path) -> None:
         ("m.tsv", b"secret text\tspam", "the label is neither ham nor spam"),
         ("m.tsv", b"Secret\tham", "the label is neither ham nor spam"),
         ("m.tsv", b"ham\t  ", "the text is empty"),
-        ("m.tsv", b"ham\tsecret \xff text", "not valid UTF-8"),
+        ("m.tsv", b"ham\tsecret \xff text", "bytes that its encoding has no character for"),
         ("m.tsv", b"ham\tsecret \0 text", "NUL"),
-        ("m.tsv", b"ham\tsecret" + b"x" * MAX_CHARACTERS, "longer than 40,000"),
+        ("m.tsv", b"ham\tsecret" + b"x" * MAX_CHARACTERS, "longer than 1,000,000"),
         ("m.csv", b"ham,secret,text", "3 cells, not 2"),
         ("m.jsonl", b'{"label": "ham", "text": "secret', "not JSON"),
         ("m.jsonl", b"[" * 100_000, "not JSON"),
-        ("m.jsonl", b'{"label": "ham", "text": ["secret"]}', "no object with the strings"),
-        ("m.jsonl", b'{"label": "ham", "text": "secret \\ud800"}', "not valid UTF-8"),
+        (
+            "m.jsonl",
+            b'{"label": "ham", "text": ["secret"]}',
+            "what is in the column of texts is no text",
+        ),
+        ("m.jsonl", b'{"label": "ham", "text": "secret \\ud800"}', "no character for"),
     ],
 )
 def test_a_bad_line_is_named_by_file_and_number_without_its_text(
     tmp_path: Path, name: str, bad: bytes, problem: str
 ) -> None:
     first = {
-        "m.tsv": b"ham\thello\n\n",
-        "m.csv": b'label,text\nham,"hello\nthere"\n',
-        "m.jsonl": b'{"label": "ham", "text": "hello"}\n\n',
+        "m.tsv": "ham\thello\nham\tmañana\nham\tolé\n\n".encode(),
+        "m.csv": b'label,text\nham,"hello\nthere"\nham,a\nham,b\n',
+        "m.jsonl": b'{"label": "ham", "text": "hello"}\n\n' * 3,
     }[name]
     line = first.count(b"\n") + 1
     path = write(tmp_path / name, first + bad + b"\n")
@@ -84,17 +89,18 @@ def test_a_bad_line_is_named_by_file_and_number_without_its_text(
     assert "secret text" not in str(caught.value)
 
     reading = read_messages(path, skip_bad_lines=True)
-    assert len(reading.messages) == 1
-    assert sum(reading.skipped.values()) == 1
-    assert problem in next(iter(reading.skipped))
+    assert len(reading.messages) == 3
+    ((reason, by_label),) = reading.skipped.items()
+    assert problem in reason
+    assert sum(by_label.values()) == 1
 
 
 def test_a_mistyped_label_is_shown_but_never_counted_under_its_own_name(tmp_path: Path) -> None:
-    path = write(tmp_path / "m.tsv", "ham\thello\nsapm\twin\nhma\tlunch\n")
+    path = write(tmp_path / "m.tsv", "ham\thello\nham\tbye\nsapm\twin\nhma\tlunch\n")
     with pytest.raises(DataError, match="'sapm'"):
         read_messages(path)
     skipped = read_messages(path, skip_bad_lines=True).skipped
-    assert skipped == {"the label is neither ham nor spam": 2}
+    assert skipped == {"the label is neither ham nor spam": {"unknown": 2}}
 
 
 def test_broken_quoting_is_an_error_even_where_bad_lines_are_skipped(tmp_path: Path) -> None:
@@ -108,10 +114,11 @@ def test_broken_quoting_is_an_error_even_where_bad_lines_are_skipped(tmp_path: P
     [
         ("empty.tsv", "", "holds no message"),
         ("blank.tsv", "\n\n", "holds no message"),
-        ("bad.tsv", "no tab\n", "1 x there is no tab"),
-        ("empty.csv", "", "no columns label and text"),
-        ("headless.csv", "ham,hello\n", "no columns label and text"),
-        ("sheet.xlsx", "PK", "cannot tell the format"),
+        ("bad.tsv", "no tab\n", "cannot tell which column"),
+        ("empty.csv", "", "holds no message"),
+        ("headed.csv", "label,text\n", "holds no message"),
+        ("sheet.xlsx", "PK\3\4", "cannot unpack"),
+        ("page.pdf", "%PDF-1.7", "cannot tell the format"),
     ],
 )
 def test_a_file_without_messages_is_one_clear_error(
@@ -137,7 +144,7 @@ def test_what_is_no_readable_file_is_one_clear_error(tmp_path: Path) -> None:
 
 def test_the_format_may_be_told_where_the_name_does_not(tmp_path: Path) -> None:
     path = write(tmp_path / "messages.export", "label,text\nham,hello\n")
-    assert read_messages(path, file_format="csv").messages == (Message(0, "hello"),)
+    assert read_messages(path, Layout(format="csv")).messages == (Message(0, "hello"),)
 
 
 texts = st.lists(st.tuples(st.sampled_from([0, 1]), st.text(max_size=4)), max_size=60)
@@ -179,7 +186,7 @@ def test_a_shard_counts_what_it_holds(tmp_path: Path) -> None:
     assert shard.label_counts()["train"] == {"ham": 75, "spam": 25}
     assert len(shard.held_out) == 4
     assert shard.held_out_rows_trained_on() == 3
-    assert shard.skipped == {"there is no tab between label and text": 1}
+    assert shard.skipped == {"there is no tab between label and text": {"unknown": 1}}
     assert load_shard(data, held_out_fraction=0, skip_bad_lines=True).held_out == ()
 
 

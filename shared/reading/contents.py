@@ -1,0 +1,103 @@
+"""A file's bytes, within bounds, out of the .gz or .zip that they may be packed in."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import lzma
+import stat
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from shared.errors import DataError
+
+MAX_BYTES = 256 * 2**20
+_GZIP = b"\x1f\x8b"
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+"""The start of an archive, and of one that holds nothing."""
+_BROKEN = (zlib.error, EOFError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError)
+
+
+def contents(path: Path) -> bytes:
+    """What a regular file holds, unpacked where it is a .gz, or a .zip of one file.
+
+    Raises:
+        DataError: it cannot be read or unpacked, is no regular file, or holds over MAX_BYTES.
+    """
+    try:
+        _check(path)
+        data = path.read_bytes()
+    except OSError as error:
+        raise unreadable(path, error) from error
+    try:
+        if data.startswith(_GZIP):
+            with gzip.open(io.BytesIO(data)) as packed:
+                return _bounded(path, packed)
+        if data.startswith(_ZIP) and (member := _only_member(path, data)):
+            with zipfile.ZipFile(io.BytesIO(data)) as archive, archive.open(member) as packed:
+                return _bounded(path, packed)
+    # RuntimeError and NotImplementedError: a password, or a method, that zipfile cannot do
+    except (*_BROKEN, OSError, RuntimeError) as error:
+        raise DataError(
+            f"cannot unpack {path}", str(error), "Unpack it, and name the file that was in it."
+        ) from error
+    return data
+
+
+def unreadable(path: Path, error: OSError) -> DataError:
+    """An operating system's error with an owner's file, in an owner's words."""
+    return DataError(
+        f"cannot read {path}",
+        error.strerror or str(error),
+        "Name a file that this user may read.",
+    )
+
+
+def _check(path: Path) -> None:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"cannot read {path}", "it is not a regular file", "Copy it to a file.")
+    if status.st_size > MAX_BYTES:
+        raise _too_large(path, f"{status.st_size:,} bytes")
+
+
+def _bounded(path: Path, packed: IO[bytes] | gzip.GzipFile) -> bytes:
+    data = packed.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise _too_large(path, "more bytes when unpacked")
+    return data
+
+
+def _too_large(path: Path, size: str) -> DataError:
+    return DataError(
+        f"{path} is too large",
+        f"{size}, where {MAX_BYTES:,} is the limit",
+        "Split it into several owners' files.",
+    )
+
+
+def _only_member(path: Path, data: bytes) -> str | None:
+    """The one file of a .zip; None where it is an Excel workbook, which is a .zip by itself."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
+    if "[Content_Types].xml" in names or "mimetype" in names:
+        return None
+    real = [name for name in names if not _is_beside(PurePosixPath(name))]
+    if len(real) == 1:
+        return real[0]
+    raise DataError(
+        f"{path} holds {len(real):,} files",
+        ", ".join(repr(name) for name in real[:3]) + (", ..." if len(real) > 3 else ""),
+        "Unpack it, and name the file that holds the messages.",
+    )
+
+
+def _is_beside(name: PurePosixPath) -> bool:
+    """Whether a member is none of the data: a read-me, or what a Mac adds."""
+    return (
+        name.parts[0] == "__MACOSX"
+        or name.name.startswith(".")
+        or name.stem.lower() in ("readme", "license", "licence")
+    )

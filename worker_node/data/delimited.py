@@ -1,0 +1,179 @@
+"""CSV and its relatives: which character separates, whether quotes mean anything, and the rows.
+
+What separates is found by trial: the character under which most rows have a label and a text. The
+SMS Spam Collection is tab-separated and has quotes that mean nothing; a table that a program wrote
+with tabs has quotes around what holds one. They are told apart by whether the quotes are in order.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from dataclasses import dataclass
+from itertools import islice
+
+from worker_node.data.columns import with_header
+from worker_node.data.labels import Meanings
+from worker_node.data.table import Row, Table
+
+_NAMES = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "bar"}
+_SAMPLE_ROWS = 400
+_LONGEST_CELL = 2**28
+NO_TAB = "there is no tab between label and text"
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """separator: one character. quoted: whether a quoted cell may hold it, and line breaks."""
+
+    separator: str
+    quoted: bool
+
+    @property
+    def name(self) -> str:
+        kind = "CSV" if self.quoted else "plain lines"
+        return f"{kind}, {_NAMES[self.separator]}-separated"
+
+
+def read_delimited(
+    text: str,
+    spam: tuple[str, ...] = (),
+    dialect: Dialect | None = None,
+    quoted: bool | None = None,
+) -> Table:
+    """The rows of a text.
+
+    Args:
+        spam: values of the label that mean spam, where the owner named any.
+        dialect: what the owner says it is; None finds out.
+        quoted: whether quotes mean something; None finds out.
+    """
+    meanings = Meanings(spam)
+    dialect = dialect or _find_dialect(text, meanings, quoted)
+    if not dialect.quoted:
+        return _plain(text, dialect, meanings)
+    rows, broken = _parse(text, dialect.separator)
+    table = with_header(rows, "line", dialect.name, meanings)
+    width = table.width if table.header is not None else _usual_width(rows)
+    fitting = [_checked(row, width) for row in table.rows]
+    return Table(table.header, fitting, dialect.name, "line", broken)
+
+
+def _checked(row: Row, width: int) -> Row:
+    # a spreadsheet leaves out empty cells at a row's end
+    if len(row.cells) < width and not row.problem and len(row.cells) < 2:
+        return Row(row.line, (), _wrong_number(row, width))
+    if len(row.cells) > width and any((cell or "").strip() for cell in row.cells[width:]):
+        return Row(row.line, (), _wrong_number(row, width))
+    if len(row.cells) < width:
+        return Row(row.line, (*row.cells, *[""] * (width - len(row.cells))), row.problem)
+    return row
+
+
+def _wrong_number(row: Row, width: int) -> str:
+    return f"there are {len(row.cells)} cells, not {width}"
+
+
+def _parse(
+    text: str, separator: str, most: int | None = None
+) -> tuple[list[Row], tuple[int, str] | None]:
+    """Rows by RFC 4180, up to where the quoting breaks; then where, and why."""
+    csv.field_size_limit(_LONGEST_CELL)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    rows: list[Row] = []
+    line = 1  # of the row that is being read; a quoted text may span lines
+    try:
+        for cells in islice(reader, most):
+            if any(cells):
+                rows.append(Row(line, cells))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        # not a line that could be skipped: after a quote astray, no later line can be told apart
+        return rows, (line, f"broken quoting ({error})")
+    return rows, None
+
+
+def lines_of(text: str) -> list[str]:
+    """Lines that end in LF, CRLF or, where no line does, in CR."""
+    if "\n" not in text:
+        return text.split("\r")
+    return [line.removesuffix("\r") for line in text.split("\n")]
+
+
+def _plain(text: str, dialect: Dialect, meanings: Meanings) -> Table:
+    """Rows of a line each, whose last column holds whatever separators are left."""
+    lines = [(number, line) for number, line in enumerate(lines_of(text), 1) if line.strip()]
+    rows = [Row(number, line.split(dialect.separator)) for number, line in lines]
+    table = with_header(rows, "line", dialect.name, meanings)
+    width = table.width if table.header is not None else _plain_width(rows, meanings)
+    start = len(rows) - len(table.rows)
+    cut = [Row(number, line.split(dialect.separator, width - 1)) for number, line in lines[start:]]
+    problem = NO_TAB if width == 2 and dialect.separator == "\t" else ""
+    fitting = [
+        row
+        if len(row.cells) == width > 1
+        else Row(row.line, (), problem or _wrong_number(row, width))
+        for row in cut
+    ]
+    return Table(table.header, fitting, dialect.name)
+
+
+def _plain_width(rows: list[Row], meanings: Meanings) -> int:
+    """Columns of lines without a header: label and text, unless the label does not come first."""
+    sample = rows[:_SAMPLE_ROWS]
+    first = sum(meanings.of(row.cells[0] or "") is not None for row in sample)
+    return 2 if 2 * first >= len(sample) else max(2, _usual_width(rows))
+
+
+def _usual_width(rows: list[Row]) -> int:
+    widths = Counter(len(row.cells) for row in rows[:_SAMPLE_ROWS])
+    return widths.most_common(1)[0][0] if widths else 0
+
+
+def _find_dialect(text: str, meanings: Meanings, quoted: bool | None) -> Dialect:
+    best = max(_NAMES, key=lambda separator: _fit(text, separator, meanings))
+    if quoted is None:
+        quoted = best in ",;" or _quotes_are_in_order(text, best)
+    return Dialect(best, quoted)
+
+
+def _fit(text: str, separator: str, meanings: Meanings) -> tuple[int, int]:
+    """How well a separator takes the first rows apart: rows with a label, and rows of one width."""
+    if separator not in text:
+        return (0, 0)
+    rows, _ = _parse(text, separator, _SAMPLE_ROWS)
+    lines = [line for line in lines_of(text[: 2**20])[:_SAMPLE_ROWS] if line.strip()]
+    plain = [Row(0, line.split(separator)) for line in lines]
+    fits = [_fit_of(found, meanings) for found in (rows, plain if separator in "\t|" else [])]
+    return max(fits)
+
+
+def _fit_of(rows: list[Row], meanings: Meanings) -> tuple[int, int]:
+    width = _usual_width(rows)
+    if width < 2:
+        return (0, 0)
+    table = with_header(rows, "line", "", meanings)
+    column_fits = [
+        sum(
+            len(row.cells) > column and meanings.of(row.cells[column] or "") is not None
+            for row in table.rows
+        )
+        for column in range(width)
+    ]
+    return (max(column_fits), sum(len(row.cells) == width for row in rows))
+
+
+def _quotes_are_in_order(text: str, separator: str) -> bool:
+    """Whether each quote is around a cell, or doubled within one, as a program writes them."""
+    if '"' not in text:
+        return False
+    rows, broken = _parse(text, separator)
+    if broken:
+        return False
+    cells = [cell for row in rows for cell in row.cells if cell]
+    special = (separator, '"', "\n", "\r")
+    needed = sum(2 + 2 * cell.count('"') for cell in cells if any(one in cell for one in special))
+    found = text.count('"')
+    # exactly where they must be, or around all texts at least
+    return found == needed or (found > needed and found >= 2 * len(rows))

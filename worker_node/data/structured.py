@@ -1,0 +1,135 @@
+"""Formats that say themselves what a value is: JSON, Parquet and Excel's workbooks."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from shared.errors import DataError, UsageError
+from worker_node.data.columns import with_header
+from worker_node.data.delimited import lines_of
+from worker_node.data.labels import Meanings
+from worker_node.data.table import Row, Table, as_cell
+
+TABLES = "requirements-tables.txt"
+
+
+def read_json_lines(text: str) -> Table:
+    """One object a line; a line that is none is a row with a problem."""
+    found: list[tuple[int, object]] = []
+    for number, line in enumerate(lines_of(text), start=1):
+        if line.strip():
+            found.append((number, _parsed(line)))
+    return _of_objects(found, "JSON lines", "line")
+
+
+def _parsed(line: str) -> object:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return _BROKEN
+
+
+_BROKEN = object()
+
+
+def read_json_array(text: str, source: str) -> Table:
+    """One array of objects.
+
+    Raises:
+        DataError: it is no such array.
+    """
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        # the message of a ValueError names line and column, and no text
+        raise DataError(f"{source} is not JSON", str(error), "Write it anew.") from error
+    if not isinstance(values, list):
+        raise DataError(
+            f"{source} holds no list of messages",
+            f"it is one {type(values).__name__}",
+            'Expected a list of objects, [{"label": "spam", "text": "..."}, ...], or one a line.',
+        )
+    return _of_objects(list(enumerate(values, start=1)), "JSON array", "item")
+
+
+def _of_objects(found: list[tuple[int, object]], file_format: str, unit: str) -> Table:
+    header = tuple(
+        dict.fromkeys(key for _, value in found if isinstance(value, Mapping) for key in value)
+    )
+    rows = [Row(number, *_cells(value, header, unit)) for number, value in found]
+    return Table(header, rows, file_format, unit)
+
+
+def _cells(value: object, header: tuple[str, ...], unit: str) -> tuple[list[str | None], str]:
+    if value is _BROKEN:
+        return [], f"the {unit} is not JSON"
+    if not isinstance(value, Mapping):
+        return [], f"the {unit} is no object"
+    return [as_cell(value.get(name)) for name in header], ""
+
+
+def read_parquet(data: bytes, source: str) -> Table:
+    """A Parquet file's rows.
+
+    Raises:
+        UsageError: pyarrow is not installed.
+        DataError: the file is damaged.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise _missing("Parquet", "pyarrow") from error
+    try:
+        table = pyarrow.parquet.read_table(io.BytesIO(data))
+        columns = [table.column(index).to_pylist() for index in range(table.num_columns)]
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise DataError(f"{source} is no Parquet file", _first_line(error)) from error
+    rows = [
+        Row(number, [as_cell(value) for value in values])
+        for number, values in enumerate(zip(*columns, strict=True), start=1)
+    ]
+    return Table(tuple(table.column_names), rows, "Parquet", "row")
+
+
+def read_excel(data: bytes, source: str, spam: tuple[str, ...] = ()) -> Table:
+    """The rows of a workbook's first sheet.
+
+    Raises:
+        UsageError: python-calamine is not installed.
+        DataError: the file is damaged, or has no sheet.
+    """
+    try:
+        import python_calamine
+    except ImportError as error:
+        raise _missing("Excel", "python-calamine") from error
+    try:
+        workbook = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(data))
+        sheet = workbook.get_sheet_by_index(0).to_python(skip_empty_area=False)
+    except (python_calamine.CalamineError, OSError, ValueError, IndexError) as error:
+        raise DataError(f"{source} is no Excel workbook", _first_line(error)) from error
+    name = f"Excel, sheet {workbook.sheet_names[0]!r}"
+    rows = list(_sheet_rows(sheet))
+    return with_header(rows, "row", name, Meanings(spam))
+
+
+def _sheet_rows(sheet: Iterable[Iterable[Any]]) -> Iterable[Row]:
+    for number, values in enumerate(sheet, start=1):
+        cells = [as_cell(value) for value in values]
+        if any(cells):
+            yield Row(number, cells)
+
+
+def _missing(what: str, package: str) -> UsageError:
+    return UsageError(
+        f"reading {what} needs the package {package}",
+        "it is not installed here",
+        f"Install it with: pip install --no-deps -r {TABLES}",
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
