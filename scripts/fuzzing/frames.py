@@ -21,7 +21,7 @@ from shared.pysyft import (
     make_hook,
     serialize,
 )
-from shared.wire.commands import CANCEL, EVALUATE, TRAIN
+from shared.wire.commands import CANCEL, EVALUATE, PROPOSE, TRAIN
 from shared.wire.frames import Frame, Kind, frame, new_request_id, unpack_error
 
 MAX_KEPT = 2000
@@ -50,6 +50,7 @@ def frames_of_a_coordinator(pointers: bool) -> list[bytes]:
     train |= {"round": 1, "rounds": 2}
     evaluate = {"state_id": 1, "base_id": None, "recipe": recipe}
     commands: list[tuple[str, dict[str, Any]]] = [
+        (PROPOSE, {"work": TRAIN, "recipe": RECIPE.to_json(), "rounds": 2}),
         (TRAIN, train),
         (EVALUATE, evaluate),
         (CANCEL, {}),
