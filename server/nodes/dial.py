@@ -21,7 +21,7 @@ from shared.identity import tls
 from shared.identity.certificates import fingerprint
 from shared.quoting import quoted
 from shared.wire.frames import MalformedFrame
-from shared.wire.handshake import Greeting
+from shared.wire.handshake import FalseGreeting, Greeting
 from shared.wire.heartbeat import HeardClient
 from shared.wire.timeouts import DEFAULT_TIMEOUTS, Timeouts, limit
 from shared.wire.transport import describe_close, transport_options
@@ -76,6 +76,10 @@ async def _shake_hands(
         raise NodeUnreachable(fact) from error
     except ConnectionClosed as error:
         raise NodeUnreachable(f"{name} hung up in the handshake", describe_close(error)) from error
+    except FalseGreeting as error:
+        fact = f"{name} greets with what cannot be true"
+        advice = "Its owner should look at its messages and its version."
+        raise HandshakeRefused(fact, str(error), advice) from error
     except MalformedFrame as error:
         fact = f"what answers for {name} is no node of fedsms"
         raise HandshakeRefused(fact, str(error), "Check the port.") from error

@@ -34,6 +34,10 @@ Shares = Annotated[dict[Words, Annotated[float, Field(ge=0, le=1)]], Field(max_l
 Counts = Annotated[dict[Words, Annotated[int, Field(ge=0, le=MAX_ROWS)]], Field(max_length=8)]
 
 
+class FalseGreeting(MalformedFrame):
+    """A greeting of a peer that knows the protocol, and of what cannot be true."""
+
+
 class Greeting(BaseModel):
     """What one side says of itself. Facts that this version does not know are passed over.
 
@@ -74,7 +78,7 @@ def greeting_from(values: dict[str, Any]) -> Greeting:
     """A peer's Greeting.
 
     Raises:
-        MalformedFrame: a fact is missing, has the wrong type, or cannot be true.
+        MalformedFrame: a fact is missing. FalseGreeting: one is wrong, or cannot be true.
     """
     missing = [name for name in _ALWAYS_SAID if name not in values]
     if missing:
@@ -84,11 +88,11 @@ def greeting_from(values: dict[str, Any]) -> Greeting:
     except ValidationError as error:
         first = error.errors()[0]
         wrong = ".".join(str(part) for part in first["loc"])
-        raise MalformedFrame(f"a greeting whose {wrong!r} is wrong: {first['msg']}") from None
+        raise FalseGreeting(f"a greeting whose {wrong!r} is wrong: {first['msg']}") from None
     for part, counts in (greeting.labels or {}).items():
         told, counted = greeting.rows.get(part, 0), sum(counts.values())
         if counted != told:
-            raise MalformedFrame(
+            raise FalseGreeting(
                 f"a greeting whose 'labels' are of {counted:,} {part} rows, and its rows {told:,}"
             )
     return greeting

@@ -52,8 +52,6 @@ def greeting(**changed: Any) -> bytes:
     [
         sends(Kind.HELLO, b""),
         sends(Kind.HELLO, pack_map({})),
-        sends(Kind.HELLO, greeting(rows={"train": "all"})),
-        sends(Kind.HELLO, greeting(busy="\x1b[2J")),
         sends(Kind.REPLY, greeting()),
         sends(Kind.REFUSED, b""),
         sends(Kind.REFUSED, pack_map({})),
@@ -67,6 +65,26 @@ def test_an_answer_that_is_no_greeting_is_refused(answer: Misdeed) -> None:
     assert isinstance(error, HandshakeRefused)
     assert "bob" in error.fact
     assert "no node of fedsms" in error.fact
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"rows": {"train": "all"}},
+        {"rows": {"train": -1}},
+        {"busy": "\x1b[2J"},
+        {"most_bytes": -1},
+        {"rows": {"train": 5}, "labels": {"train": {"ham": 3, "spam": 3}}},
+    ],
+)
+def test_a_greeting_that_cannot_be_true_is_refused_and_sends_nobody_to_look_for_another_port(
+    changed: dict[str, Any],
+) -> None:
+    error = dial_to(sends(Kind.HELLO, greeting(**changed)))
+    assert isinstance(error, HandshakeRefused)
+    assert "bob" in error.fact
+    assert "cannot be true" in error.fact
+    assert "port" not in error.next_step
 
 
 def test_an_answer_to_another_request_is_refused() -> None:
