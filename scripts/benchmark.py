@@ -39,6 +39,7 @@ from scripts.benchmarks.startup import startup
 from scripts.data.partition import Partition
 from scripts.local.nodes import LocalNode, local_nodes
 from scripts.needs import need
+from scripts.split_data import Remove
 from shared.cli import run
 
 PLAIN = "scripts/benchmarks/centralised.py"
@@ -113,6 +114,8 @@ def _say_memory(runs: list[TrainedRun], nodes: list[LocalNode]) -> None:
 @click.option("--first-seed", type=click.IntRange(0, 10**6), default=1, show_default=True)
 @click.option("--recipe", default="default", show_default=True)
 @click.option("--partition", type=click.Choice(get_args(Partition)), default="iid")
+@click.option("--deduplicate", "remove", type=click.Choice(get_args(Remove)))
+@click.option("--keep-together", is_flag=True, help="Near-duplicates never on both sides.")
 @click.option(
     "--compare",
     type=click.Choice(["plain", "svm"]),
@@ -125,6 +128,8 @@ def accuracy(
     first_seed: int,
     recipe: str,
     partition: Partition,
+    remove: Remove | None,
+    keep_together: bool,
     compare: str | None,
 ) -> None:
     """Metrics after the last round: mean and standard deviation over seeds."""
@@ -134,7 +139,7 @@ def accuracy(
         for owners in counts:
             results, central = [], []
             for seed in range(first_seed, first_seed + seeds):
-                shards = make_shards(Path(scratch), owners, partition, seed)
+                shards = make_shards(Path(scratch), owners, partition, seed, remove, keep_together)
                 with local_nodes(shards.node_commands()) as nodes:
                     trained = train(nodes, recipe, seed, Path(scratch))
                 results.append(trained.summary["metrics"])
@@ -153,10 +158,19 @@ def accuracy(
 
 def _figures(results: list[dict[str, Any]]) -> str:
     names = {"roc_auc": "AUC", "average_precision": "AP", "f1": "F1"}
-    return "  ".join(
-        f"{label} {_mean([100 * result[name] for result in results])} %"
-        for name, label in names.items()
-    )
+    figures = {label: [100 * result[name] for result in results] for name, label in names.items()}
+    figures["MCC"] = [100 * _matthews(result) for result in results]
+    return "  ".join(f"{label} {_mean(values)} %" for label, values in figures.items())
+
+
+def _matthews(result: dict[str, Any]) -> float:
+    """Matthews' correlation coefficient (B. W. Matthews, 1975); 0 where it is not defined."""
+    if "mcc" in result:
+        return float(result["mcc"])
+    names = ("true_positives", "true_negatives", "false_positives", "false_negatives")
+    tp, tn, fp, fn = (result[name] for name in names)
+    below = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
+    return float((tp * tn - fp * fn) / below**0.5) if below else 0.0
 
 
 def _mean(values: list[float]) -> str:

@@ -18,13 +18,13 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, not as a module
 
-from scripts.data.partition import Partition, deal, deduplicate
+from scripts.data.partition import Partition, deal, deduplicate, deduplicate_near
 from scripts.fetch_data import find_data
 from server.display.fitting import Column, Fitted, print_table
 from shared.cli import ExamplesFirst, run
@@ -33,6 +33,7 @@ from shared.files import storage_error, write_whole
 from worker_node.data.messages import LABELS
 from worker_node.data.shard import Message, Shard, read_messages
 
+Remove = Literal["exact", "near", "none"]
 NAMES = ("bob", "anne", "carol", "dave", "erin", "frank", "grace", "heidi", "ivan", "judy")
 MANIFEST = "split.json"
 _OURS = (".train.tsv", ".held-out.tsv")
@@ -52,7 +53,8 @@ def split_data(
     partition: Partition = "article",
     alpha: float = 0.3,
     seed: int = 0,
-    remove_repeats: bool | None = None,
+    remove: Remove | None = None,
+    keep_together: bool = False,
     force: bool = False,
 ) -> dict[str, Any]:
     """Splits a file of messages and writes the owners' files.
@@ -62,8 +64,9 @@ def split_data(
         out: a folder; made if it is not there.
         owners: their names, all different.
         alpha: concentration of the Dirichlet partition, above 0.
-        remove_repeats: keeps the first message of every text; None does so unless the partition
-            is the article's.
+        remove: "exact" keeps the first message of every text, "near" the first of every group of
+            near-duplicates, "none" all; None is exact, but none for the article's partition.
+        keep_together: near-duplicates are never on both sides.
         force: replaces an earlier split in `out`; files that are not ours stop it all the same.
 
     Returns:
@@ -76,20 +79,24 @@ def split_data(
     earlier = _earlier_split(out, force)
     messages: Sequence[Message] = read_messages(data).messages
     rows = len(messages)
-    if remove_repeats is None:
-        remove_repeats = partition != "article"
-    if remove_repeats:
+    remove = remove or ("none" if partition == "article" else "exact")
+    if remove != "none":
         messages = deduplicate(messages)
-    shards = dict(
-        zip(owners, deal(messages, len(owners), partition, seed=seed, alpha=alpha), strict=True)
-    )
+    repeats = rows - len(messages)
+    if remove == "near":
+        messages = deduplicate_near(messages)
+    how = {"seed": seed, "alpha": alpha, "keep_together": keep_together}
+    dealt = deal(messages, len(owners), partition, **how)  # type: ignore[arg-type]
+    shards = dict(zip(owners, dealt, strict=True))
     manifest: dict[str, Any] = {
         "sha256_of_data": hashlib.sha256(data.read_bytes()).hexdigest(),
         "rows_of_data": rows,
         "partition": partition,
         "alpha": alpha if partition == "dirichlet" else None,
         "seed": None if partition == "article" else seed,
-        "repeats_removed": rows - len(messages),
+        "repeats_removed": repeats,
+        "near_duplicates_removed": rows - repeats - len(messages),
+        "near_duplicates_kept_together": keep_together,
         "owners": _describe(shards),
     }
     _write(out, shards, manifest, earlier)
@@ -207,7 +214,17 @@ def split_table(manifest: dict[str, Any]) -> Fitted:
 @click.option("--alpha", type=click.FloatRange(0.01, 1e6), default=0.3, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
-    "--deduplicate/--no-deduplicate", default=None, help="Default: on, but off for article."
+    "--deduplicate",
+    "remove",
+    type=click.Choice(get_args(Remove)),
+    is_flag=False,
+    flag_value="exact",
+    help="near: also what says the same in almost the same words.  Default: exact, none for "
+    "article.",
+)
+@click.option("--no-deduplicate", "remove", flag_value="none", hidden=True)
+@click.option(
+    "--keep-together", is_flag=True, help="Near-duplicates never on both sides; with iid."
 )
 @click.option("--force", is_flag=True, help="Replace an earlier split in the folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print what split.json holds.")
@@ -219,7 +236,8 @@ def main(
     partition: Partition,
     alpha: float,
     seed: int,
-    deduplicate: bool | None,
+    remove: Remove | None,
+    keep_together: bool,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -232,7 +250,8 @@ def main(
         partition=partition,
         alpha=alpha,
         seed=seed,
-        remove_repeats=deduplicate,
+        remove=remove,
+        keep_together=keep_together,
         force=force,
     )
     if as_json:

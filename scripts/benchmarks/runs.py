@@ -14,7 +14,7 @@ from typing import Any
 from scripts.data.partition import Partition
 from scripts.fetch_data import find_data
 from scripts.local.nodes import NO_SETTINGS, ROOT, LocalNode, clean_environment
-from scripts.split_data import owner_names, split_data
+from scripts.split_data import Remove, owner_names, split_data
 from shared.errors import NodeFailed
 
 
@@ -36,10 +36,19 @@ class Shards:
         }
 
 
-def make_shards(scratch: Path, owners: int, partition: Partition, seed: int) -> Shards:
+def make_shards(
+    scratch: Path,
+    owners: int,
+    partition: Partition,
+    seed: int,
+    remove: Remove | None = None,
+    keep_together: bool = False,
+) -> Shards:
+    """Deals the messages out as scripts/split_data.py does, with its arguments."""
     names = owner_names(owners)
     folder = scratch / f"{partition}-{owners}-{seed}"
-    split_data(find_data(), folder, names, partition=partition, seed=seed)
+    more = {"remove": remove, "keep_together": keep_together}
+    split_data(find_data(), folder, names, partition=partition, seed=seed, **more)  # type: ignore[arg-type]
     return Shards(folder, tuple(names))
 
 

@@ -14,12 +14,14 @@ All are deterministic in the seed.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import Literal
 
 from shared.errors import UsageError
 from worker_node.data.messages import LABELS
+from worker_node.data.near_duplicates import near_groups
 from worker_node.data.shard import Message, Shard
 
 Partition = Literal["article", "iid", "dirichlet"]
@@ -35,23 +37,43 @@ def deduplicate(messages: Sequence[Message]) -> list[Message]:
     return list(first.values())
 
 
+def deduplicate_near(messages: Sequence[Message]) -> list[Message]:
+    """The first message of every group of near-duplicates (worker_node/data/near_duplicates.py)."""
+    groups = near_groups([message.text for message in messages])
+    return [message for number, message in enumerate(messages) if groups[number] == number]
+
+
 def deal(
-    messages: Sequence[Message], owners: int, partition: Partition, *, seed: int, alpha: float
+    messages: Sequence[Message],
+    owners: int,
+    partition: Partition,
+    *,
+    seed: int,
+    alpha: float,
+    keep_together: bool = False,
 ) -> list[Shard]:
     """One shard an owner.
 
     Args:
         alpha: concentration, above 0; "dirichlet" alone uses it.
+        keep_together: no near-duplicate of a held-out message is trained on by anybody; for "iid".
 
     Raises:
-        UsageError: with so few messages, an owner would have a part without ham or without spam.
+        UsageError: with so few messages, an owner would have a part without ham or without spam;
+            or near-duplicates cannot be kept together in this partition.
     """
+    if keep_together and partition != "iid":
+        raise UsageError(
+            f"near-duplicates cannot be kept together in the partition {partition}",
+            "it deals out by the file's order, or by owner",
+            "Use --partition iid, or remove them with --deduplicate near.",
+        )
     rng = random.Random(seed)  # noqa: S311 - reproducible by intent; nothing secret hangs on it
     match partition:
         case "article":
             shards = _article(messages, owners)
         case "iid":
-            shards = _iid(messages, owners, rng)
+            shards = _iid(messages, owners, rng, keep_together)
         case "dirichlet":
             shards = _dirichlet(messages, owners, rng, alpha)
     for number, shard in enumerate(shards, start=1):
@@ -77,10 +99,18 @@ def _slices(rows: Sequence[Message], count: int) -> list[tuple[Message, ...]]:
     return [tuple(rows[start:end]) for start, end in pairwise(ends)]
 
 
-def _iid(messages: Sequence[Message], owners: int, rng: random.Random) -> list[Shard]:
+def _iid(
+    messages: Sequence[Message], owners: int, rng: random.Random, keep_together: bool
+) -> list[Shard]:
     train: list[Message] = []
     held_out: list[Message] = []
-    for rows in _shuffled_classes(messages, rng):
+    classes = _shuffled_classes(messages, rng)
+    if keep_together:
+        held_out = _held_out_groups(messages, classes)
+        aside = set(map(id, held_out))
+        train = [row for rows in classes for row in rows if id(row) not in aside]
+        classes = []
+    for rows in classes:
         cut = round(len(rows) * HELD_OUT)
         held_out += rows[:cut]
         train += rows[cut:]
@@ -89,6 +119,29 @@ def _iid(messages: Sequence[Message], owners: int, rng: random.Random) -> list[S
         Shard(_shuffled(train[owner::owners], rng), _shuffled(held_out[owner::owners], rng))
         for owner in range(owners)
     ]
+
+
+def _held_out_groups(
+    messages: Sequence[Message], classes: Sequence[Sequence[Message]]
+) -> list[Message]:
+    """Whole groups of near-duplicates, drawn in the classes' order until each class has its share.
+
+    What a group has of the other class comes along.
+    """
+    groups = near_groups([message.text for message in messages])
+    group_of = {id(message): group for message, group in zip(messages, groups, strict=True)}
+    taken: set[int] = set()
+    for rows in classes:
+        wanted = round(len(rows) * HELD_OUT)
+        sizes = Counter(group_of[id(row)] for row in rows)
+        have = sum(count for group, count in sizes.items() if group in taken)
+        for row in rows:
+            group = group_of[id(row)]
+            # the largest templates would be most of a class's share, and are trained on
+            if group not in taken and have + sizes[group] <= wanted:
+                taken.add(group)
+                have += sizes[group]
+    return [row for rows in classes for row in rows if group_of[id(row)] in taken]
 
 
 def _dirichlet(

@@ -75,7 +75,8 @@ def parse_node(text: str) -> NodeAddress:
             f"{text!r} does not say which node is where",
             next_step="Write --node ID=URL, for example --node bob=ws://127.0.0.1:8777.",
         )
-    return parse_address(node_id, url if "://" in url else f"wss://{url}")
+    bare = "://" not in url and url.rpartition(":")[2].isdecimal()
+    return parse_address(node_id, f"wss://{url}" if bare else url)
 
 
 def check_distinct(addresses: Iterable[NodeAddress]) -> list[NodeAddress]:

@@ -64,7 +64,8 @@ _ASCII_PIECES = re.compile(
 _PIECES = regex.compile(
     rf"""(?P<link>{_LINK})
       | (?P<mail>{_MAIL})
-      | (?P<money>\p{{Sc}}\s?\d[\d,.]*|\b\d[\d,.]{{0,63}}\s?(?:(?:pounds?|gbp|usd|eur)\b|\p{{Sc}}))
+      | (?P<money>\p{{Sc}}\s?\d[\d,.]*
+        |\b\d[\d,.]{{0,63}}\s?(?:(?:pounds?|gbp|usd|eur)\b|\p{{Sc}}(?!\s?\d)))
       | (?P<phone>{_PHONE})
       | (?P<mixed>\d{{1,63}}(?:[.,]\d{{1,63}})?(?=[\p{{L}}_])[\w\p{{M}}]+
         |[\p{{L}}_][\p{{L}}\p{{M}}_]{{0,62}}\d[\w\p{{M}}]*)

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.data.partition import FLOOR, Partition, deal, deduplicate
+from scripts.data.partition import FLOOR, Partition, deal, deduplicate, deduplicate_near
 from scripts.split_data import owner_names, split_data
 from shared.errors import UsageError
 from tests.helpers.messages import made_up, write_tsv
+from worker_node.data.near_duplicates import near_in
 from worker_node.data.shard import Message, Shard, load_shard, read_messages
 
 MESSAGES = made_up(1000, spam=0.13)
@@ -138,3 +139,41 @@ def test_owners_need_different_names_that_can_be_file_names(
 def test_owners_have_names_for_as_long_as_there_are_any() -> None:
     assert owner_names(2) == ["bob", "anne"]
     assert owner_names(12)[-3:] == ["judy", "owner-11", "owner-12"]
+
+
+def templates(groups: int = 40, each: int = 3) -> list[Message]:
+    """Groups of messages that differ in a number and in a word's case."""
+    firsts = made_up(groups, spam=0.5)
+    return [
+        Message(one.label, f"{one.text.title() if n % 2 else one.text} ref {number}{n}")
+        for n in range(each)
+        for number, one in enumerate(firsts)
+    ]
+
+
+def test_near_duplicates_are_removed_up_to_the_first() -> None:
+    rows = templates()
+    assert deduplicate_near(rows) == rows[:40]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_near_duplicates_that_are_kept_together_are_never_on_both_sides(seed: int) -> None:
+    rows = templates()
+    shards = deal(rows, 2, "iid", seed=seed, alpha=1, keep_together=True)
+    train = [m.text for shard in shards for m in shard.train]
+    held_out = [m.text for shard in shards for m in shard.held_out]
+    assert sorted(train + held_out) == sorted(m.text for m in rows)
+    assert near_in(held_out, train) == 0
+    assert 0.1 * len(rows) < len(held_out) < 0.25 * len(rows)
+    apart = deal(rows, 2, "iid", seed=seed, alpha=1)
+    train = [m.text for shard in apart for m in shard.train]
+    held_out = [m.text for shard in apart for m in shard.held_out]
+    assert near_in(held_out, train) > 0
+    with pytest.raises(UsageError, match="cannot be kept together in the partition article"):
+        deal(rows, 2, "article", seed=seed, alpha=1, keep_together=True)
+
+
+def test_a_split_says_how_many_near_duplicates_it_removed(tmp_path: Path) -> None:
+    data = write_tsv(tmp_path / "all.tsv", templates(groups=120))
+    split = split_data(data, tmp_path / "out", ["bob"], partition="iid", remove="near")
+    assert split["near_duplicates_removed"] == 240

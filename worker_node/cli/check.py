@@ -10,7 +10,14 @@ import click
 from shared.cli import command
 from shared.version import versions
 from worker_node.cli.options import data_options
-from worker_node.cli.reading import first_rows, read_shard, skipped_lines, what_recipes_see
+from worker_node.cli.reading import (
+    first_rows,
+    near_held_out,
+    near_lines,
+    read_shard,
+    skipped_lines,
+    what_recipes_see,
+)
 
 if TYPE_CHECKING:
     from worker_node.data.shard import Shard
@@ -39,6 +46,7 @@ def describe(shard: Shard, tell_labels: bool, as_json: bool) -> str:
             "skipped": shard.skipped,
             "skipped_shares": shard.skipped_shares(),
             "held_out_rows_trained_on": repeated,
+            "held_out_near_trained_on": near_held_out(shard),
             "versions": versions(),
             "tokeniser": tokeniser_fingerprint(),
         }
@@ -50,7 +58,7 @@ def describe(shard: Shard, tell_labels: bool, as_json: bool) -> str:
         for part, labels in counts.items()
     ]
     lines += [f"  {line}" for line in skipped_lines(shard)]
-    lines += [f"  {line}" for line in what_recipes_see(shard)]
+    lines += [f"  {line}" for line in (*what_recipes_see(shard), *near_lines(shard))]
     if repeated:
         lines.append(f"  {repeated:,} held-out messages are also trained on: metrics will flatter")
     told = "of them, ham and spam" if tell_labels else "ham and spam of the held-out ones alone"

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 SHOWN_ROWS = 5
 SHOWN_CHARACTERS = 72
 TRIED_ROWS = 5000
+COMPARED_ROWS = 20_000
 
 
 def read_shard(
@@ -84,3 +85,25 @@ def what_recipes_see(shard: Shard) -> list[str]:
         found = coverage(encode_all(texts, words), words)
         lines += [line.replace("the recipe ", f"{name} ", 1) for line in found.remarks(recipe)]
     return lines
+
+
+def near_held_out(shard: Shard) -> int:
+    """Held-out rows that say almost the same as a row that is trained on, repeats included.
+
+    0 where there are more than COMPARED_ROWS, which would take some seconds to compare.
+    """
+    from worker_node.data.near_duplicates import near_in
+
+    if not shard.held_out or len(shard.train) + len(shard.held_out) > COMPARED_ROWS:
+        return 0
+    train, held_out = ([m.text for m in rows] for rows in (shard.train, shard.held_out))
+    return near_in(held_out, train)
+
+
+def near_lines(shard: Shard) -> list[str]:
+    """A warning where measuring on the held-out rows flatters the model."""
+    near = near_held_out(shard)
+    if not near:
+        return []
+    among = f"{near:,} of {len(shard.held_out):,} held-out messages"
+    return [f"{among} say almost the same as one that is trained on: metrics will flatter"]

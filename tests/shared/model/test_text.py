@@ -193,6 +193,7 @@ def test_styled_ngrams_hold_words_and_their_pairs() -> None:
         ("don\u2019t", ["don't"]),
         ("ok 🙂👍🏽 🇬🇧", ["ok", "<🙂>", "<👍>", "<🇬🇧>"]),
         ("₹500 50€", ["<money>", "<money>"]),
+        ("call 08717890890£1.50", ["call", "<phone>", "<phone 08>", "<money>"]),
     ],
 )
 def test_other_languages_give_words(text: str, tokens: list[str]) -> None:
