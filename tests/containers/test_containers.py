@@ -165,7 +165,7 @@ def test_an_owners_policy_is_told_to_the_coordinator_and_written_down(
     why = f"{rule}{ROUNDS} rounds were asked for; at most 2 may be"
     assert why in refused.out + refused.err
     newest = federation.log("bob", "--decision", "refused")[-1]
-    assert (newest["what"], newest["who"]) == ("train", "coordinator")
+    assert (newest["what"], newest["who"]) == ("propose", "coordinator")
     assert why in newest["detail"]
     allowed = federation.compose(*up, check=False, **settings, ROUNDS="2")
     assert allowed.code == 0, allowed.out

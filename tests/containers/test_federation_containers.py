@@ -164,7 +164,7 @@ def test_an_owners_policy_and_audit_log_are_the_nodes(
 
     assert whole("kill", "carol").code == 0
     refused = whole("audit", "carol", "--decision", "refused", "--json").out.splitlines()
-    assert {json.loads(line)["what"] for line in refused} == {"train"}
+    assert {json.loads(line)["what"] for line in refused} == {"propose"}
     assert "signed by this node" in whole("audit", "carol", "--verify").out
     unfit = whole(*UP, "--policy", "carol=messages.tsv")
     assert unfit.code == 2
