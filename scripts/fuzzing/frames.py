@@ -50,7 +50,7 @@ def frames_of_a_coordinator(pointers: bool) -> list[bytes]:
     train |= {"round": 1, "rounds": 2}
     evaluate = {"state_id": 1, "base_id": None, "recipe": recipe}
     commands: list[tuple[str, dict[str, Any]]] = [
-        (PROPOSE, {"work": TRAIN, "recipe": RECIPE.to_json(), "rounds": 2}),
+        (PROPOSE, {"work": TRAIN, "run": "fuzz", "recipe": recipe, "rounds": 2}),
         (TRAIN, train),
         (EVALUATE, evaluate),
         (CANCEL, {}),

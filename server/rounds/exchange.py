@@ -127,7 +127,9 @@ class Exchange:
             raise
 
     def _proposal(self, work: Literal["train", "evaluate"], rounds: int) -> ProposeCommand:
-        return ProposeCommand(work=work, recipe=self._recipe_json, rounds=rounds)
+        return ProposeCommand(
+            work=work, run=self._plan.run, recipe=self._recipe_json, rounds=rounds
+        )
 
     async def _send_whole(self, member: Member, state: OutgoingState) -> None:
         async with self._sending:

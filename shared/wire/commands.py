@@ -48,11 +48,13 @@ class ProposeCommand(WireTable):
     """Ask whether such work would be done, before a state is sent for it.
 
     work: the command that will be asked for.
+    run: the run's id, as of TrainCommand.
     recipe: the recipe as JSON.
     rounds: how many there will be.
     """
 
     work: Literal["train", "evaluate"]
+    run: str = Field(min_length=1, max_length=64)
     recipe: str = Field(max_length=65_536)
     rounds: int = Field(ge=1, lt=2**31)
 

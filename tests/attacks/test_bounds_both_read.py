@@ -25,7 +25,7 @@ from shared.wire.handshake import Greeting
 from tests.attacks.scene import report
 from tests.conftest import OwnerFiles
 from tests.helpers.federating import Watcher, of_rounds, trained
-from tests.helpers.node_requests import command, error
+from tests.helpers.node_requests import command, error, reply, send_state, training
 from tests.helpers.peers import coordinator, false_node
 from tests.server.rounds.test_false_nodes import Answers
 from tests.whole.test_policy_in_rounds import Counting, says_no
@@ -120,7 +120,7 @@ def test_a_proposal_is_judged_by_every_rule_that_the_work_is(
 ) -> None:
     async def session() -> None:
         async with node_of(owners[0], policy) as url, coordinator(url) as peer:
-            wanted = ProposeCommand(work=work, recipe=recipe.to_json(), rounds=3)
+            wanted = ProposeCommand(work=work, run="one", recipe=recipe.to_json(), rounds=3)
             answer = await peer.ask(command(PROPOSE, **wanted.model_dump()))
             assert f"(rule {rule})" in error(answer).fact
 
@@ -130,10 +130,34 @@ def test_a_proposal_is_judged_by_every_rule_that_the_work_is(
 def test_a_proposal_counts_for_nothing(owners: list[OwnerFiles], recipe: Recipe) -> None:
     async def session() -> None:
         async with node_of(owners[0], {"day": {"rounds": 1}}) as url, coordinator(url) as peer:
-            wanted = ProposeCommand(work="train", recipe=recipe.to_json(), rounds=1).model_dump()
+            wanted = {"work": "train", "run": "one", "recipe": recipe.to_json(), "rounds": 1}
             for _ in range(3):
                 answer = await peer.ask(command(PROPOSE, **wanted))
                 assert answer.kind.name == "REPLY"
+
+    asyncio.run(session())
+
+
+def test_who_comes_back_for_what_is_remembered_may_propose_it_on_a_day_that_is_full(
+    owners: list[OwnerFiles], recipe: Recipe
+) -> None:
+    """Else a lost line would cost the training that counted; another run is another training."""
+
+    async def session() -> None:
+        policy = {"day": {"rounds": 1}, "recipe": {"rounds": 2}}
+        async with node_of(owners[0], policy) as url:
+            async with coordinator(url) as peer:
+                state_id = await send_state(peer, recipe)
+                wanted = training(recipe, state_id, run="one")
+                reply(await peer.ask(command(TRAIN, **wanted)))
+            proposed = {"work": "train", "run": "one", "recipe": recipe.to_json(), "rounds": 1}
+            async with coordinator(url) as peer:
+                answer = await peer.ask(command(PROPOSE, **proposed))
+                assert answer.kind.name == "REPLY"
+                answer = await peer.ask(command(PROPOSE, **{**proposed, "run": "two"}))
+                assert "(rule day.rounds)" in error(answer).fact
+                answer = await peer.ask(command(PROPOSE, **{**proposed, "rounds": 3}))
+                assert "(rule recipe.rounds)" in error(answer).fact
 
     asyncio.run(session())
 

@@ -148,7 +148,7 @@ def test_a_coordinators_words_forge_nothing_in_an_owners_log_and_audit_log(
                 for what in (PROPOSE, TRAIN, EVALUATE):
                     await peer.ask(command(what, recipe=recipe, work="train", rounds=1))
                     await peer.ask(command(what, **{f"y\n{FORGED}\x1b": recipe}))
-                wanted = {"work": "train", "recipe": recipe, "rounds": 1}
+                wanted = {"work": "train", "run": "one", "recipe": recipe, "rounds": 1}
                 await peer.ask(command(PROPOSE, **wanted))
                 await peer.connection.close(1000, f"{FORGED}\x1b"[:100])
             async with coordinator(url) as peer:

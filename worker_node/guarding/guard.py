@@ -10,7 +10,7 @@ from datetime import datetime
 from shared.errors import FedsmsError, NodeFailed, PolicyRefused, StorageError
 from shared.model.recipe import Recipe
 from shared.quoting import MAX_QUOTED, escaped, quoted
-from shared.wire.commands import TrainCommand
+from shared.wire.commands import ProposeCommand, TrainCommand
 from worker_node.audit.lines import Entry
 from worker_node.audit.log import Audit, NoAudit
 from worker_node.data.shard import Shard
@@ -95,9 +95,18 @@ class Guard:
         if "first-time-coordinator" in self.policy.ask and not known:
             self._ask_about(who)
 
-    async def may_work(self, mode: Mode, who: Who, recipe: str, rounds: int, shard: Shard) -> None:
-        """Raises PolicyRefused where a rule says no to work that is only proposed."""
-        await self._may_work(mode, who, shard, Recipe.from_json(recipe), rounds)
+    async def may_propose(
+        self, who: Who, command: ProposeCommand, shard: Shard, *, is_known: bool
+    ) -> None:
+        """Raises PolicyRefused where a rule says no to work that is only proposed.
+
+        Args:
+            is_known: of a run whose training is remembered: to ask for it again counts for nothing.
+        """
+        mode = command.work
+        await self._may_work(mode, who, shard, Recipe.from_json(command.recipe), command.rounds)
+        if is_known:
+            return
         counted: Counted = "evaluations" if mode == "evaluate" else "rounds"
         most = getattr(self.policy.day, counted)
         if not self._counts.has_room(counted, most, self._now()):

@@ -113,8 +113,9 @@ class Commands:
         await self._begin(self._judge(command), request)
 
     async def _judge(self, command: ProposeCommand) -> None:
-        guard, who, shard = self._node.guard, self._answers.who, self._node.shard
-        await guard.may_work(command.work, who, command.recipe, command.rounds, shard)
+        node, who = self._node, self._answers.who
+        is_known = node.trainings.knows(who.name, command.run)
+        await node.guard.may_propose(who, command, node.shard, is_known=is_known)
 
     async def _on_train(self, _: str, arguments: Any, request: Request) -> None:
         self._require_a_free_task()

@@ -97,6 +97,10 @@ class Trainings:
             return ""
         return "finished" if training.finished else "under way"
 
+    def knows(self, peer: str, run: str) -> bool:
+        """Whether a training of a run is under way or remembered."""
+        return any((key.peer, key.run) == (peer, run) for key in self._known)
+
     async def result_of(self, key: Key, begin: Begin, on_progress: OnProgress) -> Trained:
         """The result for a key: remembered, awaited, or begun now.
 
