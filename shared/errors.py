@@ -40,9 +40,13 @@ class FedsmsError(Exception):
         self.cause = cause
         self.next_step = next_step
 
+    @property
+    def words(self) -> str:
+        """The fact, and the cause where one is known."""
+        return f"{self.fact}: {self.cause}" if self.cause else self.fact
+
     def __str__(self) -> str:
-        text = f"{self.fact}: {self.cause}" if self.cause else self.fact
-        return f"{text}\n  {self.next_step}" if self.next_step else text
+        return f"{self.words}\n  {self.next_step}" if self.next_step else self.words
 
 
 class UsageError(FedsmsError):
@@ -104,6 +108,11 @@ class QuorumLost(FedsmsError):
     exit_code = 9
 
 
+POLICY_ADVICE = (
+    "Ask for less, or ask the node's owner to change policy.toml and start the node again."
+)
+
+
 class PolicyRefused(FedsmsError):
     """An owner's policy.toml does not allow what a coordinator asked for.
 
@@ -137,5 +146,4 @@ def describe_os_error(error: OSError) -> str:
 
 def one_line(error: FedsmsError) -> str:
     """An error's fact and cause without line breaks, for logs and records."""
-    words = f"{error.fact}: {error.cause}" if error.cause else error.fact
-    return " ".join(words.split())
+    return " ".join(error.words.split())

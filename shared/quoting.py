@@ -38,13 +38,15 @@ def readable_json(values: object) -> str:
 
 
 def _in_json(character: str) -> str:
-    if character.isprintable() or character in _JOINERS:
-        return character
-    return json.dumps(character)[1:-1]
+    return character if _is_seen(character) else json.dumps(character)[1:-1]
+
+
+def _is_seen(character: str) -> bool:
+    return character.isprintable() or character in _JOINERS
 
 
 def _shown(character: str) -> str:
-    if character.isprintable() or character in _JOINERS:
+    if _is_seen(character):
         return character
     if unicodedata.category(character) == "Zs":
         return " "

@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
 from shared.errors import (
+    POLICY_ADVICE,
     FedsmsError,
     HandshakeRefused,
     NodeFailed,
@@ -54,11 +55,6 @@ _REFUSALS = (
     CloseCode.MESSAGE_TOO_BIG,
 )
 """Close codes of a node that would do the same with the same message again: no loss."""
-
-_OUR_ADVICE: dict[type[FedsmsError], str] = {
-    PolicyRefused: "Ask for less, or ask the node's owner to change policy.toml and start the node "
-    "again."
-}
 
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -254,11 +250,9 @@ def told_by(who: str, error: FedsmsError) -> FedsmsError:
     Args:
         who: says it, and about what; the error's fact.
     """
-    words = f"{error.fact}: {error.cause}" if error.cause else error.fact
-    ours = _OUR_ADVICE.get(type(error), "")
-    if error.next_step and error.next_step != ours:
-        words = f"{words}. {error.next_step}"
-    return type(error)(who, quoted(words), ours)
+    ours = POLICY_ADVICE if isinstance(error, PolicyRefused) else ""
+    advice = f". {error.next_step}" if error.next_step not in ("", ours) else ""
+    return type(error)(who, quoted(error.words + advice), ours)
 
 
 async def greet(connection: HeardClient, ours: Greeting, name: str) -> Greeting:

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from shared.errors import PolicyRefused
+from shared.errors import POLICY_ADVICE, PolicyRefused
 from shared.identity.names import NODE_ID_PATTERN
 from shared.model.recipe import MAX_PARAMETERS, Recipe, TrainingRecipe
 
@@ -261,10 +261,7 @@ class Policy(_Table):
                 )
 
 
-_NEXT_STEP = "Ask for less, or ask the node's owner to change policy.toml and start the node again."
-
-
-def refusal(rule: str, cause: str, next_step: str = _NEXT_STEP) -> PolicyRefused:
+def refusal(rule: str, cause: str, next_step: str = POLICY_ADVICE) -> PolicyRefused:
     """The error for a rule of policy.toml that says no."""
     fact = f"the owner's policy does not allow this (rule {rule})"
     error = PolicyRefused(fact, cause, next_step)

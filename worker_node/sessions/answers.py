@@ -81,7 +81,7 @@ class Request:
     def refused(self, error: FedsmsError) -> None:
         """The answer will be an error."""
         self.entry.decision = "refused" if isinstance(error, PolicyRefused) else "failed"
-        self.entry.detail = f"{error.fact}: {error.cause}" if error.cause else error.fact
+        self.entry.detail = error.words
 
 
 class Answers:

@@ -8,16 +8,15 @@ from collections.abc import Callable
 from typing import Any
 
 from shared.errors import FedsmsError, HandshakeRefused, PolicyRefused, one_line
-from shared.identity.certificates import Name
 from shared.wire.frames import Frame, Kind, MalformedFrame, pack_error, pack_map, parse_frame
 from shared.wire.frames import unpack_map as unpacked
-from shared.wire.handshake import check, greeting_from
+from shared.wire.handshake import Greeting, check, greeting_from
 from shared.wire.heartbeat import HeardServer
 from shared.wire.timeouts import limit
 from worker_node.guarding.guard import Who
 from worker_node.membership.admission import Admission, peer_name
 from worker_node.node import DataOwnerNode
-from worker_node.sessions.answers import Answers
+from worker_node.sessions.answers import Answers, Request
 
 log = logging.getLogger("fedsms.node")
 
@@ -44,51 +43,42 @@ async def greet(
     if first is None:
         return False
     request = answers.request(first.request_id, "handshake")
-    judgement = _Judgement(node, admission, named)
+    ours = node.greeting()
+    told: dict[str, Any] = {}
     try:
-        judgement.of(first, who)
+        if admission is not None and named is not None:
+            admission.check(named)
+        told = {"greeting": ours.to_map()}  # whom the owner does not know is told no counts
+        _check_fit(node, ours, first, who)
     except (HandshakeRefused, PolicyRefused) as error:
-        log.warning("%s refused: %s", who.name or "somebody", one_line(error))
-        request.refused(error)
-        request.entry.decision = "refused"
-        told = {} if isinstance(error, PolicyRefused) else judgement.told
-        await answers.send(request, Kind.REFUSED, _refusal(error, told))
-        await connection.close(1008, "handshake refused")
+        told = {} if isinstance(error, PolicyRefused) else told
+        await _refuse(connection, answers, request, error, told)
         return False
     on_greeted(connection)
-    await answers.send(request, Kind.HELLO, pack_map(judgement.ours.to_map()))
+    await answers.send(request, Kind.HELLO, pack_map(ours.to_map()))
     return True
 
 
-class _Judgement:
-    """Whether somebody is let in.
-
-    told: of the node, to whoever is not; what it holds is for those whom the owner knows.
-    """
-
-    def __init__(
-        self, node: DataOwnerNode, admission: Admission | None, named: Name | None
-    ) -> None:
-        self.ours = node.greeting()
-        self.told: dict[str, Any] = {}
-        self._guard = node.guard
-        self._admission = admission
-        self._named = named
-
-    def of(self, first: Frame, who: Who) -> None:
-        """Raises HandshakeRefused, PolicyRefused or MalformedFrame for who is not."""
-        if self._admission is not None and self._named is not None:
-            self._admission.check(self._named)
-        self.told = {"greeting": self.ours.to_map()}
-        theirs = greeting_from(unpacked(first.payload))
-        if self._named is None:
-            who.name = theirs.id
-        check(theirs, self.ours)
-        self._guard.admit(who)
+def _check_fit(node: DataOwnerNode, ours: Greeting, first: Frame, who: Who) -> None:
+    """Raises HandshakeRefused, PolicyRefused or MalformedFrame for a peer that is not let in."""
+    theirs = greeting_from(unpacked(first.payload))
+    who.name = who.name or theirs.id  # a certificate's name goes before what it calls itself
+    check(theirs, ours)
+    node.guard.admit(who)
 
 
-def _refusal(error: FedsmsError, told: dict[str, Any]) -> bytes:
-    return pack_map({"error": pack_error(error), **told})
+async def _refuse(
+    connection: HeardServer,
+    answers: Answers,
+    request: Request,
+    error: FedsmsError,
+    told: dict[str, Any],
+) -> None:
+    log.warning("%s refused: %s", answers.who.name or "somebody", one_line(error))
+    request.refused(error)
+    request.entry.decision = "refused"
+    await answers.send(request, Kind.REFUSED, pack_map({"error": pack_error(error), **told}))
+    await connection.close(1008, "handshake refused")
 
 
 async def _first_frame(node: DataOwnerNode, connection: HeardServer) -> Frame | None:

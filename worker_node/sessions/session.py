@@ -84,8 +84,9 @@ class Session:
             await self._connection.close(1002, str(error)[:100].encode("ascii", "replace").decode())
         except ConnectionClosed as error:
             if error.sent is not None and not error.rcvd_then_sent:
-                log.warning("%s: %s", self.peer, describe_close(error))
-                await self._answers.ended(describe_close(error))
+                why = describe_close(error)
+                log.warning("%s: %s", self.peer, why)
+                await self._answers.ended(why)
         except Exception:
             log.exception("the session of %s ends with an unexpected error", self.peer)
             await self._answers.ended("an unexpected error on the node")
