@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from server.nodes.link import Link
+from shared.reading.lopsided import is_lopsided
 from shared.wire.handshake import Greeting
-
-LOPSIDED_SHARE, LOPSIDED_RATIO = 0.01, 2.0
-"""As worker_node/data/shard.py judges its own rows."""
 
 
 def rows_at_start(links: Mapping[str, Link], before: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,8 +40,7 @@ def _skipped(node: str, shares: Mapping[str, float]) -> list[str]:
     said = " and ".join(
         f"{share:.1%} of its {'rows' if name == 'all' else name}" for name, share in shares.items()
     )
-    less, more = min(shares.values()), max(shares.values())
-    if len(shares) > 1 and more >= LOPSIDED_SHARE and more >= LOPSIDED_RATIO * less:
+    if is_lopsided(shares):
         return [f"WARNING: node {node} SKIPPED {said.upper()}, which it could not read"]
     return [f"node {node} skipped {said}, which it could not read"]
 

@@ -12,8 +12,6 @@ from shared.version import versions
 from worker_node.cli.options import data_options
 from worker_node.cli.reading import (
     first_rows,
-    near_held_out,
-    near_lines,
     read_shard,
     skipped_lines,
     what_recipes_see,
@@ -34,6 +32,7 @@ def check(hide_label_counts: bool, as_json: bool, **source: Any) -> None:
 def describe(shard: Shard, tell_labels: bool, as_json: bool) -> str:
     """For the owner's own eyes: counts, and each fact that the handshake tells."""
     from shared.model.text import tokeniser_fingerprint
+    from worker_node.data.near_held_out import near_held_out, near_lines
 
     counts = shard.label_counts()
     repeated = shard.held_out_rows_trained_on()

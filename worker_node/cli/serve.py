@@ -13,7 +13,7 @@ from shared.cli import command
 from shared.errors import IdentityError, UsageError
 from worker_node.cli.options import SOURCE, serve_options
 from worker_node.cli.printing import begin_log
-from worker_node.cli.reading import near_lines, read_shard, skipped_lines
+from worker_node.cli.reading import read_shard, skipped_lines
 
 if TYPE_CHECKING:
     from shared.identity.folder import Identity
@@ -56,9 +56,11 @@ def serve(
     if own_id is None:
         raise UsageError("the node has no name", next_step="Give it one with --id ID.")
     shard = read_shard(**{name: others.pop(name) for name in SOURCE})
-    for line in (*shard.described, *skipped_lines(shard), *near_lines(shard)):
-        level = logging.INFO if line.startswith("reads ") else logging.WARNING
-        logging.getLogger("fedsms.node").log(level, "%s", line)
+    log = logging.getLogger("fedsms.node")
+    for line in shard.described:
+        log.info("%s", line)
+    for line in skipped_lines(shard):
+        log.warning("%s", line)
     tell_labels = guarding.policy.tell_label_counts and not hide_label_counts
     _run(own_id, shard, tell_labels=tell_labels, admission=admission, guarding=guarding, **others)
 

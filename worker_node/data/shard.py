@@ -29,9 +29,6 @@ __all__ = ["Message", "Shard", "load_shard", "read_messages", "split_held_out"]
 # Any fixed number would do; another one than shared/model/text.py hashes words with.
 _SEED = 0x5EED
 
-LOPSIDED_SHARE, LOPSIDED_RATIO = 0.01, 2.0
-"""A hundredth of a label's rows lost, and twice the other's share, is no accident of few rows."""
-
 
 @dataclass(frozen=True)
 class Shard:
@@ -72,11 +69,6 @@ class Shard:
             return self.skipped_shares()
         lost = sum(sum(counts.values()) for counts in self.skipped.values())
         return {"all": lost / (lost + len(self.train) + len(self.held_out))}
-
-    def lopsided(self) -> bool:
-        """Whether skipping took a notably larger share of one label's rows than of the other's."""
-        less, more = sorted(self.skipped_shares().values())
-        return more >= LOPSIDED_SHARE and more >= LOPSIDED_RATIO * less
 
     def held_out_rows_trained_on(self) -> int:
         """Held-out rows whose text is also in train; measuring on them flatters the model."""

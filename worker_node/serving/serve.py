@@ -7,6 +7,7 @@ import json
 import logging
 import platform
 import sys
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from shared.cli import ending_signals
 from shared.errors import Interrupted, describe_os_error
 from shared.wire.timeouts import Timeouts
 from shared.wire.transport import is_loopback
+from worker_node.data.near_held_out import near_lines
 from worker_node.data.shard import Shard
 from worker_node.guarding.set_up import Guarding, opened
 from worker_node.membership.admission import Admission
@@ -154,6 +156,13 @@ def _say_ready(settings: ServeSettings, shard: Shard, url: str) -> None:
         click.echo(_ready(settings, rows, url))
     except OSError as error:  # nobody reads along; who serves needs no reader
         log.warning("standard output cannot be written: %s", describe_os_error(error))
+    # beside the work: comparing takes seconds, and nobody need wait for it, here or at the end
+    threading.Thread(target=_warn_of_near_held_out, args=(shard,), daemon=True).start()
+
+
+def _warn_of_near_held_out(shard: Shard) -> None:
+    for line in near_lines(shard):
+        log.warning("%s", line)
 
 
 def _ready(settings: ServeSettings, rows: dict[str, int], url: str) -> str:
