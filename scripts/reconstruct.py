@@ -28,10 +28,12 @@ from scripts.reconstruction.asking import Training, moved
 from scripts.reconstruction.reading import messages, runs_of, share_read
 from shared.cli import run
 from shared.errors import PolicyRefused
+from worker_node.data.labels import label_name
 from worker_node.data.messages import Message, read_messages
 
 READ = 0.9
-LABELS = {0: "ham", 1: "spam"}
+Read = tuple[int, list[str]]
+"""A label, and the pieces of one message."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def _node(case: Case, owned: tuple[Message, ...]) -> Iterator[LocalNode]:
     """A node with these rows, all of them to train on, and the case's policy."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        lines = [f"{LABELS[message.label]}\t{message.text}" for message in owned]
+        lines = [f"{label_name(message.label)}\t{message.text}" for message in owned]
         (folder / "messages.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
         (folder / "policy.toml").write_text(f"[recipe]\n{case.rules}\n", encoding="utf-8")
         flags = ("--data", str(folder / "messages.tsv"), "--held-out", "0")
@@ -99,19 +101,16 @@ def _node(case: Case, owned: tuple[Message, ...]) -> Iterator[LocalNode]:
             yield node
 
 
-async def _attack(node: LocalNode, training: Training, trainings: int) -> list[tuple[str, str]]:
-    """What was read: label, and the pieces of one message, by line feeds."""
-    found: list[tuple[str, str]] = []
+async def _attack(node: LocalNode, training: Training, trainings: int) -> list[Read]:
+    found: list[Read] = []
     for seed in range(trainings):
-        weights = await moved(node.flag, training, seed)
-        found += [(label, "\n".join(pieces)) for label, pieces in messages(runs_of(weights))]
+        found += messages(runs_of(await moved(node.flag, training, seed)))
     return found
 
 
-def _best(message: Message, found: list[tuple[str, str]]) -> float:
+def _best(message: Message, found: list[Read]) -> float:
     """Share of a message that was read where it was read best, with its label."""
-    label = LABELS[message.label]
-    of_label = (pieces.split("\n") for told, pieces in found if told == label)
+    of_label = (pieces for label, pieces in found if label == message.label)
     return max((share_read(message.text, pieces) for pieces in of_label), default=0.0)
 
 

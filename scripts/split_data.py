@@ -30,7 +30,7 @@ from server.display.fitting import Column, Fitted, print_table
 from shared.cli import ExamplesFirst, run
 from shared.errors import UsageError
 from shared.files import storage_error, write_whole
-from worker_node.data.messages import LABELS
+from worker_node.data.labels import label_name
 from worker_node.data.shard import Message, Shard, read_messages
 
 Remove = Literal["exact", "near", "none"]
@@ -173,13 +173,12 @@ def _write(
 
 
 def _to_tsv(messages: Sequence[Message]) -> bytes:
-    names = {label: name for name, label in LABELS.items()}
     if any("\n" in message.text or "\r" in message.text for message in messages):
         out = io.StringIO()
-        rows = ((names[message.label], message.text) for message in messages)
+        rows = ((label_name(message.label), message.text) for message in messages)
         csv.writer(out, delimiter="\t").writerows(rows)
         return out.getvalue().encode()
-    return "".join(f"{names[m.label]}\t{m.text}\n" for m in messages).encode()
+    return "".join(f"{label_name(m.label)}\t{m.text}\n" for m in messages).encode()
 
 
 def split_table(manifest: dict[str, Any]) -> Fitted:

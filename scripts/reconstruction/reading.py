@@ -42,14 +42,14 @@ def _bucket(run: str, buckets: int) -> int:
     return 1 + int(mmh3.hash(run, 1, signed=False)) % (buckets - 1)
 
 
-def messages(runs: dict[str, float]) -> Iterator[tuple[str, list[str]]]:
-    """What can be read: "spam" or "ham", and the pieces of one message, longest first."""
+def messages(runs: dict[str, float]) -> Iterator[tuple[int, list[str]]]:
+    """What can be read: a label, 1 for spam, and the pieces of one message, longest first."""
     groups = defaultdict(list)
     for run, moved in runs.items():
         groups[moved].append(run)
     for moved, group in groups.items():
         if len(group) >= _SMALLEST_GROUP:
-            yield ("spam" if moved > 0 else "ham"), sorted(pieces(group), key=len, reverse=True)
+            yield int(moved > 0), sorted(pieces(group), key=len, reverse=True)
 
 
 def pieces(runs: Iterable[str]) -> list[str]:

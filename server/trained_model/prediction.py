@@ -15,7 +15,7 @@ from shared.errors import StorageError, describe_os_error
 from shared.model.classifier import SpamGRU, build_model, vector_to_state
 from shared.model.text import encode_all
 from shared.reading.contents import contents
-from shared.reading.encodings import decode
+from shared.reading.encodings import decode, lines_of
 from shared.reading.sms_backup import is_backup, received
 
 CHUNK_BYTES = 2**14
@@ -99,8 +99,7 @@ def messages_of_file(path: Path) -> Iterator[list[str]]:
     if is_backup(decoded.text):
         texts = [one.text for one in received(data, str(path))]
     else:
-        lines = decoded.text.split("\n" if "\n" in decoded.text else "\r")
-        texts = [line.rstrip("\r") for line in lines if line.strip()]
+        texts = [line.rstrip("\r") for line in lines_of(decoded.text) if line.strip()]
     clean = [text.encode("utf-8", "replace").decode() for text in texts]
     for start in range(0, len(clean), BATCH_ROWS):
         yield clean[start : start + BATCH_ROWS]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import gzip
 import io
 import lzma
-import stat
+import os
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from shared.errors import DataError
+from shared.files import UnfitFile, open_regular
 
 MAX_BYTES = 256 * 2**20
 _GZIP = b"\x1f\x8b"
@@ -26,11 +27,7 @@ def contents(path: Path) -> bytes:
     Raises:
         DataError: it cannot be read or unpacked, is no regular file, or holds over MAX_BYTES.
     """
-    try:
-        _check(path)
-        data = path.read_bytes()
-    except OSError as error:
-        raise unreadable(path, error) from error
+    data = file_bytes(path)
     try:
         if data.startswith(_GZIP):
             with gzip.open(io.BytesIO(data)) as packed:
@@ -46,6 +43,20 @@ def contents(path: Path) -> bytes:
     return data
 
 
+def file_bytes(path: Path) -> bytes:
+    """What a regular file holds, as it lies there; raises DataError as `contents` does."""
+    try:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_BYTES:
+                raise _too_large(path, f"{size:,} bytes")
+            return file.read(MAX_BYTES + 1)
+    except UnfitFile as error:
+        raise DataError(error.fact, error.cause, error.next_step) from error
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
 def unreadable(path: Path, error: OSError) -> DataError:
     """An operating system's error with an owner's file, in an owner's words."""
     return DataError(
@@ -53,14 +64,6 @@ def unreadable(path: Path, error: OSError) -> DataError:
         error.strerror or str(error),
         "Name a file that this user may read.",
     )
-
-
-def _check(path: Path) -> None:
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise DataError(f"cannot read {path}", "it is not a regular file", "Copy it to a file.")
-    if status.st_size > MAX_BYTES:
-        raise _too_large(path, f"{status.st_size:,} bytes")
 
 
 def _bounded(path: Path, packed: IO[bytes] | gzip.GzipFile) -> bytes:

@@ -58,6 +58,13 @@ def decode(data: bytes, encoding: str | None = None) -> Decoded:
     return _decoded(data, _found(data))
 
 
+def lines_of(text: str) -> list[str]:
+    """Lines that end in LF, CRLF or, where no line does, in CR."""
+    if "\n" not in text:
+        return text.split("\r")
+    return [line.removesuffix("\r") for line in text.split("\n")]
+
+
 def checked(encoding: str) -> str:
     """Python's own name of an encoding of text; raises UsageError where it knows none."""
     try:

@@ -13,6 +13,7 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
 
+from shared.reading.encodings import lines_of
 from worker_node.data.columns import with_header
 from worker_node.data.labels import Meanings
 from worker_node.data.table import Row, Table
@@ -92,13 +93,6 @@ def _parse(
         # not a line that could be skipped: after a quote astray, no later line can be told apart
         return rows, (line, f"broken quoting ({error})")
     return rows, None
-
-
-def lines_of(text: str) -> list[str]:
-    """Lines that end in LF, CRLF or, where no line does, in CR."""
-    if "\n" not in text:
-        return text.split("\r")
-    return [line.removesuffix("\r") for line in text.split("\n")]
 
 
 def _plain(text: str, dialect: Dialect, meanings: Meanings) -> Table:

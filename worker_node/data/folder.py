@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from shared.errors import DataError
-from worker_node.data.folders import labelled_folders
+from worker_node.data.labelled_folders import entries, labelled_folders
 
 ENDINGS = (
     *(".tsv", ".csv", ".jsonl", ".txt", ".tab", ".ndjson", ".json", ".parquet", ".xlsx", ".xls"),
@@ -48,18 +48,11 @@ def owner_files(data: Path, held_out: Path | None) -> tuple[Path, Path | None]:
 
 
 def _only(folder: Path, stem: str) -> Path | None:
-    try:
-        found = sorted(
-            path.name
-            for path in folder.iterdir()
-            if path.name.partition(".")[0] == stem and path.suffix.lower() in ENDINGS
-        )
-    except OSError as error:
-        raise DataError(
-            f"cannot read the folder {folder}",
-            error.strerror or str(error),
-            "Name a folder that this user may read.",
-        ) from error
+    found = [
+        path.name
+        for path in entries(folder)
+        if path.name.partition(".")[0] == stem and path.suffix.lower() in ENDINGS
+    ]
     if len(found) > 1:
         raise DataError(
             f"the folder {folder} holds more than one file called {stem}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from shared.errors import DataError
 from shared.reading.contents import contents
@@ -21,7 +21,6 @@ from worker_node.data.structured import (
 from worker_node.data.table import Table
 
 Format = Literal["tsv", "csv", "jsonl", "json", "parquet", "excel", "sms-backup"]
-FORMATS: tuple[str, ...] = get_args(Format)
 
 _PARQUET = b"PAR1"
 _OLD_EXCEL = b"\xd0\xcf\x11\xe0"

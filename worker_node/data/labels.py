@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 HAM, SPAM = 0, 1
 LABELS = {"ham": HAM, "spam": SPAM}
+_NAMES = {label: name for name, label in LABELS.items()}
 
 _HAM = ("ham", "ok", "0", "0.0", "false", "no", "not spam", "not_spam", "not-spam", "notspam")
 _SPAM = ("spam", "junk", "1", "1.0", "true", "yes")
@@ -35,6 +36,11 @@ class Meanings:
         if not plain:
             return None
         return SPAM if plain in map(plain_value, self.spam) else HAM
+
+
+def label_name(label: int) -> str:
+    """ "ham" or "spam"."""
+    return _NAMES[label]
 
 
 def plain_value(value: str) -> str:

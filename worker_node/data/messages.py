@@ -13,9 +13,9 @@ from pathlib import Path
 from shared.errors import DataError
 from worker_node.data.backup_labels import labelled
 from worker_node.data.columns import Columns, find_columns
-from worker_node.data.folders import labelled_folders, read_folders
 from worker_node.data.formats import Format, Layout, read_file
-from worker_node.data.labels import HAM, LABELS, SPAM
+from worker_node.data.labelled_folders import labelled_folders, read_folders
+from worker_node.data.labels import HAM, LABELS, SPAM, label_name
 from worker_node.data.table import Row, Table
 
 __all__ = ["LABELS", "MAX_CHARACTERS", "Format", "Layout", "Message", "Reading", "read_messages"]
@@ -87,7 +87,7 @@ def read_messages(
         if not one.problem and one.label is not None:
             messages.append(Message(one.label, one.text))
         elif skip_bad_lines:
-            skipped.setdefault(one.problem, Counter())[_label_name(one.label)] += 1
+            skipped.setdefault(one.problem, Counter())[_by_label(one.label)] += 1
         else:
             raise _bad_row(path, table, one, columns)
     _check_whole(path, table)
@@ -151,8 +151,8 @@ def _problem(text: str | None) -> str:
     return ""
 
 
-def _label_name(label: int | None) -> str:
-    return UNKNOWN if label is None else ("ham", "spam")[label]
+def _by_label(label: int | None) -> str:
+    return UNKNOWN if label is None else label_name(label)
 
 
 def _bad_row(path: Path, table: Table, one: _Checked, columns: Columns) -> DataError:

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from shared.errors import DataError, UsageError
+from shared.reading.encodings import lines_of
 from worker_node.data.columns import with_header
-from worker_node.data.delimited import lines_of
 from worker_node.data.labels import Meanings
 from worker_node.data.table import Row, Table, as_cell
 

@@ -5,12 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 from shared.errors import DataError
-from shared.reading.contents import MAX_BYTES, unreadable
+from shared.reading.contents import MAX_BYTES, file_bytes
 from shared.reading.encodings import decode
 from worker_node.data.labels import HAM, SPAM, meaning_of_folder
 from worker_node.data.table import Row, Table
 
 MAX_FILES = 1_000_000
+
+
+def entries(folder: Path) -> list[Path]:
+    """What is in a folder, sorted by name; raises DataError where that cannot be read."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise DataError(
+            f"cannot read the folder {folder}",
+            error.strerror or str(error),
+            "Name a folder that this user may read.",
+        ) from error
 
 
 def labelled_folders(folder: Path) -> dict[Path, int]:
@@ -19,14 +31,7 @@ def labelled_folders(folder: Path) -> dict[Path, int]:
     Raises:
         DataError: the folder cannot be read.
     """
-    try:
-        inside = sorted(path for path in folder.iterdir() if path.is_dir())
-    except OSError as error:
-        raise DataError(
-            f"cannot read the folder {folder}",
-            error.strerror or str(error),
-            "Name a folder that this user may read.",
-        ) from error
+    inside = [path for path in entries(folder) if path.is_dir()]
     found = {
         path: meaning for path in inside if (meaning := meaning_of_folder(path.name)) is not None
     }
@@ -46,7 +51,7 @@ def read_folders(folder: Path, encoding: str | None = None) -> tuple[Table, str]
         for path in sorted(part.rglob("*")):
             if path.name.startswith(".") or not path.is_file():
                 continue
-            data = _read(path)
+            data = file_bytes(path)
             left -= len(data)
             if left < 0 or len(rows) >= MAX_FILES:
                 raise DataError(
@@ -59,11 +64,3 @@ def read_folders(folder: Path, encoding: str | None = None) -> tuple[Table, str]
             rows.append(Row(len(rows) + 1, (("ham", "spam")[meaning], decoded.text)))
     table = Table(("label", "text"), rows, "a text file a message", "file")
     return table, ", ".join(sorted(encodings))
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise unreadable(path, error) from error
