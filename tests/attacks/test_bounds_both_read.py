@@ -24,11 +24,10 @@ from shared.wire.commands import EVALUATE, PROPOSE, TRAIN, ProposeCommand
 from shared.wire.handshake import Greeting
 from tests.attacks.scene import report
 from tests.conftest import OwnerFiles
+from tests.helpers.false_nodes import Answers, Counting, says_no
 from tests.helpers.federating import Watcher, of_rounds, trained
 from tests.helpers.node_requests import command, error, reply, send_state, training
 from tests.helpers.peers import coordinator, false_node
-from tests.server.rounds.test_false_nodes import Answers
-from tests.whole.test_policy_in_rounds import Counting, says_no
 from worker_node.audit.lines import Entry
 from worker_node.data.shard import Shard
 from worker_node.guarding.guard import Guard

@@ -28,9 +28,9 @@ from shared.model.recipe import Aggregation, Recipe
 from shared.model.vectors import Vector
 from shared.wire.commands import EVALUATE, TRAIN
 from shared.wire.frames import Frame, Kind, frame
+from tests.helpers.false_nodes import EVALUATED, TRAINED, Answers, pack
 from tests.helpers.federating import Watcher, of_rounds, trained
 from tests.helpers.peers import false_node
-from tests.server.rounds.test_false_nodes import EVALUATED, TRAINED, Answers, pack
 
 pytestmark = pytest.mark.timeout(60)
 CLAIM = 500_000_000

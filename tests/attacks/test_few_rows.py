@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +17,7 @@ from tests.attacks.scene import report
 from tests.conftest import OwnerFiles
 from tests.helpers.node_requests import command, error, send_state, training
 from tests.helpers.peers import coordinator
-from tests.helpers.running import ROOT, environment
+from tests.helpers.running import done_well, run
 from worker_node.data.shard import Shard
 from worker_node.guarding.guard import Guard
 from worker_node.guarding.policy import Policy
@@ -28,20 +26,6 @@ from worker_node.serving.listener import listening
 from worker_node.training.trainer_process import TrainerProcess
 
 pytestmark = pytest.mark.timeout(300)
-
-
-def command_line(arguments: list[str]) -> str:
-    """What a script prints. It must succeed."""
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def asked(recipe: Recipe, **changed: int) -> Recipe:
@@ -118,8 +102,8 @@ def test_no_seed_puts_a_wanted_row_first(owners: list[OwnerFiles], tmp_path: Pat
 def test_the_shipped_attack_tells_what_each_policy_leaves(
     owners: list[OwnerFiles], tmp_path: Path
 ) -> None:
-    flags = ("--data", str(owners[0].train_path), "--rows", "40", "--trainings", "2")
-    done = command_line(["scripts/reconstruct.py", *flags])
+    flags = ("--data", owners[0].train_path, "--rows", 40, "--trainings", 2)
+    done = done_well(run("scripts.reconstruct", *flags, cwd=tmp_path, seconds=300))
     rows = [line.split(" | ") for line in done.splitlines()[2:]]
     answers = [(row[2].split(",")[0], int(row[3].split()[0])) for row in rows]
     assert answers[0][0] == "trained 2 times"

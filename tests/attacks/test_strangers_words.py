@@ -24,10 +24,10 @@ from shared.wire.commands import EVALUATE, PROPOSE, TRAIN
 from shared.wire.frames import Frame, Kind, frame, pack_error, pack_map, parse_frame
 from tests.attacks.scene import report
 from tests.conftest import OwnerFiles
+from tests.helpers.false_nodes import Answers
 from tests.helpers.node_requests import command
 from tests.helpers.peers import coordinator, false_node, false_server
 from tests.helpers.running import Finished, finish, run, start, until
-from tests.server.rounds.test_false_nodes import Answers
 from worker_node.audit import AUDIT_LOG
 
 pytestmark = pytest.mark.timeout(120)

@@ -75,7 +75,12 @@ def finish(process: subprocess.Popen[str]) -> Finished:
 
 
 def run(
-    module: str, *arguments: object, cwd: Path, stdin: str | bytes = "", **extra: str
+    module: str,
+    *arguments: object,
+    cwd: Path,
+    stdin: str | bytes = "",
+    seconds: float = PATIENCE_SECONDS,
+    **extra: str,
 ) -> Finished:
     """Runs `python -m module arguments` in a folder of the test's."""
     data = stdin.encode() if isinstance(stdin, str) else stdin
@@ -83,7 +88,7 @@ def run(
         [sys.executable, "-m", module, *map(str, arguments)],
         input=data,
         capture_output=True,
-        timeout=PATIENCE_SECONDS,
+        timeout=seconds,
         check=False,
         cwd=cwd,
         env=environment(**extra),

@@ -3,44 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from contextlib import AsyncExitStack
-from typing import Any
 
 import pytest
-from websockets.asyncio.server import ServerConnection
 
 from server.nodes import members
 from server.rounds.cohort import MinNodes
 from shared.errors import PolicyRefused
 from shared.model.recipe import Recipe
 from shared.wire.commands import EVALUATE, TRAIN
-from shared.wire.frames import Frame, Kind, frame, pack_error
+from tests.helpers.false_nodes import Answers, Counting, says_no
 from tests.helpers.federating import Watcher, of_rounds, trained
 from tests.helpers.peers import false_node
-from tests.server.rounds.test_false_nodes import Answers
 
 pytestmark = pytest.mark.timeout(60)
 ROUNDS = 6
-
-
-class Counting(Answers):
-    """A node that counts what it is asked for, and over how many connections."""
-
-    def __init__(self, recipe: Recipe, **changed: Any) -> None:
-        super().__init__(recipe, **changed)
-        self.asked: Counter[str] = Counter()
-        self.connections: set[ServerConnection] = set()
-
-    async def __call__(self, connection: ServerConnection, request: Frame) -> None:
-        self.asked[self._asked(request)] += 1
-        self.connections.add(connection)
-        await super().__call__(connection, request)
-
-
-async def says_no(connection: ServerConnection, request: Frame) -> None:
-    error = PolicyRefused("the owner's policy does not allow this (rule hours)", "it is night")
-    await connection.send(frame(Kind.ERROR, request.request_id, pack_error(error)))
 
 
 def rounds_with(recipe: Recipe, need: int = 1, **nodes: Answers) -> Watcher:

@@ -20,9 +20,9 @@ from shared.errors import FedsmsError
 from shared.model.classifier import initial_state
 from shared.model.recipe import Aggregation, FederationRecipe, Recipe
 from shared.model.vectors import Vector
+from tests.helpers.false_nodes import Answers
 from tests.helpers.federating import Watcher
 from tests.helpers.peers import false_node
-from tests.server.rounds.test_false_nodes import Answers
 
 BASE = np.array([0.5, -1, 2, 0, 3, -0.25], np.float32)
 UPDATES = [

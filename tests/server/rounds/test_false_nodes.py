@@ -29,73 +29,14 @@ from shared.model.classifier import initial_state
 from shared.model.metrics import BINS
 from shared.model.recipe import Recipe
 from shared.model.vectors import Vector
-from shared.pysyft import (
-    ForceObjectDeleteMessage,
-    ObjectRequestMessage,
-    WorkerCommandMessage,
-    deserialize,
-    make_hook,
-    serialize,
-)
-from shared.wire.commands import EVALUATE, PROPOSE, TRAIN
+from shared.wire.commands import EVALUATE, TRAIN
 from shared.wire.frames import Frame, Kind, frame, pack_error, pack_map
 from shared.wire.timeouts import Timeouts
+from tests.helpers.false_nodes import EVALUATED, TRAINED, Answers, pack
 from tests.helpers.federating import Watcher, trained
 from tests.helpers.peers import Misdeed, cuts_the_line, false_node, hangs_up, says_text, sends
 
 pytestmark = pytest.mark.timeout(60)
-TRAINED = {
-    "rows": 10,
-    "batches": 1,
-    "loss": 0.5,
-    "seconds_training": 0.1,
-    "seconds_waiting": 0.0,
-}
-EVALUATED = {
-    "ham": {7: 3},
-    "spam": {2000: 2},
-    "loss_sum": 1.0,
-    "seconds_evaluating": 0.1,
-    "seconds_waiting": 0.0,
-}
-
-
-def pack(values: object) -> bytes:
-    return serialize(values, make_hook().local_worker)
-
-
-class Answers:
-    """What a false node answers, by what it is asked for: payloads of replies.
-
-    None answers nothing at all; a coroutine function does as it likes.
-    """
-
-    def __init__(self, recipe: Recipe, **changed: Any) -> None:
-        state = torch.from_numpy(initial_state(recipe, 1))
-        self._payloads: dict[str, Any] = {
-            PROPOSE: pack(None),
-            TRAIN: pack(TRAINED),
-            EVALUATE: pack(EVALUATED),
-            "object": pack(state),
-            "forget": pack(None),
-            "state": pack(None),
-            **changed,
-        }
-
-    async def __call__(self, connection: ServerConnection, request: Frame) -> None:
-        payload = self._payloads[self._asked(request)]
-        if callable(payload):
-            await payload(connection, request)
-        elif payload is not None:
-            await connection.send(frame(Kind.REPLY, request.request_id, payload))
-
-    def _asked(self, request: Frame) -> str:
-        message = deserialize(bytes(request.payload), make_hook().local_worker)
-        if isinstance(message, WorkerCommandMessage):
-            return str(message.command_name)
-        if isinstance(message, ObjectRequestMessage):
-            return "object"
-        return "forget" if isinstance(message, ForceObjectDeleteMessage) else "state"
 
 
 async def train_on(

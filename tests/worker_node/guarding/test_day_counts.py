@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -79,7 +80,7 @@ def test_the_file_of_counts_goes_by_its_older_names_too(
     (tmp_path / "rows.tsv").write_text("ham\thello\nspam\twin\n", encoding="utf-8")
     (tmp_path / "mine.json").write_text("no counts", encoding="utf-8")
     flags = (*given, "mine.json") if isinstance(given, tuple) else ()
-    variables = {given: "mine.json"} if isinstance(given, str) else {}
+    variables: dict[str, Any] = {given: "mine.json"} if isinstance(given, str) else {}
     serve = ("serve", "--id", "bob", "--data", "rows.tsv", "--port", "0", *flags)
     done = run_command("worker_node", *serve, cwd=tmp_path, **variables)
     assert done.code == 7
