@@ -5,6 +5,7 @@
     python scripts/benchmark.py pointers                    # batch by batch, against PySyft's own
     python scripts/benchmark.py scale                       # more and more nodes
     python scripts/benchmark.py robust                      # one bad owner of ten
+    python scripts/benchmark.py secure-aggregation          # keys, masks and bytes of a secure sum
 
 Machines are noisy: everything is measured beside a reference, in turns, and told as medians and
 ratios.
@@ -34,6 +35,7 @@ from scripts.benchmarks.runs import (
     train,
 )
 from scripts.benchmarks.scale import scale
+from scripts.benchmarks.secure_aggregation import secure_aggregation
 from scripts.data.partition import Partition
 from scripts.local.nodes import LocalNode, local_nodes
 from shared.cli import run
@@ -47,7 +49,7 @@ def main() -> None:
     pass
 
 
-for _command in (pointers, pointer_accuracy, pointer_soak, scale, robust):
+for _command in (pointers, pointer_accuracy, pointer_soak, scale, robust, secure_aggregation):
     main.add_command(_command)
 
 
