@@ -70,7 +70,8 @@ def secure_aggregation(numbers: int, owners: tuple[int, ...]) -> None:
     click.echo(f"{numbers:,} numbers; an owner's columns are medians, the coordinator's are totals")
     click.echo(
         "owners lost | owner ms: keys+shares masking unmasking | coordinator ms: keys+shares "
-        "adding opening | kB up: keys+shares+unmasking vector | kB down | up/dense | plain add ms | same"
+        "adding opening | kB up: keys+shares+unmasking vector | kB down | up/dense | plain add ms "
+        "| same"
     )
     with tempfile.TemporaryDirectory(prefix="fedsms-") as scratch:
         signers = make_signers(Path(scratch), max(owners))
