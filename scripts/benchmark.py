@@ -5,6 +5,7 @@
     python scripts/benchmark.py pointers                    # batch by batch, against PySyft's own
     python scripts/benchmark.py scale                       # more and more nodes
     python scripts/benchmark.py robust                      # one bad owner of ten
+    python scripts/benchmark.py secure-aggregation          # keys, masks and bytes of a secure sum
     python scripts/benchmark.py startup                     # until a node is ready, until a round
 
 Machines are noisy: everything is measured beside a reference, in turns, and told as medians and
@@ -35,6 +36,7 @@ from scripts.benchmarks.runs import (
     train,
 )
 from scripts.benchmarks.scale import scale
+from scripts.benchmarks.secure_aggregation import secure_aggregation
 from scripts.benchmarks.startup import startup
 from scripts.data.partition import Partition
 from scripts.local.nodes import LocalNode, local_nodes
@@ -51,7 +53,15 @@ def main() -> None:
     pass
 
 
-for _command in (pointers, pointer_accuracy, pointer_soak, scale, robust, startup):
+for _command in (
+    pointers,
+    pointer_accuracy,
+    pointer_soak,
+    scale,
+    robust,
+    secure_aggregation,
+    startup,
+):
     main.add_command(_command)
 
 

@@ -61,7 +61,9 @@ MakeAggregator = Callable[[Vector], Aggregator]
 
 
 class FedAvg:
-    """The mean of the states weighted by rows, exact until it is rounded to float32.
+    """The mean of the states weighted by rows, whose sum is exact on a grid of 2^-36.
+
+    The same nodes and rows leave the same bits under secure aggregation, which uses that grid too.
 
     McMahan et al., Communication-Efficient Learning of Deep Networks from Decentralized Data,
     AISTATS 2017.

@@ -1,11 +1,12 @@
 """A sum of many weighted states that is exact, and therefore the same in any order.
 
-Sums of floats depend on their order, and who answers first is chance. Here every number is cut
-into pieces of 45 bits at fixed positions, and each position has an int64 accumulator: integer
-sums have no order. Nothing is rounded before the result is read, and the memory is that of a few
-accumulators however many states are added. (The idea is Kulisch's long accumulator; Demmel and
-Nguyen, Parallel Reproducible Summation, IEEE Transactions on Computers 2015, cut at fixed
-positions likewise.)
+Sums of floats depend on their order, and who answers first is chance. Here every number times its
+weight is rounded to the grid of shared/secure_aggregation/fixed_point.py, so that a secure sum has
+the same bits, and is then cut into pieces of 45 bits at fixed positions, each with an int64
+accumulator: integer sums have no order. Nothing else is rounded before the result is read, and the
+memory is that of a few accumulators however many states are added. (The idea is Kulisch's long
+accumulator; Demmel and Nguyen, Parallel Reproducible Summation, IEEE Transactions on Computers
+2015, cut at fixed positions likewise.)
 """
 
 from __future__ import annotations
@@ -14,12 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.model.vectors import Vector
+from shared.secure_aggregation.fixed_point import MAX_ROWS, PIECE_BITS, PIECES, mean, unit_of
 
-PIECE_BITS = 45
-"""Leaves 17 bits of an int64: 131,072 states can be added."""
 MAX_STATES = 2 ** (62 - PIECE_BITS)
-_LOWEST = -159  # below the last bit of the smallest float32, 2^-149
-_PIECES = 5  # up to 2^66: weighted numbers are smaller
 LARGEST = 2.0**34
 """A state's numbers must be smaller; with weights below 2^29 their products are exact."""
 _CHUNK = 2**14  # numbers at a time, so that they stay in the processor's cache
@@ -62,7 +60,7 @@ class ExactSum:
         large to be a model's, or a weight that is none, and where there are too many states."""
         if state.shape != (self._size,):
             raise ValueError(f"a result has shape {state.shape}, the model's state ({self._size},)")
-        if not 0 < weight < 2**29:
+        if not 0 < weight <= MAX_ROWS:
             raise ValueError(f"a result has {weight} rows")
         if self.count == MAX_STATES:
             raise ValueError(f"there are more than {MAX_STATES} results")
@@ -73,14 +71,14 @@ class ExactSum:
         rest: Doubles = state[where].astype(np.float64)
         rest *= weight  # exact: 24 bits times 29
         largest = max(rest.max(), -rest.min())
-        for number in range(_PIECES - 1, -1, -1):
+        for number in range(PIECES - 1, -1, -1):
             if not largest:
                 return
-            unit = 2.0 ** (_LOWEST + number * PIECE_BITS)
+            unit = unit_of(number)
             if largest < unit / 2:
                 continue
             cut = np.rint(rest * (1 / unit))
-            rest -= cut * unit  # exact: what remains has no bits that were not there before
+            rest -= cut * unit  # exact, and what is left after the last piece is dropped
             self._piece(number)[where] += cut.astype(np.int64)
             largest = max(rest.max(), -rest.min())
 
@@ -97,7 +95,4 @@ class ExactSum:
         """
         if not self.count:
             raise ValueError("there are no results to aggregate")
-        total = np.zeros(self._size, np.float64)
-        for number in sorted(self._pieces):  # small ones first, always in this order
-            total += self._pieces[number] * 2.0 ** (_LOWEST + number * PIECE_BITS)
-        return (total / self.weight).astype(np.float32)
+        return mean(self._pieces, self._size, self.weight)
