@@ -48,6 +48,7 @@ FLOORS = {
     "server": (
         "__main__",
         "cli",
+        "federation",
         "runs",
         "pointers",
         "display",
@@ -61,6 +62,7 @@ FLOORS = {
     "worker_node": (
         "__main__",
         "cli",
+        "embedding",
         "serving",
         "sessions",
         "pointers",
@@ -244,6 +246,17 @@ def test_a_command_without_a_model_loads_neither_torch_nor_numpy_nor_syft(
     loaded = done.stdout.rpartition("LOADED")[2].split()
     assert "click" in loaded
     assert set(HEAVY) & set(loaded) == set()
+
+
+def test_importing_a_room_loads_nothing_and_its_names_neither_torch_nor_syft() -> None:
+    for room in ("server", "worker_node"):
+        assert loads(room, *HEAVY, "click", "pydantic", f"{room}.cli") == set()
+    script = "import sys\nfrom server import *\nfrom worker_node import *\nprint(*sys.modules)"
+    command = [sys.executable, "-W", "error", "-c", script]
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, check=True)
+    loaded = set(done.stdout.decode().split())
+    assert {"server.federation.federation", "worker_node.embedding.node"} <= loaded
+    assert {"torch", "syft"} & loaded == set()
 
 
 @pytest.mark.parametrize("module", ["server.nodes.status", "server.display.tables"])

@@ -1,1 +1,31 @@
-"""A data owner's side: a node that holds its owner's messages and trains on them."""
+"""The data owner's side: holds the owner's messages and trains models on them that others send.
+
+    from worker_node import Node
+
+    with Node("bob", messages=[("spam", "WIN a prize"), ("ham", "see you at seven"), ...]) as node:
+        print(node.address)
+
+docs/scripting.md goes through it. Nothing is loaded before the name is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from worker_node.embedding.node import Node
+
+__all__ = ["Node"]
+
+_HOMES = {"Node": "worker_node.embedding.node"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from server.cli.given_nodes import Given
+from server.cli.federations import federation_of
 from server.cli.options import (
     TWO_NODES,
     federation_option,
@@ -28,20 +28,17 @@ from shared.cli import command, identity_option
 @json_option
 def status(node: tuple[str, ...], identity: Path, insecure: bool, as_json: bool) -> int:
     """Say which nodes answer, and with what. Exits with 4 or 5 where one does not."""
+    from server.cli.interrupts import run_until_signal
     from server.display.fitting import print_table
-    from server.display.status_table import status_table
-    from server.nodes.status import ask_all
-    from server.runs.interrupts import run_until_signal
 
-    statuses = run_until_signal(ask_all(Given(node, identity, insecure).addresses(), identity))
+    statuses = run_until_signal(federation_of(node, identity, insecure).status())
     if as_json:
-        click.echo(json.dumps([one.as_dict() for one in statuses]))
+        click.echo(json.dumps(statuses.records()))
     else:
-        print_table(status_table(statuses))
-    failed = [one.error for one in statuses if one.error is not None]
-    for error in failed:
+        print_table(statuses.table())
+    for error in statuses.errors.values():
         click.echo(f"error: {error}", err=True)
-    return max((error.exit_code for error in failed), default=0)
+    return max((error.exit_code for error in statuses.errors.values()), default=0)
 
 
 @command(
@@ -65,17 +62,12 @@ def evaluate(
     as_json: bool,
 ) -> None:
     """Measure a saved model on the owners' held-out rows."""
+    from server.cli.interrupts import run_until_signal
     from server.display.fitting import print_table
-    from server.display.tables import metrics_table
-    from server.runs.evaluation_run import evaluate as run_evaluation
-    from server.trained_model.saved_model import open_model
 
-    nodes = Given(node, identity, insecure).addresses()
-    folder, saved = open_model(model, run_dir)
-    overall, each = run_evaluation(nodes, saved, identity)
+    federation = federation_of(node, identity, insecure, run_dir=run_dir)
+    evaluation = run_until_signal(federation.evaluate(model))
     if as_json:
-        by_node = {name: metrics.as_dict() for name, metrics in each.items()}
-        answer = {"model": str(folder), "all": overall.as_dict(), "nodes": by_node}
-        click.echo(json.dumps(answer))
+        click.echo(json.dumps(evaluation.as_dict()))
     else:
-        print_table(metrics_table(f"{folder} on held-out rows", each, overall))
+        print_table(evaluation.table())

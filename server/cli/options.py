@@ -6,10 +6,23 @@ from pathlib import Path
 
 import click
 
-from server.cli.federation_file import use_federation
-from server.cli.setting_options import BY_NAME, option_of
+from server.cli.setting_options import option_of
+from server.runs.federation_file import DEFAULT_FILE, read_federation
+from server.runs.settings import BY_NAME
 
 TWO_NODES = "--node bob=wss://10.0.0.7:8777 --node anne=wss://10.0.0.8:8777"
+
+
+def use_federation(ctx: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
+    """Callback of the eager --federation flag: the file's values become the flags' defaults."""
+    if path is None and DEFAULT_FILE.is_file():
+        path = DEFAULT_FILE
+    if path is not None:
+        known = {parameter.name for parameter in ctx.command.params}
+        values = read_federation(path).as_defaults()
+        ctx.default_map = {key: value for key, value in values.items() if key in known}
+    return path
+
 
 node_option = click.option(
     "--node",

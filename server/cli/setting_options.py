@@ -10,12 +10,9 @@ import click
 from click.core import ParameterSource
 
 from server.runs.setting import Group, Setting
-from server.runs.settings import NOT_KEPT, SETTINGS, RunSettings
-from shared.errors import UsageError
+from server.runs.settings import SETTINGS
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
-
-BY_NAME = {one.name: one for one in SETTINGS}
 
 
 def option_of(one: Setting) -> Callable[[Decorated], Decorated]:
@@ -71,45 +68,23 @@ def _type_of(one: Setting) -> Any:
     return one.type
 
 
-def check_mode(ctx: click.Context, mode: str) -> None:
-    """Raises UsageError for a setting, wherever it was set, that the mode does not have."""
-    for one in SETTINGS:
-        given = ctx.get_parameter_source(one.name) is not ParameterSource.DEFAULT
-        if mode in one.modes or not given:
-            continue
-        if mode == "pointers":
-            raise UsageError(
-                f"{one.flag} does not go with --mode pointers",
-                "a batch is on one node at a time: nothing is averaged, and a lost node ends the "
-                "run",
-                f"Leave {one.flag} away, or train in rounds.",
-            )
-        if ctx.params[one.name]:
-            raise UsageError(
-                f"{one.flag} is for --mode pointers",
-                next_step="Leave it out, or add --mode pointers.",
-            )
+def given(ctx: click.Context) -> dict[str, Any]:
+    """The settings that somebody gave, wherever: by a flag, a variable or a file."""
+    return _by_source(ctx, lambda source: source is not ParameterSource.DEFAULT)
 
 
-def typed(ctx: click.Context) -> set[str]:
-    """Names of the parameters that the user typed as flags."""
-    named = (parameter.name or "" for parameter in ctx.command.params)
-    return {name for name in named if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+def typed(ctx: click.Context) -> dict[str, Any]:
+    """The settings that the user typed as flags."""
+    return _by_source(ctx, lambda source: source is ParameterSource.COMMANDLINE)
 
 
-def check_resumed(settings: RunSettings, flags: Mapping[str, Any], typed_names: set[str]) -> None:
-    """Raises UsageError for a typed flag that says something else than the run that is resumed.
+def is_typed(ctx: click.Context, name: str) -> bool:
+    """True where the user typed the parameter as a flag."""
+    return ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
-    Args:
-        settings: the run's own.
-    """
-    for one in SETTINGS:
-        if one.may_change or one.name not in typed_names:
-            continue
-        is_kept = one.name not in NOT_KEPT
-        if not is_kept or flags[one.name] != one.of(settings):
-            raise UsageError(
-                f"{one.flag} {flags[one.name]} does not go with --resume",
-                f"the run has {one.of(settings)}" if is_kept else "the run folder is there",
-                f"Leave {one.flag} away: a run goes on with what it began with.",
-            )
+
+def _by_source(
+    ctx: click.Context, wanted: Callable[[ParameterSource | None], bool]
+) -> dict[str, Any]:
+    names = (one.name for one in SETTINGS if one.name in ctx.params)
+    return {name: ctx.params[name] for name in names if wanted(ctx.get_parameter_source(name))}

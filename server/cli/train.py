@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from server.cli.given_nodes import Given
+from server.cli.federations import federation_of
 from server.cli.options import (
     TWO_NODES,
     federation_option,
@@ -16,7 +16,7 @@ from server.cli.options import (
     json_option,
     node_option,
 )
-from server.cli.setting_options import in_groups, setting_options
+from server.cli.setting_options import given, in_groups, is_typed, setting_options, typed
 from server.runs.setting import Group
 from shared.cli import command, identity_option
 
@@ -59,20 +59,28 @@ def train(
     insecure: bool,
     as_json: bool,
     run_folder: Path | None,
-    **flags: Any,
+    **_: Any,
 ) -> None:
     """Train on all nodes, a round at a time, and leave a run folder."""
-    from server.cli.from_flags import begin, go_on
+    from server.cli.interrupts import run_until_signal
     from server.display.fitting import print_table
-    from server.display.tables import rounds_table
+    from server.federation.results import table_of
 
-    given = Given(node, identity, insecure)
-    if run_folder is None:
-        finished = begin(given, as_json, flags)
-    else:
-        finished = go_on(run_folder, given, as_json, flags)
+    context = click.get_current_context()
+    settings = given(context)
+    if run_folder is not None:  # what decides the weights is the run's own
+        settings = typed(context)
+        node = node if is_typed(context, "node") else ()
+    federation = federation_of(node, identity, insecure)
+    run = run_until_signal(
+        federation.train(
+            resume=run_folder,
+            progress="json" if as_json else "bars",
+            **settings,
+        )
+    )
     if as_json:
-        click.echo(json.dumps({"run": str(finished.folder), "status": "completed"}))
+        click.echo(json.dumps({"run": str(run.path), "status": run.status}))
     else:
-        print_table(rounds_table(finished.rounds))
-        click.echo(f"The model and all figures are in {finished.folder}")
+        print_table(table_of(run.rounds))
+        click.echo(f"The model and all figures are in {run.path}")

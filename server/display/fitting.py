@@ -59,6 +59,16 @@ class Fitted:
             title, others = "", others[count:]
 
 
+def as_text(fitted: Fitted) -> str:
+    """The table in plain characters, as wide as it needs to be; no line ends with blanks."""
+    console = Console(file=io.StringIO(), color_system=None, markup=False, emoji=False)
+    console.width = _width(_table(fitted.title, fitted.columns, narrow=False), console)
+    for table in fitted.tables(console):
+        console.print(table)
+    written = console.file.getvalue()  # type: ignore[attr-defined]
+    return "\n".join(line.rstrip() for line in written.strip("\n").splitlines())
+
+
 def print_table(fitted: Fitted) -> None:
     """Prints it on standard output, as wide as the terminal is; no line ends with blanks."""
     # No markup: paths, and what nodes say, may hold square brackets.

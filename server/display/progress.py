@@ -29,6 +29,22 @@ MAX_BARS = 20
 """Nodes that have a bar of their own."""
 
 
+class Silent:
+    """Nothing at all."""
+
+    def on_progress(self, number: int, node: str, stage: str, progress: Progress | None) -> None:
+        """Nobody looks."""
+
+    def on_notice(self, number: int, node: str, text: str) -> None:
+        """The run folder's log has it."""
+
+    def on_round(self, record: Round, state: Vector) -> None:
+        """Whoever wants it has it from the run."""
+
+    def running(self) -> AbstractContextManager[Any]:
+        return nullcontext()
+
+
 class Lines:
     """A line a round on standard error."""
 
@@ -109,7 +125,7 @@ class Bars:
         self._bars.console.print(round_line(record), highlight=False)
 
 
-Display = Lines | JsonLines | Bars
+Display = Silent | Lines | JsonLines | Bars
 
 
 def make_display(rounds: int, nodes: list[str], as_json: bool) -> Display:

@@ -33,5 +33,10 @@ def _without(record: Round) -> str:
 
 
 def notice_line(number: int, node: str, text: str) -> str:
-    """A notice in one line, for logs."""
-    return f"round {number}: {f'node {node} ' if node else ''}{text}"
+    """A notice in one line, for logs.
+
+    Args:
+        number: of the round; 0 before the first.
+    """
+    when = f"round {number}: " if number else ""
+    return f"{when}{f'node {node} ' if node else ''}{text}"

@@ -9,9 +9,9 @@ from contextlib import suppress
 
 from server.nodes.link import Link
 from server.pointers.client import PointerClient
-from server.pointers.training import PointerTraining
+from server.pointers.training import PointerTraining, RunStopped
 from server.rounds.plan import node_seed
-from server.rounds.records import Observer, Round
+from server.rounds.records import Observer, Proceed, Round
 from shared.model.recipe import Recipe
 from shared.model.vectors import Vector
 from shared.wire.commands import Progress
@@ -23,9 +23,17 @@ STOP_SECONDS = 2.0
 class _InTheLoop:
     """Calls observers in the event loop, from the training's thread."""
 
-    def __init__(self, observers: Sequence[Observer], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        observers: Sequence[Observer],
+        loop: asyncio.AbstractEventLoop,
+        proceed: Proceed | None,
+        stop: threading.Event,
+    ) -> None:
         self._observers = observers
         self._loop = loop
+        self._proceed = proceed
+        self._stop = stop
 
     def on_progress(self, number: int, node: str, stage: str, progress: Progress | None) -> None:
         for observer in self._observers:
@@ -39,6 +47,8 @@ class _InTheLoop:
         async def tell() -> None:
             for observer in self._observers:
                 observer.on_round(record, state)
+            if self._proceed is not None and not await self._proceed(record):
+                self._stop.set()
 
         asyncio.run_coroutine_threadsafe(tell(), self._loop).result()
 
@@ -50,10 +60,14 @@ async def train_with_pointers(
     state: Vector,
     observers: Sequence[Observer],
     replay: bool,
+    proceed: Proceed | None = None,
 ) -> None:
     """Trains from a state (P,) through pointers.
 
     Safe to cancel: the training stops between two batches, and completed rounds have been told.
+
+    Args:
+        proceed: awaited after each round; None goes on at once.
 
     Raises:
         UsageError: pointers cannot train this recipe. FedsmsError: a node does not allow pointers,
@@ -66,13 +80,14 @@ async def train_with_pointers(
             workers,
             recipe,
             seed,
-            [_InTheLoop(observers, asyncio.get_running_loop())],
+            [_InTheLoop(observers, asyncio.get_running_loop(), proceed, stop)],
             replay,
             stop.is_set,
         )
         for worker in workers:
             await worker.open(recipe, node_seed(seed, str(worker.id), 0))
-        await _beside(training, state, stop, list(links.values()))
+        with suppress(RunStopped):  # by `proceed`: nothing else lets this come through
+            await _beside(training, state, stop, list(links.values()))
     finally:
         for worker in workers:
             worker.leave()

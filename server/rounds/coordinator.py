@@ -22,7 +22,7 @@ from server.rounds.exchange import Exchange
 from server.rounds.node_part import NodePart, evaluations
 from server.rounds.outgoing_state import OutgoingState
 from server.rounds.plan import Plan
-from server.rounds.records import Observer, Round
+from server.rounds.records import Observer, Proceed, Round
 from server.rounds.step import StepResult, Terms, take_step
 from shared.errors import FedsmsError, NodeFailed, one_line
 from shared.model.metrics import Metrics
@@ -61,13 +61,17 @@ class Coordinator:
         self._mark = 0.0  # when the last round's record was made: no time falls between rounds
         self._claims: dict[str, int] = {}  # training rows that each node last told, by its id
 
-    async def run(self, state: Vector, completed: int = 0) -> Vector:
+    async def run(
+        self, state: Vector, completed: int = 0, proceed: Proceed | None = None
+    ) -> Vector:
         """All rounds, from a start state (P,); gives the final one.
 
         Safe to cancel: completed rounds have been told to the observers.
 
         Args:
             completed: rounds that are done already; `state` is what they ended with.
+            proceed: awaited after each round, in whose seconds its time is not counted; None goes
+                on at once.
 
         Raises:
             QuorumLost: too few nodes took part for too long.
@@ -78,7 +82,11 @@ class Coordinator:
         current = OutgoingState(state)
         for number in range(completed + 1, self._recipe.federation.rounds + 1):
             self._members.notify = partial(self._notice, number)
-            current = await self._round(number, current)
+            record, current = await self._round(number, current)
+            if proceed is not None:
+                if not await proceed(record):
+                    break
+                self._mark = time.perf_counter()
         return current.state
 
     async def evaluate(self, state: Vector) -> tuple[Metrics, dict[str, Metrics]]:
@@ -88,7 +96,7 @@ class Coordinator:
         evaluation = self._evaluated(parts)
         return evaluation.overall, dict(evaluation.each)
 
-    async def _round(self, number: int, base: OutgoingState) -> OutgoingState:
+    async def _round(self, number: int, base: OutgoingState) -> tuple[Round, OutgoingState]:
         chosen = self._choose(number)
         parts = {member.id: NodePart(member.id) for member in chosen}
         aggregator = self._make_aggregator(base.state)
@@ -112,7 +120,7 @@ class Coordinator:
         record = self._complete(number, trained, parts)
         for observer in self._observers:
             observer.on_round(record, aggregate.state)
-        return following
+        return record, following
 
     def _choose(self, number: int) -> list[Member]:
         """Whom a round asks: its cohort, those who can be asked before the others."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -217,6 +217,10 @@ def _unprefixed(row: dict[str, Any]) -> Metrics:
 
 def _prefixed(metrics: Metrics) -> dict[str, Any]:
     return {f"held_out_{name}": value for name, value in metrics.as_dict().items()}
+
+
+Proceed = Callable[[Round], Awaitable[bool]]
+"""Awaited after each round, the last one too; False ends the run there, in good order."""
 
 
 class Observer(Protocol):

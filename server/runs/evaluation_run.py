@@ -9,13 +9,12 @@ from server.nodes.addresses import NodeAddress
 from server.nodes.dial import connected
 from server.nodes.members import Members
 from server.rounds.plan import Plan, new_run_id
-from server.runs.interrupts import run_until_signal
 from server.trained_model.saved_model import SavedModel
 from shared.identity.folder import DEFAULT
 from shared.model.metrics import Metrics
 
 
-def evaluate(
+async def evaluate(
     nodes: Sequence[NodeAddress], saved: SavedModel, identity: Path = DEFAULT
 ) -> tuple[Metrics, dict[str, Metrics]]:
     """Metrics on the owners' held-out rows: overall, and by node id.
@@ -24,14 +23,8 @@ def evaluate(
         identity: the identity folder, for nodes that are dialled with TLS.
 
     Raises:
-        FedsmsError: a node is not there, or failed. Interrupted: Ctrl-C.
+        FedsmsError: a node is not there, or failed.
     """
-    return run_until_signal(_evaluate(nodes, saved, identity))
-
-
-async def _evaluate(
-    nodes: Sequence[NodeAddress], saved: SavedModel, identity: Path
-) -> tuple[Metrics, dict[str, Metrics]]:
     async with connected(nodes, identity) as links:
         from server.rounds.coordinator import Coordinator
 

@@ -38,6 +38,7 @@ class StoppedRun:
     rounds: their records.
     resumed_after: after how many completed rounds it was resumed each time, this one included.
     rows_at_start: the rows that each node told when it was first there, by its id.
+    own_rule: what its script's own aggregation rule is called; None where the recipe's was used.
     lock: held; whoever opened the run releases it.
     """
 
@@ -50,6 +51,7 @@ class StoppedRun:
     resumed_after: list[int]
     rows_at_start: dict[str, Any]
     lock: RunLock
+    own_rule: str | None = None
 
 
 def open_stopped(path: Path) -> StoppedRun:
@@ -68,7 +70,7 @@ def open_stopped(path: Path) -> StoppedRun:
 
 
 def _opened(path: Path, lock: RunLock) -> StoppedRun:
-    values, settings = _read_settings(path)
+    values, settings = read_settings(path)
     if settings.mode != "rounds":
         raise UsageError(
             f"the run in {path} cannot be resumed",
@@ -79,23 +81,47 @@ def _opened(path: Path, lock: RunLock) -> StoppedRun:
     completed = round_of(path, settings.recipe)
     kept = [row for row in _rows(path / "metrics.jsonl") if row["round"] <= completed]
     write_whole(path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept).encode())
-    try:
-        by_number = [
-            [row for row in kept if row["round"] == number] for number in range(1, completed + 1)
-        ]
-        rounds = [round_from_rows(rows, settings.recipe.federation.rounds) for rows in by_number]
-    except (KeyError, TypeError, StopIteration) as error:
-        raise _damaged(path / "metrics.jsonl", f"a round's row lacks {error}") from error
+    rounds = _records(path, kept, completed, settings.recipe.federation.rounds)
     # Not by its config, which a crash in the first round may have kept from being written.
     state = load_state(path, settings.recipe) if completed else None
     resumed = [*values["resumed_after"], completed]
-    at_start = values.get("rows_at_start", {})  # runs of older versions have none
     return StoppedRun(
-        path, values["run"], settings, completed, state, rounds, resumed, at_start, lock
+        path,
+        values["run"],
+        settings,
+        completed,
+        state,
+        rounds,
+        resumed,
+        values.get("rows_at_start", {}),  # runs of older versions have none
+        lock,
+        values.get("own_rule"),
     )
 
 
-def _read_settings(path: Path) -> tuple[dict[str, Any], RunSettings]:
+def read_rounds(path: Path) -> list[Round]:
+    """The completed rounds of a run folder, which may be at work and stays as it is.
+
+    Raises:
+        StorageError: it is no run folder, or damaged.
+    """
+    _, settings = read_settings(path)
+    completed = round_of(path, settings.recipe)
+    kept = [row for row in _rows(path / "metrics.jsonl") if row["round"] <= completed]
+    return _records(path, kept, completed, settings.recipe.federation.rounds)
+
+
+def _records(path: Path, rows: list[dict[str, Any]], completed: int, rounds: int) -> list[Round]:
+    by_number: dict[int, list[dict[str, Any]]] = {n: [] for n in range(1, completed + 1)}
+    try:
+        for row in rows:
+            by_number[row["round"]].append(row)
+        return [round_from_rows(own, rounds) for own in by_number.values()]
+    except (KeyError, TypeError, StopIteration) as error:
+        raise _damaged(path / "metrics.jsonl", f"a round's row lacks {error}") from error
+
+
+def read_settings(path: Path) -> tuple[dict[str, Any], RunSettings]:
     """What settings.json holds, and the settings that it makes."""
     source = path / "settings.json"
     if not source.exists():

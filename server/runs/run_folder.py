@@ -30,13 +30,13 @@ from server.display.words import notice_line, round_line
 from server.rounds.records import Round
 from server.runs.resume import StoppedRun
 from server.runs.run_lock import RunLock
+from server.runs.run_log import close_log, open_log
 from server.trained_model.saved_model import SavedModel, save
 from shared.errors import StorageError
 from shared.files import append_lines, make_folder, storage_error, write_whole
 from shared.model.metrics import Metrics
 from shared.model.recipe import Recipe
 from shared.model.vectors import Vector
-from shared.quoting import OneLineFormatter
 from shared.wire.commands import Progress
 
 log = logging.getLogger("fedsms.coordinator")
@@ -77,7 +77,7 @@ class RunFolder:
         self.path = stopped.path if stopped is not None else _make(parent, name)
         # A stopped run was locked when it was opened.
         self._lock = RunLock(self.path) if stopped is None else stopped.lock
-        self._handler = self._open_log()
+        self._handler = open_log(self.path / "log.txt")
         write_whole(self.path / "settings.json", _json({"recipe": recipe.model_dump(), **settings}))
 
     def on_progress(self, number: int, node: str, stage: str, progress: Progress | None) -> None:
@@ -112,6 +112,16 @@ class RunFolder:
             self._drop_old_checkpoints()
         save(self.path, model, facts)
 
+    def settle(self) -> None:
+        """Waits until all rounds that are complete are on the disk. Safe from any thread.
+
+        Raises:
+            StorageError: one cannot be written.
+        """
+        writing = self._writing
+        if writing is not None:
+            writing.result()
+
     def _wait_for_disk(self) -> None:
         if self._writing is not None:
             writing, self._writing = self._writing, None
@@ -121,7 +131,7 @@ class RunFolder:
         """Waits for the disk, writes summary.json and closes the log.
 
         Args:
-            status: "completed", "interrupted" or "failed".
+            status: "completed", "stopped" by whoever led it, "interrupted" or "failed".
             error: what it failed with, "" when it did not.
 
         Raises:
@@ -137,8 +147,7 @@ class RunFolder:
     def _close(self, status: str, error: str) -> None:
         self._disk.shutdown()
         log.info("the run is %s %s", status, error)
-        logging.getLogger("fedsms").removeHandler(self._handler)
-        self._handler.close()
+        close_log(self._handler)
         summary = {
             "status": status,
             "error": error,
@@ -152,28 +161,10 @@ class RunFolder:
         finally:
             self._lock.release()
 
-    def _open_log(self) -> logging.Handler:
-        try:
-            handler = _LogFile(self.path / "log.txt", encoding="utf-8")
-        except OSError as error:
-            raise storage_error("write", self.path / "log.txt", error) from error
-        handler.setFormatter(OneLineFormatter("%(asctime)s %(levelname)s %(message)s"))
-        handler.setLevel(logging.DEBUG)
-        logging.getLogger("fedsms").addHandler(handler)
-        logging.getLogger("fedsms").setLevel(logging.DEBUG)
-        return handler
-
     def _drop_old_checkpoints(self) -> None:
         for folder in sorted((self.path / "checkpoints").glob("round-*"))[: -self._kept]:
             # One that cannot be removed costs space, and is not worth the run.
             shutil.rmtree(folder, ignore_errors=True)
-
-
-class _LogFile(logging.FileHandler):
-    """A log that a full disk silences: the files that matter end the run with one clear error."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
-        """Instead of a stack trace a line."""
 
 
 @dataclass

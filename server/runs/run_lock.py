@@ -13,11 +13,14 @@ from shared.files import storage_error
 class RunLock:
     """Holds a folder until `release`, or until this process ends.
 
+    Args:
+        kind: fcntl.LOCK_EX, or LOCK_SH for a moment's look.
+
     Raises:
         StorageError: another process holds it, or there is no such folder.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kind: int = fcntl.LOCK_EX) -> None:
         self._folder = folder
         try:
             # The folder itself is locked, so that no file of ours is left in it.
@@ -25,7 +28,7 @@ class RunLock:
         except OSError as error:
             raise storage_error("open the run folder", folder, error) from error
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._descriptor, kind | fcntl.LOCK_NB)
         except OSError as error:
             os.close(self._descriptor)
             raise StorageError(
@@ -48,3 +51,15 @@ class RunLock:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def is_locked(folder: Path) -> bool:
+    """True while a process holds the folder. Raises StorageError where there is none."""
+    try:
+        lock = RunLock(folder, fcntl.LOCK_SH)
+    except StorageError:
+        if folder.is_dir():
+            return True
+        raise
+    lock.release()
+    return False

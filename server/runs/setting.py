@@ -3,7 +3,7 @@
 A setting is a field of RunSettings (server/runs/settings.py), of Timeouts, or of a recipe's
 [federation] table. From its declaration come its flag and its line in `--help`
 (server/cli/setting_options.py), its FEDSMS_ variable, its key in federation.toml
-(server/cli/federation_file.py), its place in settings.json, and what a resumed run may change
+(server/runs/federation_file.py), its place in settings.json, and what a resumed run may change
 (server/runs/resume.py).
 """
 

@@ -19,6 +19,7 @@ from server.runs.setting import (
     of_table,
     setting,
 )
+from shared.errors import UsageError
 from shared.identity.folder import DEFAULT
 from shared.model.recipe import FederationRecipe, Recipe
 from shared.wire.timeouts import DEFAULT_TIMEOUTS, Timeouts
@@ -29,7 +30,7 @@ class RunSettings:
     """Everything that decides a run.
 
     nodes: whom it asks. recipe: what it trains, with the [federation] table as the flags have it.
-    identity: the identity folder, for nodes that are dialled with TLS. as_json: what is printed.
+    identity: the identity folder, for nodes that are dialled with TLS.
     The others are settings, and say themselves what they mean.
     """
 
@@ -99,7 +100,6 @@ class RunSettings:
         at_least=0,
     )
     identity: Path = DEFAULT
-    as_json: bool = False
 
     @property
     def asked(self) -> int:
@@ -137,6 +137,7 @@ TIMEOUTS = tuple(
 )
 SETTINGS: tuple[Setting, ...] = (*OWN, *OVER_THE_RECIPE, *TIMEOUTS)
 """Every setting of a run, by where its value lives."""
+BY_NAME = {one.name: one for one in SETTINGS}
 NOT_KEPT = ("run_dir", "name")
 """Settings that the run folder's own place says; settings.json does without."""
 
@@ -226,3 +227,40 @@ def _checked(one: Setting, value: Any) -> Any:
     if isinstance(value, (int, float)) and not low <= value <= high:
         raise ValueError(f"{one.path} is out of bounds")
     return value
+
+
+def check_mode(mode: str, given: Mapping[str, Any]) -> None:
+    """Raises UsageError for a setting that the mode does not have.
+
+    Args:
+        given: the settings that somebody gave, wherever, by name.
+    """
+    for one in (one for one in SETTINGS if one.name in given and mode not in one.modes):
+        if mode == "pointers":
+            raise UsageError(
+                f"{one.flag} does not go with --mode pointers",
+                "a batch is on one node at a time: nothing is averaged, and a lost node ends the "
+                "run",
+                f"Leave {one.flag} away, or train in rounds.",
+            )
+        if given[one.name]:
+            raise UsageError(
+                f"{one.flag} is for --mode pointers",
+                next_step="Leave it out, or add --mode pointers.",
+            )
+
+
+def check_resumed(settings: RunSettings, given: Mapping[str, Any]) -> None:
+    """Raises UsageError for a value that says something else than the run that is resumed.
+
+    Args:
+        settings: the run's own. given: what somebody gave for the resume, by setting's name.
+    """
+    for one in (one for one in SETTINGS if one.name in given and not one.may_change):
+        is_kept = one.name not in NOT_KEPT
+        if not is_kept or given[one.name] != one.of(settings):
+            raise UsageError(
+                f"{one.flag} {given[one.name]} does not go with --resume",
+                f"the run has {one.of(settings)}" if is_kept else "the run folder is there",
+                f"Leave {one.flag} away: a run goes on with what it began with.",
+            )

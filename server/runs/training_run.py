@@ -5,28 +5,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import click
-
-from server.display.progress import make_display
+from server.aggregation.aggregators import MakeAggregator
+from server.display.progress import Silent
 from server.nodes.dial import connected, dial
 from server.nodes.link import Link
 from server.nodes.members import Members
 from server.rounds.plan import Plan, new_run_id
-from server.rounds.records import Observer, Round
-from server.runs.interrupts import run_until_signal
-from server.runs.muted_display import MutedDisplay
+from server.rounds.records import Observer, Proceed, Round
+from server.runs.muted_display import Display, MutedDisplay
 from server.runs.resume import StoppedRun
 from server.runs.run_folder import RunFolder
+from server.runs.run_log import begin_run
 from server.runs.settings import RunSettings, to_json
 from server.runs.told_rows import rows_at_start, warnings
-from shared.errors import FedsmsError, Interrupted, StorageError
+from shared.errors import FedsmsError, Interrupted, StorageError, UsageError
 from shared.model.classifier import initial_state
 from shared.model.vectors import Vector
 from shared.version import versions
@@ -35,58 +34,94 @@ from shared.wire.commands import Progress
 log = logging.getLogger("fedsms.coordinator")
 
 
-@dataclass(frozen=True)
-class FinishedRun:
-    """Where a run lies, and what its rounds told."""
-
-    folder: Path
-    rounds: list[Round]
-
-
 class _Memory:
-    """Keeps the rounds' figures for the table at the end."""
+    """Counts the rounds that are complete."""
 
-    def __init__(self, rounds: Sequence[Round]) -> None:
-        self.rounds = list(rounds)
+    def __init__(self, completed: int) -> None:
+        self.completed = completed
 
     def on_progress(self, number: int, node: str, stage: str, progress: Progress | None) -> None:
         """Nothing to keep."""
 
     def on_notice(self, number: int, node: str, text: str) -> None:
-        """The round's record says it again."""
+        """Nothing to keep."""
 
     def on_round(self, record: Round, state: Vector) -> None:
-        self.rounds.append(record)
+        self.completed = record.number
 
 
-def train(settings: RunSettings) -> FinishedRun:
-    """Connects, trains, and leaves a run folder.
+@dataclass(frozen=True)
+class Steering:
+    """What goes with a run beside its settings.
+
+    display: shows it; observers: follow it beside that.
+    proceed: awaited after each round; None goes on at once.
+    make: an aggregation rule in place of the recipe's; own_rule: what it is called in the record.
+    opened: told of the run folder, once it is there.
+    """
+
+    display: Display = field(default_factory=Silent)
+    observers: Sequence[Observer] = ()
+    proceed: Proceed | None = None
+    make: MakeAggregator | None = None
+    own_rule: str | None = None
+    opened: Callable[[RunFolder], object] = lambda _: None
+
+
+async def train(settings: RunSettings, steering: Steering | None = None) -> Path:
+    """Connects, trains, and leaves a run folder, which it gives.
+
+    Safe to cancel: it then puts things away, and raises Interrupted.
 
     Raises:
-        Interrupted: Ctrl-C or SIGTERM; the completed rounds are in the run folder.
+        Interrupted: it was cancelled; the completed rounds are in the run folder.
         FedsmsError: what went wrong; the completed rounds are in the run folder.
     """
-    return run_until_signal(_train(settings, None))
+    return await _train(settings, None, steering or Steering())
 
 
-def resume(stopped: StoppedRun, settings: RunSettings) -> FinishedRun:
+async def resume(
+    stopped: StoppedRun, settings: RunSettings, steering: Steering | None = None
+) -> Path:
     """Goes on after the last completed round of a stopped run; raises as `train` does.
 
     Args:
         settings: the run's own, or with_changes of them.
+
+    Raises:
+        UsageError: the run has an aggregation rule of its own, and another is given.
     """
+    steering = steering or Steering()
     try:
-        return run_until_signal(_train(settings, stopped))
+        check_own_rule(stopped, steering.own_rule)
+        return await _train(settings, stopped, steering)
     finally:
         stopped.lock.release()
 
 
-async def _train(settings: RunSettings, stopped: StoppedRun | None) -> FinishedRun:
+def check_own_rule(stopped: StoppedRun, given: str | None) -> None:
+    """Raises UsageError where a run would go on with another aggregation rule than it began with.
+
+    Args:
+        given: the name of the rule that somebody brought; None for the recipe's.
+    """
+    if stopped.own_rule != given:
+        raise UsageError(
+            f"the run in {stopped.path} cannot go on with this aggregation rule",
+            f"it began with {stopped.own_rule or 'the rule that its recipe names'}",
+            "Give the same rule again: Federation.resume(run, aggregation=...)."
+            if stopped.own_rule
+            else "Leave aggregation away.",
+        )
+
+
+async def _train(settings: RunSettings, stopped: StoppedRun | None, steering: Steering) -> Path:
+    begin_run()
     if settings.mode == "pointers":
         async with connected(settings.nodes, settings.identity, settings.timeouts) as links:
             members = Members.standing(links, settings.timeouts)
             try:
-                return await _in_folder(settings, members, None)
+                return await _in_folder(settings, members, None, steering)
             finally:  # or the end of the connections that follows would look like a loss
                 await members.close()
     settings.quorum.of(settings.asked)  # raises now where it asks for more than there are
@@ -95,12 +130,19 @@ async def _train(settings: RunSettings, stopped: StoppedRun | None) -> FinishedR
         for node in settings.nodes
     }
     members = Members(connects, settings.timeouts)
+    members.notify = partial(_tell_before_the_first_round, steering)
     try:
         if stopped is None or stopped.completed < settings.recipe.federation.rounds:
             await members.start(_needed_to_begin(settings))
-        return await _in_folder(settings, members, stopped)
+        return await _in_folder(settings, members, stopped, steering)
     finally:
         await members.close()
+
+
+def _tell_before_the_first_round(steering: Steering, node: str, text: str) -> None:
+    log.warning("node %s %s", node, text)
+    for observer in (steering.display, *steering.observers):
+        observer.on_notice(0, node, text)
 
 
 def _needed_to_begin(settings: RunSettings) -> int | None:
@@ -109,49 +151,50 @@ def _needed_to_begin(settings: RunSettings) -> int | None:
 
 
 async def _in_folder(
-    settings: RunSettings, members: Members, stopped: StoppedRun | None
-) -> FinishedRun:
+    settings: RunSettings, members: Members, stopped: StoppedRun | None, steering: Steering
+) -> Path:
     """The rounds, with all that they leave in the run folder."""
     run = stopped.run if stopped is not None else new_run_id()
     folder = RunFolder(
         settings.run_dir,
         settings.folder_name,
         settings.recipe,
-        _resolved(settings, members, run, stopped),
+        _resolved(settings, members, run, stopped, steering.own_rule),
         settings.checkpoints,
         stopped,
     )
-    memory = _Memory(stopped.rounds if stopped is not None else ())
-    ids = [node.id for node in settings.nodes]
     rounds = settings.recipe.federation.rounds
-    display = MutedDisplay(make_display(rounds, ids, settings.as_json))
+    memory = _Memory(stopped.completed if stopped is not None else 0)
+    display = MutedDisplay(steering.display)
+    observers: list[Observer] = [folder, display, memory, *steering.observers]
     try:
-        _warn(members, stopped)
+        steering.opened(folder)
+        _warn(members, stopped, observers)
         with display.running():
-            await _rounds(settings, members, run, stopped, [folder, display, memory])
+            await _rounds(settings, members, run, stopped, observers, steering)
     except asyncio.CancelledError:
         folder.finish("interrupted")
         raise Interrupted(
-            f"stopped after {len(memory.rounds)} of {settings.recipe.federation.rounds} rounds",
+            f"stopped after {memory.completed} of {rounds} rounds",
             next_step=f"What was done is in {folder.path}.{_how_to_go_on(settings, folder)}",
         ) from None
     except Exception as error:
         with suppress(StorageError):  # of a full disk, the first word is enough
             folder.finish("failed", str(error) or type(error).__name__)
         if isinstance(error, FedsmsError):
-            kept = f"{len(memory.rounds)} completed rounds are in {folder.path}."
+            kept = f"{memory.completed} completed rounds are in {folder.path}."
             how = _how_to_go_on(settings, folder)
             error.next_step = f"{error.next_step}\n  {kept}{how}".strip()
         raise
-    folder.finish("completed")
-    return FinishedRun(folder.path, memory.rounds)
+    folder.finish("completed" if memory.completed == rounds else "stopped")
+    return folder.path
 
 
-def _warn(members: Members, stopped: StoppedRun | None) -> None:
+def _warn(members: Members, stopped: StoppedRun | None, observers: Sequence[Observer]) -> None:
     at_start = stopped.rows_at_start if stopped is not None else {}
     for line in warnings(_links(members), at_start):
-        click.echo(line, err=True)
-        log.warning("%s", line)
+        for observer in observers:
+            observer.on_notice(0, "", line)
 
 
 def _links(members: Members) -> dict[str, Link]:
@@ -170,6 +213,7 @@ async def _rounds(
     run: str,
     stopped: StoppedRun | None,
     observers: list[Observer],
+    steering: Steering,
 ) -> None:
     # Before PySyft hooks torch: from then on every torch call of this process is slower.
     state = initial_state(settings.recipe, settings.seed)
@@ -178,7 +222,13 @@ async def _rounds(
 
         links = {one.id: one.link for one in members.present if one.link is not None}
         await train_with_pointers(
-            links, settings.recipe, settings.seed, state, observers, settings.replay
+            links,
+            settings.recipe,
+            settings.seed,
+            state,
+            observers,
+            settings.replay,
+            steering.proceed,
         )
         return
     completed = 0
@@ -190,11 +240,16 @@ async def _rounds(
 
     resumed = stopped is not None
     plan = Plan(settings.seed, run, settings.quorum, settings.cohort, resumed)
-    await Coordinator(members, settings.recipe, plan, observers).run(state, completed)
+    coordinator = Coordinator(members, settings.recipe, plan, observers, steering.make)
+    await coordinator.run(state, completed, steering.proceed)
 
 
 def _resolved(
-    settings: RunSettings, members: Members, run: str, stopped: StoppedRun | None
+    settings: RunSettings,
+    members: Members,
+    run: str,
+    stopped: StoppedRun | None,
+    own_rule: str | None,
 ) -> dict[str, Any]:
     """What settings.json says besides the recipe; server/runs/resume.py reads it again."""
     links = _links(members)
@@ -202,6 +257,7 @@ def _resolved(
     return {
         "run": run,
         **to_json(settings),
+        "own_rule": own_rule,
         "resumed_after": stopped.resumed_after if stopped is not None else [],
         "rows_at_start": rows_at_start(links, at_start),
         "coordinator": {"host": platform.node(), "versions": versions()},

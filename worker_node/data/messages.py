@@ -132,12 +132,12 @@ def _checked_rows(table: Table, columns: Columns) -> Iterator[_Checked]:
         value = cells[columns.label] if columns.label < len(cells) else None
         text = cells[columns.text] if columns.text < len(cells) else None
         label = columns.meanings.of(value or "")
-        problem = row.problem or ("" if label is not None else NOT_A_LABEL) or _problem(text)
+        problem = row.problem or ("" if label is not None else NOT_A_LABEL) or problem_of(text)
         yield _Checked(row, label, text or "", problem)
 
 
-def _problem(text: str | None) -> str:
-    """What is wrong with a text, "" where nothing is. Never tells the text."""
+def problem_of(text: str | None) -> str:
+    """What is wrong with an owner's text, "" where nothing is. Never tells the text."""
     if text is None:
         return "what is in the column of texts is no text"
     if not text.strip():

@@ -113,7 +113,7 @@ def load_shard(
         train, held_out = reading.messages, other.messages
         readings.append(other)
     if not allow_one_class:
-        _check_classes(data, train)
+        check_classes(data, train)
     described = tuple(dict.fromkeys(one.described for one in readings))
     return Shard(train, held_out, _skipped(readings), described)
 
@@ -160,7 +160,12 @@ def _place(text: str) -> float:
     return mmh3.hash(text.encode(), _SEED, signed=False) / 2**32
 
 
-def _check_classes(data: Path, train: Sequence[Message]) -> None:
+def check_classes(data: object, train: Sequence[Message]) -> None:
+    """Raises DataError where there are only ham or only spam to train on.
+
+    Args:
+        data: where the rows are from, for the error.
+    """
     counts = count_labels(train)
     for name, count in counts.items():
         if not count:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from scripts.chaos import Size, Soak, growth
-from server.cli.federation_file import read_federation
+from server.runs.federation_file import read_federation
 from shared.errors import UsageError
 from shared.wire.timeouts import Timeouts, limit
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from server.cli.federation_file import read_federation
-from server.cli.given_nodes import Given
-from server.cli.setting_options import check_resumed
 from server.cli.train import train
+from server.display.progress import JsonLines
+from server.federation.async_federation import AsyncFederation
 from server.nodes.addresses import parse_address
+from server.runs.federation_file import read_federation
 from server.runs.resume import open_stopped
 from server.runs.setting import Group, Setting
 from server.runs.settings import (
@@ -25,10 +25,12 @@ from server.runs.settings import (
     SETTINGS,
     RunSettings,
     changed,
+    check_resumed,
     from_json,
     from_values,
     to_json,
 )
+from server.runs.training_run import Steering
 from shared.errors import UsageError
 from shared.model.recipe import load_recipe
 from tests.helpers.running import Finished
@@ -50,15 +52,15 @@ def other_values(one: Setting) -> tuple[str, str]:
     return ("tutorial", "default") if one.name == "recipe" else ("here", "there")
 
 
-def seen(monkeypatch: pytest.MonkeyPatch, *flags: str, **variables: str) -> Any:
-    """What `train` would begin with: values by setting's name."""
+def seen(monkeypatch: pytest.MonkeyPatch, *flags: str, **variables: str) -> dict[str, Any]:
+    """What `train` would begin with: values by setting's name, where they are not the default."""
     found: dict[str, Any] = {}
 
-    def begun(given: Given, as_json: bool, values: dict[str, Any]) -> Any:
-        found.update(values)
+    def trains(federation: AsyncFederation, **given: Any) -> Any:
+        found.update(given)
         raise UsageError("seen")
 
-    monkeypatch.setattr("server.cli.from_flags.begin", begun)
+    monkeypatch.setattr(AsyncFederation, "train", trains)
     result = CliRunner().invoke(train, ["--node", NODE, *flags], env=variables)
     assert isinstance(result.exception, UsageError), result.output
     assert str(result.exception) == "seen"
@@ -74,7 +76,7 @@ def test_it_is_a_flag_a_variable_and_a_key_and_the_nearer_one_wins(
     one: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert seen(monkeypatch)[one.name] == one.default
+    assert one.name not in seen(monkeypatch)
     if one.type is bool:
         assert seen(monkeypatch, one.flag)[one.name] is True
         assert seen(monkeypatch, **{one.variable: "1"})[one.name] is True
@@ -195,14 +197,13 @@ def test_a_resumed_run_takes_another_value_only_where_no_weight_depends_on_it(
         value = "default"
     assert not (one.decides and one.may_change)
     if one.may_change:
-        check_resumed(own, {one.name: value}, {one.name})
+        check_resumed(own, {one.name: value})
         assert str(one.of(changed(own, {one.name: value}))) == str(value)
         return
     with pytest.raises(UsageError, match=f"{one.flag} .* does not go with --resume"):
-        check_resumed(own, {one.name: value}, {one.name})
+        check_resumed(own, {one.name: value})
     if one.name not in NOT_KEPT:  # the same value again is no other
-        check_resumed(own, {one.name: one.of(own)}, {one.name})
-    check_resumed(own, {one.name: value}, set())  # a variable or a file says nothing to a resume
+        check_resumed(own, {one.name: one.of(own)})
     assert changed(own, {one.name: value}) == own
 
 
@@ -234,16 +235,17 @@ def test_every_key_of_a_recipes_federation_is_a_setting_and_reaches_the_recipe()
 def test_a_run_that_begins_has_the_values_of_its_flags(monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[RunSettings] = []
 
-    def trains(settings: RunSettings) -> None:
+    async def trains(settings: RunSettings, steering: Steering) -> None:
+        assert isinstance(steering.display, JsonLines)
         found.append(settings)
         raise UsageError("seen")
 
-    monkeypatch.setattr("server.cli.from_flags.train", trains)
+    monkeypatch.setattr("server.runs.training_run.train", trains)
     flags = "--seed 9 --trim 0.3 --heartbeat 2.5 --min-nodes 3 --name mine --json"
     result = CliRunner().invoke(train, ["--node", NODE, *flags.split()])
     assert str(result.exception) == "seen"
     (settings,) = found
-    assert (settings.seed, settings.folder_name, settings.as_json) == (9, "mine", True)
+    assert (settings.seed, settings.folder_name) == (9, "mine")
     assert settings.recipe.federation.trim == 0.3
     assert settings.recipe.federation.rounds == load_recipe("default").federation.rounds
     assert settings.timeouts.heartbeat == 2.5

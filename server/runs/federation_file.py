@@ -8,21 +8,20 @@
     bob = "wss://10.0.0.7:8777"
     anne = "wss://10.0.0.8:8777"
 
-Each key is the name of a flag of `python -m server train`. A flag wins over the environment, the
-environment over the file, the file over the default.
+Each key is the name of a flag of `python -m server train`, and of an argument of Federation. A flag
+wins over the environment, the environment over the file, the file over the default.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import click
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from server.cli.setting_options import BY_NAME
 from server.runs.setting import Setting
-from server.runs.settings import SETTINGS
+from server.runs.settings import BY_NAME, SETTINGS
 from shared.errors import UsageError
 from shared.files import read_toml
 from shared.model.recipe import explain
@@ -30,7 +29,7 @@ from shared.model.recipe import explain
 DEFAULT_FILE = Path("federation.toml")
 
 
-class _OfCommands(BaseModel):
+class OfCommands(BaseModel):
     """The keys that are no settings of a run, and what is done with all of them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -57,6 +56,8 @@ def _as_a_flag(name: str, value: Any) -> Any:
 def _key_of(one: Setting) -> Any:
     """The type of a setting's key, for pydantic."""
     plain: Any = str if one.type is Path else one.type
+    if one.choices:
+        plain = Literal[one.choices]
     if one.is_parsed:
         plain = int | float | str
     bounds = Field(default=None, ge=one.at_least, le=one.at_most, lt=one.below)
@@ -64,29 +65,27 @@ def _key_of(one: Setting) -> Any:
 
 
 FederationFile = create_model(
-    "FederationFile", __base__=_OfCommands, **{one.name: _key_of(one) for one in SETTINGS}
+    "FederationFile", __base__=OfCommands, **{one.name: _key_of(one) for one in SETTINGS}
 )
 """The keys that a federation.toml may have; unknown ones are errors."""
 
 
-def read_federation(path: Path) -> _OfCommands:
+def read_federation(path: Path) -> OfCommands:
     """Raises UsageError: no such file, not TOML, an unknown key, or a value out of bounds."""
     tables = read_toml(
         path, "the federation file", "docs/commands.md shows one; --node does without."
     )
+    return checked(tables, str(path))
+
+
+def checked(values: Mapping[str, Any], source: str) -> OfCommands:
+    """The keys of a federation file, from wherever they come.
+
+    Raises:
+        UsageError: an unknown key, or a value out of bounds.
+    """
     try:
-        return FederationFile.model_validate(tables)
+        return FederationFile.model_validate(values)
     except ValidationError as error:
         problems = "; ".join(explain(FederationFile, item) for item in error.errors())
-        raise UsageError(f"{path} is not a valid federation", problems) from error
-
-
-def use_federation(ctx: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
-    """Callback of the eager --federation flag: the file's values become the flags' defaults."""
-    if path is None and DEFAULT_FILE.is_file():
-        path = DEFAULT_FILE
-    if path is not None:
-        known = {parameter.name for parameter in ctx.command.params}
-        values = read_federation(path).as_defaults()
-        ctx.default_map = {key: value for key, value in values.items() if key in known}
-    return path
+        raise UsageError(f"{source} is not a valid federation", problems) from error

@@ -1,0 +1,1 @@
+"""The coordinator for scripts and notebooks; the command line stands on it."""

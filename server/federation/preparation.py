@@ -1,0 +1,228 @@
+"""From what a caller says to a run that can begin: settings, recipe, rule, and who looks on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from server.federation.configuration import (
+    Configuration,
+    Nodes,
+    Source,
+    checked_settings,
+    configure,
+)
+from server.federation.events import Event
+from server.federation.model import Model
+from server.federation.results import ByOwner, Evaluation, Statuses
+from server.federation.run import Run
+from server.runs.settings import RunSettings, changed, check_mode, check_resumed, from_values
+from shared.model.recipe import Recipe, load_recipe
+
+if TYPE_CHECKING:  # torch and PySyft come with the first run
+    from server.aggregation.aggregators import Aggregate, Aggregator
+    from server.display.progress import Display
+    from server.federation.pace import Pace, Work
+    from server.runs.training_run import Steering
+    from shared.model.vectors import Vector
+
+RecipeSource = str | Path | Recipe | Mapping[str, Any]
+OwnRule = Callable[["Vector"], Any]
+"""Made for each round with the state (P,) that it begins with; see Aggregator, whose `finish` may
+also give the state alone."""
+Shown = Literal["bars", "json"]
+OWN = "own"
+"""What a recipe is called that has no name."""
+
+
+class Preparation:
+    """What Federation and AsyncFederation have in common.
+
+    Args:
+        source: the path of a federation.toml, its content as a mapping, or a mapping of node ids to
+            addresses; None reads ./federation.toml where it is there and no nodes are named.
+        nodes: ids and addresses, or nodes that know theirs; they win over the source's.
+        identity: the coordinator's identity folder, for wss:// addresses.
+        insecure: ws:// addresses of other machines may be dialled.
+        settings: of each run of this federation, by the names of `train`'s flags.
+
+    Attributes:
+        last_run: the run that began last; None before the first.
+
+    Raises:
+        UsageError: no such file, an unknown setting, a value out of bounds, a malformed address.
+    """
+
+    def __init__(
+        self,
+        source: Source = None,
+        *,
+        nodes: Nodes | None = None,
+        identity: str | Path | None = None,
+        insecure: bool | None = None,
+        **settings: Any,
+    ) -> None:
+        self.configuration: Configuration = configure(source, nodes, identity, insecure, settings)
+        self.last_run: Run | None = None
+        self._begun: dict[Path, Pace] = {}  # runs that are not over
+
+    @property
+    def nodes(self) -> dict[str, str]:
+        """Node ids and their addresses."""
+        return {node.id: node.url for node in self.configuration.nodes}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.nodes})"
+
+    def _pace(
+        self,
+        deliver: Callable[[Event], object],
+        opened: Callable[[Run], object],
+        recipe: RecipeSource | None,
+        resume: Run | str | Path | None,
+        shown: Shown | None,
+        settings: dict[str, Any],
+    ) -> Pace:
+        """A run that has not begun. Raises UsageError where it cannot."""
+        from server.federation.pace import Pace
+        from server.runs.training_run import Steering
+
+        rule = settings.pop("aggregation", None)
+        own_rule = None if rule is None or isinstance(rule, str) else cast(OwnRule, rule)
+        if isinstance(rule, str):
+            settings["aggregation"] = rule
+        given = checked_settings(settings)
+        steering = Steering()
+        if own_rule is not None:
+            steering = replace(steering, make=_adapted(own_rule), own_rule=_called(own_rule))
+        if resume is None:
+            work = self._beginning(self._settings(recipe, given), shown)
+        else:
+            path = resume.path if isinstance(resume, Run) else Path(resume)
+            work = self._going_on(path, given, shown)
+
+        def open_run(path: Path, pace: Pace) -> None:
+            begun = {**self._begun, path: pace}
+            self._begun = {at: one for at, one in begun.items() if not one.ended.done()}
+            self.last_run = Run(path, pace.settle)
+            opened(self.last_run)
+
+        return Pace(work, steering, deliver, open_run)
+
+    def _settings(self, recipe: RecipeSource | None, given: dict[str, Any]) -> RunSettings:
+        """Those of a run that begins."""
+        given = {**self.configuration.settings, **given}
+        check_mode(given.get("mode", "rounds"), given)
+        source = recipe if recipe is not None else given.get("recipe", "default")
+        if isinstance(source, str | Path):
+            given["recipe"], loaded = str(source), load_recipe(str(source))
+        elif isinstance(source, Recipe):
+            given["recipe"], loaded = OWN, source
+        else:
+            given["recipe"], loaded = OWN, Recipe.parse(source, "the recipe given")
+        settings = from_values(
+            given,
+            loaded,
+            nodes=self.configuration.addresses(),
+            identity=self.configuration.identity,
+        )
+        if settings.mode == "pointers":
+            from server.pointers.stepwise import check_stepwise
+
+            check_stepwise(settings.recipe)  # before anybody is dialled and a run folder made
+        return settings
+
+    def _beginning(self, settings: RunSettings, shown: Shown | None) -> Work:
+        async def work(steering: Steering) -> Path:
+            from server.runs.training_run import train
+
+            return await train(settings, replace(steering, display=_display(settings, shown)))
+
+        return work
+
+    def _going_on(self, path: Path, given: dict[str, Any], shown: Shown | None) -> Work:
+        configuration = self.configuration
+
+        async def work(steering: Steering) -> Path:
+            from server.runs.resume import open_stopped, with_changes
+            from server.runs.training_run import resume
+
+            before = self._begun.get(path)
+            if before is not None and before.is_stopping:
+                await asyncio.wrap_future(before.ended)
+            stopped = open_stopped(path)
+            try:
+                check_resumed(stopped.settings, given)
+                moved = configuration.nodes
+                configuration.vet(moved or stopped.settings.nodes)
+                settings = with_changes(
+                    changed(stopped.settings, given), moved, identity=configuration.identity
+                )
+                display = _display(settings, shown)
+            except BaseException:
+                stopped.lock.release()
+                raise
+            return await resume(stopped, settings, replace(steering, display=display))
+
+        return work
+
+    async def _status(self) -> Statuses:
+        from server.nodes.status import ask_all
+
+        addresses = self.configuration.addresses()
+        return Statuses(await ask_all(addresses, self.configuration.identity))
+
+    async def _evaluate(self, model: Model | Run | str | Path | None) -> Evaluation:
+        from server.runs.evaluation_run import evaluate
+
+        nodes = self.configuration.addresses()
+        found = self._model(model)
+        overall, each = await evaluate(nodes, found.saved, self.configuration.identity)
+        return Evaluation(overall, ByOwner(each), str(found.path))
+
+    def _model(self, model: Model | Run | str | Path | None) -> Model:
+        if isinstance(model, Model):
+            return model
+        if model is None:
+            model = self.last_run
+        if isinstance(model, Run):
+            return model.model
+        if model is not None:
+            return Model(model)
+        from server.trained_model.saved_model import newest
+
+        return Model(newest(Path(self.configuration.settings.get("run_dir", "runs"))))
+
+
+def _display(settings: RunSettings, shown: Shown | None) -> Display:
+    from server.display.progress import Silent, make_display
+
+    if shown is None:
+        return Silent()
+    rounds, nodes = settings.recipe.federation.rounds, [node.id for node in settings.nodes]
+    return make_display(rounds, nodes, as_json=shown == "json")
+
+
+def _called(rule: OwnRule) -> str:
+    return f"{rule.__module__}.{getattr(rule, '__qualname__', type(rule).__qualname__)}"
+
+
+def _adapted(rule: OwnRule) -> Callable[[Vector], Aggregator]:
+    """The rule, whose `finish` may give the state alone."""
+    from server.aggregation.aggregators import Aggregate
+
+    class Adapted:
+        def __init__(self, base: Vector) -> None:
+            self._rule = rule(base)
+
+        def add(self, node: str, state: Vector, rows: int) -> None:
+            self._rule.add(node, state, rows)
+
+        def finish(self) -> Aggregate:
+            found = self._rule.finish()
+            return found if isinstance(found, Aggregate) else Aggregate(found)
+
+    return Adapted
