@@ -36,6 +36,7 @@ from shared.wire.handshake import Greeting
 from shared.wire.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from worker_node.data.shard import Shard
 from worker_node.guarding.guard import Guard
+from worker_node.secure_aggregation.sums import SecureSums
 from worker_node.training import KEEP_WORK_SECONDS
 from worker_node.training.known_trainings import Trainings
 from worker_node.training.trainer_process import TrainerProcess
@@ -67,6 +68,7 @@ class DataOwnerNode(WebsocketServerWorker):
         timeouts: of them, the handshake's and the heartbeat count here.
         keep_work: seconds that a training goes on when the connection of whoever asked for it is
             lost; 0 gives it up at once.
+        sums: the secure sums that it takes part in; None where it cannot.
     """
 
     joins_registry = False  # of the process, which would keep the node for ever
@@ -85,6 +87,7 @@ class DataOwnerNode(WebsocketServerWorker):
         *,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         keep_work: float = KEEP_WORK_SECONDS,
+        sums: SecureSums | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(hook=make_hook(), host="", port=0, id=node_id, loop=loop)
@@ -98,20 +101,28 @@ class DataOwnerNode(WebsocketServerWorker):
         self.tell_labels = tell_labels
         self.timeouts = timeouts
         self.trainings = Trainings(keep_work)
+        self.sums = sums
         self.busy_with: str = ""
 
     def greeting(self) -> Greeting:
-        rows = {"train": len(self.shard.train), "held_out": len(self.shard.held_out)}
-        labels = self.shard.label_counts() if self.tell_labels else None
         return Greeting(
             role="node",
             id=str(self.id),
-            rows=rows,
-            labels=labels,
-            skipped=self.shard.told_of_skipped(self.tell_labels),
             busy=self.busy_with,
             most_bytes=self.guard.most_message_bytes,
+            secure_aggregation=self.sums is not None,
+            **self._told_of_rows(),
         )
+
+    def _told_of_rows(self) -> dict[str, Any]:
+        """Nothing where numbers leave in secure sums alone: how many rows is one of them."""
+        if self.guard.policy.secure_aggregation.required:
+            return {}
+        return {
+            "rows": {"train": len(self.shard.train), "held_out": len(self.shard.held_out)},
+            "labels": self.shard.label_counts() if self.tell_labels else None,
+            "skipped": self.shard.told_of_skipped(self.tell_labels),
+        }
 
     @contextmanager
     def using(self, store: ObjectStore) -> Iterator[None]:

@@ -252,7 +252,10 @@ def told_by(who: str, error: FedsmsError) -> FedsmsError:
     """
     ours = POLICY_ADVICE if isinstance(error, PolicyRefused) else ""
     advice = f". {error.next_step}" if error.next_step not in ("", ours) else ""
-    return type(error)(who, quoted(error.words + advice), ours)
+    told = type(error)(who, quoted(error.words + advice), ours)
+    if isinstance(told, PolicyRefused) and isinstance(error, PolicyRefused):
+        told.rule = error.rule
+    return told
 
 
 async def greet(connection: HeardClient, ours: Greeting, name: str) -> Greeting:

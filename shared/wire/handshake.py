@@ -44,13 +44,15 @@ class Greeting(BaseModel):
     role: "coordinator" or "node".
     id: the speaker's name; a node's id.
     expects: the node id that a coordinator dials; "" accepts any.
-    rows: {"train": n, "held_out": n}, each MAX_ROWS at most; empty for a coordinator.
+    rows: {"train": n, "held_out": n}, each MAX_ROWS at most; empty for a coordinator, and for a
+        node whose owner lets numbers leave in secure sums alone.
     labels: {"train": {"ham": n, "spam": n}, "held_out": ...}, whose sums are the rows; None where
         the owner hides them.
     skipped: {"ham": share, "spam": share} of each label's rows that the node could not read and its
         owner had it skip, or {"all": share} where the owner hides labels; empty for none.
     busy: what the node is working on, "" when it is idle.
     most_bytes: of one message that it takes, as its owner's policy bounds a model; 0 says nothing.
+    secure_aggregation: a node that has a certificate, and can take part in secure sums.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
@@ -66,6 +68,7 @@ class Greeting(BaseModel):
     skipped: Shares = Field(default_factory=dict)
     busy: Annotated[str, Field(max_length=1000), AfterValidator(_printable)] = ""
     most_bytes: int = Field(default=0, ge=0, lt=2**63)
+    secure_aggregation: bool = False
 
     def to_map(self) -> dict[str, Any]:
         return self.model_dump()
