@@ -33,6 +33,9 @@ from shared.model.recipe import Recipe
 from shared.model.vectors import Vector
 from shared.wire.commands import Progress
 
+MAX_LOST = 3
+"""Rounds in a row whose secure sums may be lost; then something is wrong that no round mends."""
+
 
 class Coordinator:
     """Trains a recipe's model on the nodes.
@@ -86,19 +89,23 @@ class Coordinator:
                 on at once.
 
         Raises:
-            QuorumLost: too few nodes took part for too long.
+            QuorumLost: too few nodes took part for too long; or MAX_LOST rounds were lost in a row.
             FedsmsError: too few nodes could do what was asked; the error names one.
         """
         self._mark = time.perf_counter()
         self._exchange.first_round = completed + 1
-        current = OutgoingState(state)
+        current, lost = OutgoingState(state), 0
         for number in range(completed + 1, self._recipe.federation.rounds + 1):
             self._members.notify = partial(self._notice, number)
             try:
                 record, current = await self._round(number, current)
-            except SumLost as lost:
-                self._notice(number, "", f"is lost: {one_line(lost)}; the next one begins")
+            except SumLost as error:
+                lost += 1
+                if lost == MAX_LOST:
+                    raise
+                self._notice(number, "", f"is lost: {one_line(error)}; the next one begins")
                 continue
+            lost = 0
             if proceed is not None:
                 if not await proceed(record):
                     break

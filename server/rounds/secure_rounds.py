@@ -185,6 +185,7 @@ class SecureRounds:
                 await self._shares_of(sums, member)
 
         need = max(self._need, min(FEWEST_OWNERS, len(chosen)))
+        await self._members.gather(chosen, need)  # who failed in a lost round is dialled again
         keyed = await take_step(self._members, chosen, give_keys, Terms(need, 0), "exchanging keys")
         left_out |= keyed.left_out
         sums.make_rosters()
@@ -251,12 +252,10 @@ class SecureRounds:
         """
         try:
             return await take_step(self._members, chosen, part, Terms(need, deadline), name)
-        except QuorumLost as error:
+        except FedsmsError as error:
+            if isinstance(error, PolicyRefused) and error.rule not in OF_THIS_ROUND:
+                raise
             raise SumLost.of(error) from error
-        except PolicyRefused as error:
-            if error.rule in OF_THIS_ROUND:
-                raise SumLost.of(error) from error
-            raise
 
     def _ask_ahead(self, member: Member) -> None:
         """Asks for the next round's keys as soon as a node has the state, and then for shares."""
