@@ -50,8 +50,11 @@ def choose(
         if against:
             raise UsageError("this cannot have --secure-aggregation on", against, _WHAT_ELSE)
         return Choice(True, _on_words(nodes))
-    if len(nodes) < FEWEST_OWNERS:
-        against = f"a sum of {len(nodes)} hides little; --secure-aggregation on has it anyway"
+    if not against and len(nodes) < FEWEST_OWNERS:
+        against = (
+            f"a sum of {len(nodes)} hides little; --secure-aggregation on has it anyway, where the "
+            "owners allow that"
+        )
     if against:
         return Choice(False, f"secure aggregation is off: {against}")
     return Choice(True, _on_words(nodes))
