@@ -119,12 +119,16 @@ async def nodes_of(
         yield served
 
 
-async def serve(shards: Mapping[str, Shard], identities: Mapping[str, Path] | None) -> None:
+async def serve(
+    shards: Mapping[str, Shard],
+    identities: Mapping[str, Path] | None,
+    policies: Mapping[str, Policy],
+) -> None:
     """Serves until SIGINT or SIGTERM."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with nodes_of(shards, identities) as served:
+    async with nodes_of(shards, identities, policies) as served:
         click.echo(json.dumps({name: one.url for name, one in served.items()}))
         await stop.wait()
 
@@ -137,11 +141,14 @@ async def serve(shards: Mapping[str, Shard], identities: Mapping[str, Path] | No
     type=click.Path(path_type=Path),
     help="Folder with an identity folder for each node, by its name; the nodes then serve by TLS.",
 )
-def main(shards: Path, names: tuple[str, ...], identities: Path | None) -> None:
+@click.option("--fewest-owners", default=3, help="In a secure sum, as the nodes' policy says.")
+def main(shards: Path, names: tuple[str, ...], identities: Path | None, fewest_owners: int) -> None:
     logging.basicConfig(level=logging.WARNING)
     logging.getLogger("syft").setLevel(logging.WARNING)
     folders = {name: identities / name for name in names} if identities is not None else None
-    asyncio.run(serve({name: read_shard(shards, name) for name in names}, folders))
+    policy = Policy.model_validate({"secure_aggregation": {"fewest_owners": fewest_owners}})
+    found = {name: read_shard(shards, name) for name in names}
+    asyncio.run(serve(found, folders, dict.fromkeys(names, policy)))
 
 
 if __name__ == "__main__":
