@@ -77,6 +77,8 @@ class SecureRounds:
         dealers = await self._share_keys(sums, chosen, parts, base, left_out)
 
         async def train(member: Member) -> None:
+            # who lost its connection since the keys came is without the state
+            await self._plain.hold(number, member, base, secure=True)
             await self._deliver(sums, member)
             masked = await self._exchange.train(number, member, parts[member.id], base)
             total.take_masked(member.id, masked)
