@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -39,6 +40,7 @@ from worker_node.guarding.guard import Guard
 from worker_node.secure_aggregation.sums import SecureSums
 from worker_node.training import KEEP_WORK_SECONDS
 from worker_node.training.known_trainings import Trainings
+from worker_node.training.secret_seed import mark_of, secret_of
 from worker_node.training.trainer_process import TrainerProcess
 
 ANSWERED = (ObjectMessage, ObjectRequestMessage, ForceObjectDeleteMessage, WorkerCommandMessage)
@@ -122,7 +124,15 @@ class DataOwnerNode(WebsocketServerWorker):
             "rows": {"train": len(self.shard.train), "held_out": len(self.shard.held_out)},
             "labels": self.shard.label_counts() if self.tell_labels else None,
             "skipped": self.shard.told_of_skipped(self.tell_labels),
+            "rows_mark": self._rows_mark,
         }
+
+    @cached_property
+    def _rows_mark(self) -> str:
+        parts = (self.shard.train, self.shard.held_out)
+        return mark_of(
+            secret_of(([row.text for row in rows], [row.label for row in rows]) for rows in parts)
+        )
 
     @contextmanager
     def using(self, store: ObjectStore) -> Iterator[None]:

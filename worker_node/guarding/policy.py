@@ -166,6 +166,20 @@ class Hours(_Table):
         yesterday = DAYS[(now - timedelta(days=1)).weekday()] in self.days
         return (today and minute >= begin) or (yesterday and minute < end)
 
+    def next_begin(self, now: datetime) -> datetime | None:
+        """When it works next, after a moment at which it does not; None for never.
+
+        Args:
+            now: local time, in the policy's zone.
+        """
+        hour, minute = divmod(_minutes(self.begin), 60)
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        for days in range(8):  # the same day of the next week may be the first
+            found = midnight + timedelta(days=days, hours=hour, minutes=minute)
+            if found > now and self.contain(found):
+                return found
+        return None
+
 
 class SecureAggregationTerms(_Table):
     """Secure sums: the coordinator gets the sum of several owners' numbers, and nobody's own."""
@@ -271,7 +285,9 @@ class Policy(_Table):
         if not self.hours.contain(now):
             hours = self.hours
             when = f"{hours.begin} to {hours.end} on {', '.join(hours.days) or 'no day'}"
-            raise refusal("hours", f"it works {when} ({hours.zone} time)")
+            following = hours.next_begin(now)
+            back = f"{following:%a %Y-%m-%d %H:%M}" if following is not None else "never"
+            raise refusal("hours", f"it works {when} ({hours.zone} time), next from {back}")
 
     def check_rows(self, train: int, held_out: int, mode: Mode) -> None:
         """Args: train, held_out: the owner's numbers of rows; the refusal tells neither."""
