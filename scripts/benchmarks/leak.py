@@ -4,8 +4,8 @@ One real round over TLS, plain and with secure aggregation, and then what the co
 read: in a plain round bob's own update; in a secure one bob's masked vector, and the sum. Asked is
 which words, and pairs of neighbouring words, bob's messages have, of all that the collection has;
 whether a message is bob's or another owner's; and whether it is bob's or nobody's. A feature that
-no message has does not move, so the score of a text is how far the feature of it moved that moved
-least.
+no message has does not move, so the score of a word is how far the feature of it moved that moved
+least, of those that it has whatever stands around it.
 
 ROC AUC in %: 50 is guessing.
 """
@@ -247,19 +247,32 @@ class _Moved:
         self._words, self._wide = _in_medians(words), _in_medians(wide)
 
     def least_of(self, texts: Sequence[str]) -> Numbers:
-        """How far the feature moved that moved least, of each text."""
-        return np.array([min(found, default=0.0) for found in map(self._of, texts)])
+        """How far the feature moved that moved least, of those that each text always has."""
+        found = (self._of_ids(self._always(text)) for text in texts)
+        return np.array([min(moved, default=0.0) for moved in found])
 
     def share_of(self, texts: Sequence[str]) -> Numbers:
         """Which share of a text's features moved, and how far in the mean, on top of that."""
-        found = [np.array(self._of(text) or [0.0]) for text in texts]
+        ids = (np.array(encode(text, self._text)) for text in texts)
+        found = [np.array(self._of_ids(self._split(one)) or [0.0]) for one in ids]
         return np.array([(one > 0).mean() + 1e-3 * np.tanh(one).mean() for one in found])
 
-    def _of(self, text: str) -> list[float]:
-        ids = np.array(encode(text, self._text))
+    def _always(self, text: str) -> tuple[set[int], set[int]]:
+        """Ids of words and of spelling that a text has between whatever words."""
+        around = [
+            self._split(np.array(encode(context.format(text), self._text)))
+            for context in ("qqq {} zzz", "kjx {} vhw")
+        ]
+        words, spelling = (set.intersection(*kind) for kind in zip(*around, strict=True))
+        return words, spelling
+
+    def _split(self, ids: npt.NDArray[np.int64]) -> tuple[set[int], set[int]]:
         words, spelling = ids[: self._text.tokens], ids[self._text.tokens :]
-        moved = [*self._words[words[words != 0]], *self._wide[spelling[spelling != 0]]]
-        return [float(one) for one in moved]
+        return set(words[words != 0].tolist()), set(spelling[spelling != 0].tolist())
+
+    def _of_ids(self, ids: tuple[set[int], set[int]]) -> list[float]:
+        words, spelling = map(sorted, ids)
+        return [float(one) for one in (*self._words[words], *self._wide[spelling])]
 
 
 def _in_medians(moved: Numbers) -> Numbers:
