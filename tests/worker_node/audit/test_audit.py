@@ -190,6 +190,38 @@ def test_the_chain_goes_on_over_restarts_and_files(tmp_path: Path) -> None:
     assert "should stand here" in verify(path, None).fault
 
 
+def test_the_oldest_files_may_be_moved_away_and_verify_says_from_where_on_it_checked(
+    tmp_path: Path, cli: Callable[..., Finished]
+) -> None:
+    path = tmp_path / "audit.jsonl"
+    for _ in range(3):
+        write_log(path, rotate_bytes=2000)
+    oldest, following, *_ = older_files(path)
+    first = json.loads(following.read_text(encoding="utf-8").splitlines()[0])["n"]
+    oldest.rename(tmp_path / "kept-elsewhere")
+    found = verify(path, None)
+    assert (found.first, found.last, found.fault) == (first, 60, "")
+    shown = cli("worker_node", "log", "--audit-log", path, "--verify")
+    assert shown.code == 0
+    assert f"{first}" in shown.out
+
+
+def test_a_log_that_is_off_is_no_file_and_the_node_serves(
+    owners: list[OwnerFiles], recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    async def session(url: str) -> None:
+        async with coordinator(url) as peer:
+            state_id = await send_state(peer, recipe)
+            told = reply(await peer.ask(command(TRAIN, **training(recipe, state_id))))
+            assert told["rows"] == 140
+
+    with local_nodes({"bob": (*owners[1].flags, "--audit-log", "off")}) as (node,):
+        run(session(node.url))
+    assert [path.name for path in tmp_path.iterdir()] == []
+
+
 def test_a_line_that_a_crash_cut_short_is_dropped_and_a_shortened_log_is_refused(
     tmp_path: Path,
 ) -> None:
