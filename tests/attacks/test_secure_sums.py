@@ -33,6 +33,7 @@ from shared.secure_aggregation.messages import Agreement, Masked, Proposal, Rost
 from shared.wire.timeouts import Timeouts
 from tests.helpers.federating import Watcher, members_of
 from tests.helpers.identities import Federation, make_federation
+from tests.helpers.running import ROOT
 from tests.helpers.secure_rounds import Federated, federated
 from worker_node.guarding.policy import Policy
 from worker_node.membership.peers import add_peer
@@ -234,31 +235,34 @@ async def somebody_elses_agreement(scene: Scene) -> None:
     await scene.step(scene.bob, "open", agreement, number=2)
 
 
-ATTACKS: list[tuple[str, Attack]] = [
-    ("one_roster", two_rosters),
-    ("own_keys", a_roster_without_its_own_keys),
-    ("round", keys_of_an_earlier_round),
-    ("signature", a_share_that_was_changed),
-    ("state", another_model_than_the_keys_are_for),
-    ("rounds", another_place_in_the_schedule),
-    ("recipe", another_recipe_than_the_keys_are_for),
-    ("order", a_vector_before_anybody_dealt),
-    ("state", the_round_once_more_from_another_state),
-    ("survivor_and_lost", survivor_and_lost),
-    ("one_set", two_sets),
-    ("fewest_owners", too_few_survivors),
-    ("agreement", an_agreement_that_too_few_signed),
-    ("order", shares_of_a_round_that_is_over),
-    ("order", somebody_elses_agreement),
+ATTACKS: list[tuple[str, str, Attack]] = [
+    ("one_roster", "two rosters for one sum", two_rosters),
+    ("own_keys", "a roster without the node's own keys", a_roster_without_its_own_keys),
+    ("round", "others' keys of an earlier round", keys_of_an_earlier_round),
+    ("signature", "a share that was changed on its way", a_share_that_was_changed),
+    ("state", "another model than the keys are for", another_model_than_the_keys_are_for),
+    ("rounds", "another place in the schedule for one owner", another_place_in_the_schedule),
+    ("recipe", "another recipe for one owner", another_recipe_than_the_keys_are_for),
+    ("order", "a vector before anybody dealt shares", a_vector_before_anybody_dealt),
+    ("state", "the round once more, from another state", the_round_once_more_from_another_state),
+    ("survivor_and_lost", "an owner as survivor and as lost", survivor_and_lost),
+    ("one_set", "two sets of survivors", two_sets),
+    ("fewest_owners", "a sum of one", too_few_survivors),
+    ("agreement", "an agreement that too few signed", an_agreement_that_too_few_signed),
+    ("order", "shares of a round that is over", shares_of_a_round_that_is_over),
+    ("order", "another sum's agreement", somebody_elses_agreement),
 ]
 
 
 @pytest.mark.parametrize(
-    ("rule", "attack"), ATTACKS, ids=[attack.__name__ for _, attack in ATTACKS]
+    ("rule", "words", "attack"), ATTACKS, ids=[attack.__name__ for *_, attack in ATTACKS]
 )
 def test_a_coordinator_gets_a_refusal_by_rule_and_nothing_else(
-    federation: Federation, recipe: Recipe, rule: str, attack: Attack
+    federation: Federation, recipe: Recipe, rule: str, words: str, attack: Attack
 ) -> None:
+    page = (ROOT / "docs" / "privacy.md").read_text(encoding="utf-8")
+    assert f"| {words} | `{rule}` |" in page
+
     async def work() -> None:
         async with scene(federation, recipe) as attacked:
             with pytest.raises(PolicyRefused) as refused:

@@ -38,7 +38,8 @@ def secured(
     for place, name in enumerate(NAMES):
         owner = write_owner(folder, name, 40 + 20 * place, 20, seed=place)
         identity = federation.node(name)
-        more = ("--policy", str(policy)) if name == "bob" else ()
+        log = ("--audit-log", str(identity / "audit.jsonl"))
+        more = ("--policy", str(policy), *log) if name == "bob" else ()
         flags[name] = (*owner.flags, "--identity", str(identity), *more)
     with local_nodes(flags) as running:
         yield running
@@ -73,6 +74,22 @@ def test_three_owners_with_certificates_have_it_by_default(
     assert settings["secure_sums"] is True
     told = settings["nodes"]["bob"]["rows"], settings["nodes"]["anne"]["rows"]
     assert told == ({}, {"train": 40, "held_out": 20})
+
+
+def test_the_owners_log_says_what_left_in_sums(
+    federation: Federation, flags: list[str], quick: Path, tmp_path: Path
+) -> None:
+    log = federation.node("bob") / "audit.jsonl"
+    before = len(log.read_text(encoding="utf-8").splitlines())
+    done_well(train(tmp_path, quick, flags, "--rounds", 1))
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()[before:]]
+    told = [(line["what"], line["detail"]) for line in lines if line["decision"] == "allowed"]
+    assert ("train", "round 1 of 1, in a secure sum") in told
+    assert ("evaluate", "round 1, in a secure sum") in told
+    steps = [detail for what, detail in told if what.startswith("sum_")]
+    for kind in ("training", "evaluation"):
+        for step in ("keys", "share", "receive", "agree", "open"):
+            assert f"{step}, {kind} of round 1" in steps
 
 
 def test_a_killed_coordinator_goes_on_to_the_model_of_an_undisturbed_run(

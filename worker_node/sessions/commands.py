@@ -37,7 +37,7 @@ from shared.wire.frames import Kind, pack_map
 from shared.wire.patches import state_from, state_object
 from worker_node.node import DataOwnerNode, ObjectStore, command_of
 from worker_node.pointers.access import PointerAccess
-from worker_node.sessions.answers import Answers, Request
+from worker_node.sessions.answers import IN_A_SUM, Answers, Request
 from worker_node.sessions.secure_work import SecureWork
 from worker_node.sessions.work import evaluate, train
 from worker_node.training.known_trainings import Key, Trained, key_of
@@ -139,7 +139,8 @@ class Commands:
     async def _on_evaluate(self, _: str, arguments: Any, request: Request) -> None:
         self._require_a_free_task()
         command = EvaluateCommand.parse(arguments)
-        request.about(command.state_id)
+        secure = f"round {command.secure[1]}{IN_A_SUM}" if command.secure is not None else ""
+        request.about(command.state_id, secure)
         state = self._state(command.state_id, command.base_id)
         await self._begin(self._evaluate(command, state), request)
 
