@@ -58,7 +58,6 @@ class Exchange:
     Attributes:
         tell: as given.
         first_round: the number of the first round that this coordinator does.
-        fetching: taken by whoever fetches a model.
     """
 
     def __init__(self, recipe: Recipe, plan: Plan, tell: Tell) -> None:
@@ -68,7 +67,7 @@ class Exchange:
         self._plan = plan
         self.tell = tell
         self._sending = asyncio.Semaphore(MAX_TRANSFERS)
-        self.fetching = asyncio.Semaphore(MAX_TRANSFERS)
+        self._fetching = asyncio.Semaphore(MAX_TRANSFERS)
 
     async def train(
         self, number: int, member: Member, part: NodePart, base: OutgoingState
@@ -93,7 +92,7 @@ class Exchange:
                 member.rest()
                 raise
             report = self._plausible(number, member.id, report, part.waited(TRAIN))
-            async with self.fetching:
+            async with self._fetching:
                 self.tell(number, member.id, "fetching", None)
                 trained = await client.fetch_state(command.result_id, base.state)
         return report, trained

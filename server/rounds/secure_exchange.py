@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from server.nodes.members import Member
 from server.rounds.exchange import Exchange, Meanwhile, check_seconds
 from server.rounds.node_part import NodePart
@@ -25,6 +27,9 @@ OF_THIS_ROUND = frozenset(
 )
 """Rules that refuse what a round asks, and say nothing against the next one."""
 
+MAX_MASKED = 3
+"""Masked vectors on their way at a time: each has twice the bytes of a model."""
+
 
 class SecureExchange:
     """Asks the nodes of a run for their parts in secure sums, each by itself.
@@ -35,6 +40,7 @@ class SecureExchange:
 
     def __init__(self, plain: Exchange, recipe: Recipe, plan: Plan) -> None:
         self._plain = plain
+        self._fetching = asyncio.Semaphore(MAX_MASKED)
         self._recipe = recipe
         self._plan = plan
 
@@ -81,7 +87,7 @@ class SecureExchange:
                 raise
             if not (self._plan.resumed and number == plain.first_round):
                 self._check(member, part, report, TRAIN)
-            async with plain.fetching:
+            async with self._fetching:
                 plain.tell(number, member.id, "fetching", None)
                 masked = await client.fetch_masked(command.result_id)
         part.worked(TRAIN, report)

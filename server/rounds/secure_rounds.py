@@ -78,16 +78,18 @@ class SecureRounds:
 
         async def train(member: Member) -> None:
             # who lost its connection since the keys came is without the state
-            await self._plain.hold(number, member, base, secure=True)
-            await self._deliver(sums, member)
-            masked = await self._exchange.train(number, member, parts[member.id], base)
+            part = parts[member.id]
+            with part.measured(member.client.link):
+                await self._plain.hold(number, member, base, secure=True)
+                await self._deliver(sums, member)
+            masked = await self._exchange.train(number, member, part, base)
             total.take_masked(member.id, masked)
 
         trained = await self._take(
             "training", dealers, train, total.threshold, self._members.timeouts.round_deadline
         )
         left_out |= trained.left_out
-        numbers = await self._opened(number, total, trained.done, "training")
+        numbers = await self._opened(number, total, trained.done, parts, "training")
         try:
             found = TrainingSum.decode(numbers)
             state = found.state
@@ -133,14 +135,16 @@ class SecureRounds:
         dealers = [member for member in chosen if member.id in total.dealers]
 
         async def evaluate(member: Member) -> None:
-            await self._deliver(sums, member)
+            part = parts[member.id]
+            with part.measured(member.client.link):
+                await self._deliver(sums, member)
             masked = await self._exchange.evaluate(
-                sums.number, member, parts[member.id], state, lambda: self._ask_ahead(member)
+                sums.number, member, part, state, lambda: self._ask_ahead(member)
             )
             total.take_masked(member.id, masked)
 
         done = await self._take("evaluating", dealers, evaluate, total.threshold)
-        numbers = await self._opened(sums.number, total, done.done, "evaluating")
+        numbers = await self._opened(sums.number, total, done.done, parts, "evaluating")
         try:
             summary = decode_evaluation(numbers)
         except ValueError as error:
@@ -215,7 +219,12 @@ class SecureRounds:
                 await self._exchange.step(sums.number, member, which, "receive", delivery)
 
     async def _opened(
-        self, number: int, total: Aggregation, survivors: Sequence[Member], name: str
+        self,
+        number: int,
+        total: Aggregation,
+        survivors: Sequence[Member],
+        parts: Mapping[str, NodePart],
+        name: str,
     ) -> Ring:
         """The sum of the survivors' vectors.
 
@@ -227,14 +236,16 @@ class SecureRounds:
             proposal = total.make_proposal()
 
             async def agree(member: Member) -> None:
-                signed = await self._exchange.step(number, member, which, "agree", proposal)
+                with parts[member.id].measured(member.client.link):
+                    signed = await self._exchange.step(number, member, which, "agree", proposal)
                 total.take_statement(member.id, signed)
 
             agreed = await self._take(f"agreeing ({name})", survivors, agree, total.threshold)
             agreement = total.make_agreement()
 
             async def open_sum(member: Member) -> None:
-                opening = await self._exchange.step(number, member, which, "open", agreement)
+                with parts[member.id].measured(member.client.link):
+                    opening = await self._exchange.step(number, member, which, "open", agreement)
                 total.take_opening(member.id, opening)
 
             await self._take(f"opening ({name})", agreed.done, open_sum, total.threshold)

@@ -24,8 +24,9 @@ from worker_node.secure_aggregation.owner import Owner
 from worker_node.secure_aggregation.refusing import refusing
 from worker_node.secure_aggregation.terms import Terms
 
-MAX_RUNS = 4
-"""Runs of one coordinator whose sums are remembered; of each, two rounds."""
+MAX_RUNS = 2
+"""Runs of one coordinator whose sums are remembered; of each, one round that was masked, and the
+next."""
 _BOUND: tuple[Rule, ...] = ("rounds", "recipe", "state")
 
 log = logging.getLogger("fedsms.node")
@@ -119,7 +120,14 @@ class SecureSums:
         """
         part = self._part(which)
         async with part.lock:
-            return await asyncio.to_thread(part.owner.mask, numbers, measured)
+            masked = await asyncio.to_thread(part.owner.mask, numbers, measured)
+        self._forget_before(which)  # vectors are large
+        return masked
+
+    def _forget_before(self, which: SumId) -> None:
+        parts = self._runs.get((which.peer, which.run), {})
+        for old in [key for key in parts if key[0] < which.round]:
+            del parts[old]
 
     def _of_run(self, peer: str, run: str, number: int) -> dict[tuple[int, Sum], _Part]:
         """A run's sums, of which older rounds than the last are forgotten, as older runs are."""
