@@ -49,13 +49,14 @@ class Federated:
     recipe: Recipe
     run: str = "a-test"
     kept: Rosters = field(default_factory=NoRosters)
+    timeouts: Timeouts = QUICK
 
     @property
     def urls(self) -> dict[str, str]:
         return {name: one.url for name, one in self.served.items()}
 
-    def members(self, timeouts: Timeouts = QUICK, need: int | None = None) -> Any:
-        return members_of(self.urls, timeouts, need, self.coordinator)
+    def members(self) -> Any:
+        return members_of(self.urls, self.timeouts, None, self.coordinator)
 
     def lead(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count as counting
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from shared.secure_aggregation.violation import Rule, Violation
 from shared.wire.commands import Progress
 from tests.helpers.federating import Watcher, of_rounds, until
 from tests.helpers.identities import Federation, make_federation
-from tests.helpers.secure_rounds import Federated, federated
+from tests.helpers.secure_rounds import QUICK, Federated, federated
 from worker_node.guarding.policy import Policy
 from worker_node.secure_aggregation.masked_rounds import RoundsInMemory
 from worker_node.secure_aggregation.refusing import refusing
@@ -138,6 +139,64 @@ def test_an_owner_that_is_lost_before_masking_costs_no_bit(owners: Scene) -> Non
         for record in watcher.rounds:
             assert [node.node for node in record.nodes] == OWNERS[:3]
             assert "cannot train today" in record.left_out["dora"]
+
+
+def test_a_cohort_is_summed_as_it_is_averaged(owners: Scene) -> None:
+    names = [*OWNERS, "erin"]
+    secure, plain = owners(names, lambda found: both_ways(found, cohort=3), rounds=4)
+    drawn = [[node.node for node in record.nodes] for record in secure.rounds]
+    assert drawn == [[node.node for node in record.nodes] for record in plain.rounds]
+    assert {len(chosen) for chosen in drawn} == {3}
+    assert len({*map(tuple, drawn)}) > 1
+
+
+@pytest.mark.parametrize("stage", ["training", "fetching", "evaluating"])
+def test_a_line_that_breaks_in_any_stage_costs_no_bit_and_no_owner(
+    owners: Scene, stage: str
+) -> None:
+    """Who is back in time is answered what was answered before."""
+
+    async def work(found: Federated) -> tuple[Watcher, list[int]]:
+        whole = await found.trained()
+        found.run = f"{found.run}-cut"
+        cut: list[int] = []
+        watcher = Watcher()
+        async with found.members() as members:
+            dora = next(one for one in members.all if one.id == "dora")
+
+            def strike(number: int, node: str, at: str, progress: Progress | None) -> None:
+                if (node, at) == ("dora", stage) and number not in cut and dora.link is not None:
+                    cut.append(number)
+                    dora.link._connection.transport.abort()
+
+            watcher.on_stage = strike
+            state = await found.lead(members, watcher).run(initial_state(found.recipe, 1))
+        assert state.tobytes() == whole.tobytes()
+        return watcher, cut
+
+    watcher, cut = owners(OWNERS, work)
+    assert cut == [1, 2]
+    assert all(len(record.nodes) == 4 and not record.without for record in watcher.rounds)
+
+
+def test_who_is_later_than_the_deadline_is_left_out_of_the_sum(owners: Scene) -> None:
+    async def work(found: Federated) -> tuple[Watcher, Watcher]:
+        trainer = found.served["dora"].node.trainer
+        before = trainer.call
+
+        async def call(request: dict[str, Any], *others: Any) -> dict[str, Any]:
+            if request["op"] == "train":
+                await asyncio.Event().wait()  # until it is given up
+            return await before(request, *others)
+
+        trainer.call = call  # type: ignore[assignment]
+        found.timeouts = replace(QUICK, round_deadline=1.5)
+        return await both_ways(found, min_nodes=HALF)
+
+    for watcher in owners(OWNERS, work, rounds=1):
+        (record,) = watcher.rounds
+        assert [node.node for node in record.nodes] == OWNERS[:3]
+        assert "deadline" in record.left_out["dora"]
 
 
 def test_a_round_that_too_few_could_end_is_lost_and_the_next_one_begins(owners: Scene) -> None:
