@@ -211,6 +211,7 @@ class Link:
                 data = await self._connection.recv()
                 self.bytes_received += len(data)
                 self._take(parse_frame(data))
+                del data  # or each idle connection would keep its node's last model
         except ConnectionClosed as error:
             lost = self._loss(error)
         except MalformedFrame as error:
