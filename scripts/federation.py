@@ -148,6 +148,11 @@ def up(
 @click.option("--rounds", type=click.IntRange(min=1), help="[default: the recipe's]")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="[default: 1]")
 @click.option(
+    "--secure-aggregation",
+    type=click.Choice(["auto", "on", "off"]),
+    help="Whether the coordinator sees sums alone.  [default: auto]",
+)
+@click.option(
     "--min-nodes",
     metavar="COUNT|SHARE",
     help="Nodes that a round needs.  [default: all to begin with, then 0.5]",
@@ -164,6 +169,7 @@ def train(
     rounds: int | None,
     seed: int | None,
     min_nodes: str | None,
+    secure_aggregation: str | None,
     resume: str | None,
     run_dir: str,
     as_json: bool,
@@ -181,6 +187,7 @@ def train(
             mounts.append(file.mount(read_only=True))
             recipe = file.argument
         wanted = {"recipe": recipe, "rounds": rounds, "seed": seed, "min-nodes": min_nodes}
+        wanted["secure-aggregation"] = secure_aggregation
         flags = [f"--{flag}={value}" for flag, value in wanted.items() if value is not None]
         runs = CallersPath(resume) if resume else runs_folder(run_dir)
         if Path(runs.given).is_dir():
