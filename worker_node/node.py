@@ -19,7 +19,6 @@ from typing import Any
 import torch
 
 from shared.errors import NodeFailed
-from shared.model.vectors import plain_array
 from shared.pysyft import (
     BaseDataset,
     ForceObjectDeleteMessage,
@@ -53,6 +52,13 @@ class ObjectStore:
 
     objects: dict[Any, Any] = field(default_factory=dict)
     tags: defaultdict[str, set[Any]] = field(default_factory=lambda: defaultdict(set))
+    promised: dict[bytes, int] = field(default_factory=dict)
+    """Bytes of the objects that requests under way will add, by the request's id."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all that is kept or promised."""
+        return sum(map(nbytes_of, self.objects.values())) + sum(self.promised.values())
 
 
 class DataOwnerNode(WebsocketServerWorker):
@@ -139,20 +145,19 @@ class DataOwnerNode(WebsocketServerWorker):
             )
         return message
 
-    def answer(self, message: Any, store: ObjectStore, promised: int) -> bytes:
+    def answer(self, message: Any, store: ObjectStore) -> bytes:
         """Handles a message about objects and gives the serialised reply.
-
-        Args:
-            promised: objects that work under way will add to the store.
 
         Raises:
             NodeFailed: the object is not there, or the store is full.
         """
         if isinstance(message, ObjectMessage):
             if not _is_plain_tensor(message.object):
-                raise NodeFailed(f"node {self.id} keeps tensors without tags, and nothing else")
-            self.require_room(store, promised)
-            _require_bytes(message.object, store, self.guard.most_message_bytes)
+                raise NodeFailed(
+                    f"node {self.id} keeps tensors without tags, description or gradient, "
+                    "and nothing else"
+                )
+            self.require_room(store, nbytes_of(message.object))
         elif type(message.object_id) not in (int, str):
             raise NodeFailed("an object's id is a number or a word")
         elif isinstance(message, ObjectRequestMessage) and message.object_id not in store.objects:
@@ -160,23 +165,38 @@ class DataOwnerNode(WebsocketServerWorker):
         with self.using(store):
             return serialize(self._message_router[type(message)](message), self)
 
-    def require_room(self, store: ObjectStore, promised: int) -> None:
-        """Raises NodeFailed where the store, with what is promised to it, can take no more."""
-        if len(store.objects) + promised >= MAX_OBJECTS:
+    def require_room(self, store: ObjectStore, nbytes: int, objects: int = 1) -> None:
+        """Raises NodeFailed where the store, with what is promised to it, can take no more.
+
+        Args:
+            nbytes: of what would be added. objects: how many; 0 where one that is there grows.
+        """
+        if len(store.objects) + len(store.promised) + objects > MAX_OBJECTS:
             raise NodeFailed(f"a session keeps at most {MAX_OBJECTS} objects on node {self.id}")
+        most = MAX_STATES * self.guard.most_message_bytes
+        if store.nbytes + nbytes > most:
+            raise NodeFailed(f"a session keeps at most {most:,} bytes on this node")
 
 
-def _require_bytes(sent: object, store: ObjectStore, most_bytes: int) -> None:
-    """Raises NodeFailed where a session would keep more than its share of the node's memory."""
-    kept = [plain_array(one) for one in (*store.objects.values(), sent)]
-    size = sum(one.nbytes for one in kept if one is not None)
-    if size > MAX_STATES * most_bytes:
-        raise NodeFailed(f"a session keeps at most {MAX_STATES * most_bytes:,} bytes on this node")
+def nbytes_of(kept: object) -> int:
+    """Bytes of an object in a store, all of which are plain tensors."""
+    base: Any = torch._C.TensorBase  # which the hook leaves alone
+    size: int = base.nbytes.__get__(kept)
+    return size
 
 
 def _is_plain_tensor(received: object) -> bool:
-    """True for a tensor without tags, which PySyft's store never lets go of."""
-    return isinstance(received, torch.Tensor) and not getattr(received, "tags", None)
+    """True for a tensor that is its numbers and their id, whose bytes can be counted.
+
+    PySyft's store never lets go of tags; a gradient, a description and a long id are memory that
+    nobody counts.
+    """
+    if not isinstance(received, torch.Tensor) or hasattr(received, "child"):
+        return False
+    if type(getattr(received, "id", None)) is not int:
+        return False
+    more = (getattr(received, name, None) for name in ("description", "grad"))
+    return not getattr(received, "tags", None) and all(one is None for one in more)
 
 
 def command_of(message: Any) -> tuple[str, Any]:

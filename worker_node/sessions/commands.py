@@ -29,7 +29,7 @@ from shared.wire.commands import (
 )
 from shared.wire.frames import Kind, pack_map
 from shared.wire.patches import state_from, state_object
-from worker_node.node import DataOwnerNode, ObjectStore, command_of
+from worker_node.node import DataOwnerNode, ObjectStore, command_of, nbytes_of
 from worker_node.pointers.access import PointerAccess
 from worker_node.sessions.answers import Answers, Request
 from worker_node.sessions.work import evaluate, train
@@ -69,11 +69,6 @@ class Commands:
             OPEN_POINTERS: self._on_pointers,
             SUMMARISE: self._on_pointers,
         }
-
-    @property
-    def promised(self) -> int:
-        """Objects that work under way will add to the store."""
-        return len(self._tasks)
 
     async def handle(self, message: Any, request: Request) -> None:
         """Does what a command asks for, or begins it; its inputs are taken from the store now.
@@ -121,8 +116,9 @@ class Commands:
         self._require_a_free_task()
         command = TrainCommand.parse(arguments)
         request.training(command)
-        self._node.require_room(self._store, self.promised)
         state = self._state(command.state_id, None)
+        self._node.require_room(self._store, state.nbytes)
+        self._store.promised[request.id] = state.nbytes
         await self._begin(self._train(command, state, request), request)
 
     async def _on_evaluate(self, _: str, arguments: Any, request: Request) -> None:
@@ -143,6 +139,7 @@ class Commands:
             raise NodeFailed(f"the state was not sent to node {self._node.id} before the command")
         base = as_vector(objects[base_id]) if base_id is not None else None
         state = state_from(objects[object_id], base)
+        self._node.require_room(self._store, state.nbytes - nbytes_of(objects[object_id]), 0)
         objects[object_id] = state_object(state, None, object_id)
         return state
 
@@ -151,6 +148,7 @@ class Commands:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(self._called_off.discard)
+        task.add_done_callback(lambda _: self._store.promised.pop(request.id, None))
         # A task that is cancelled before it began would never answer.
         await asyncio.sleep(0)
 
