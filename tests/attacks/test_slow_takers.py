@@ -34,11 +34,14 @@ PIECE = 64 * 1024
 class Line:
     """A line between a coordinator and a node, which passes a node's answers on as it is told.
 
-    pause: seconds after each 64 KiB; None passes nothing on. passed: bytes of the node.
+    pause: seconds after each 64 KiB. passes: clear, it passes nothing on. passed: bytes.
     """
 
-    pause: float | None = 0.0
-    passed = 0
+    def __init__(self) -> None:
+        self.pause = 0.0
+        self.passes = asyncio.Event()
+        self.passes.set()
+        self.passed = 0
 
     async def carry(self, near: asyncio.StreamReader, far: asyncio.StreamWriter, port: int) -> None:
         loop = asyncio.get_running_loop()
@@ -59,15 +62,14 @@ class Line:
 
     async def _down(self, node: socket.socket, far: asyncio.StreamWriter) -> None:
         while True:
-            while self.pause is None:
-                await asyncio.sleep(0.02)
+            await self.passes.wait()
             data = await asyncio.get_running_loop().sock_recv(node, PIECE)
             if not data:
                 return
             self.passed += len(data)
             far.write(data)
             await far.drain()
-            await asyncio.sleep(self.pause or 0)
+            await asyncio.sleep(self.pause)
 
 
 @asynccontextmanager
@@ -108,14 +110,23 @@ def federation(tmp_path: Path, with_tls: bool) -> Federation | None:
     return make_federation(tmp_path) if with_tls else None
 
 
+class Ends:
+    """Why a node ended connections, as it says it."""
+
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+        self.happened = asyncio.Event()
+
+
 @pytest.fixture
-def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Why the node ended connections, as it says it; its bounds are ones that a test can wait for."""
-    found: list[str] = []
+def ended(monkeypatch: pytest.MonkeyPatch) -> Ends:
+    """Of nodes whose bounds a test can wait for."""
+    found = Ends()
     end = bounded_connection.BoundedConnection._end
 
     def noted(self: bounded_connection.BoundedConnection, why: str) -> None:
-        found.append(why)
+        found.reasons.append(why)
+        found.happened.set()
         end(self, why)
 
     monkeypatch.setattr(bounded_connection.BoundedConnection, "_end", noted)
@@ -126,24 +137,20 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize("with_tls", [False, True])
 def test_an_answer_of_which_nothing_is_taken_ends_the_connection(
-    federation: Federation | None, ended: list[str]
+    federation: Federation | None, ended: Ends
 ) -> None:
     async def scene() -> None:
         async with over_a_line(federation) as (line, peer):
             await ask_for_much(peer)
-            line.pause = None
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                while not ended:
-                    await asyncio.sleep(0.05)
-        assert ended[0] == "nothing of what is sent is taken"
+            line.passes.clear()
+            await asyncio.wait_for(ended.happened.wait(), PATIENCE_SECONDS)
+        assert ended.reasons[0] == "nothing of what is sent is taken"
 
     run(scene())
 
 
 @pytest.mark.parametrize("with_tls", [False, True])
-def test_an_answer_that_is_taken_slowly_arrives(
-    federation: Federation | None, ended: list[str]
-) -> None:
+def test_an_answer_that_is_taken_slowly_arrives(federation: Federation | None, ended: Ends) -> None:
     """It takes some times as long as a peer may take nothing, and answers to pings wait behind."""
 
     async def pinging(peer: Peer) -> None:
@@ -161,13 +168,13 @@ def test_an_answer_that_is_taken_slowly_arrives(
             pings.cancel()
             assert len(answer.payload) > 4 * NUMBERS
             assert line.passed - before > 4 * NUMBERS
-        assert ended == []
+        assert ended.reasons == []
 
     run(scene())
 
 
 def test_a_message_that_comes_slowly_and_fast_enough_is_read(
-    monkeypatch: pytest.MonkeyPatch, ended: list[str]
+    monkeypatch: pytest.MonkeyPatch, ended: Ends
 ) -> None:
     """Each byte of it gives it more time than passes until the next."""
     monkeypatch.setattr(bounded_connection, "MESSAGE_SECONDS", 0.3)
@@ -184,6 +191,6 @@ def test_a_message_that_comes_slowly_and_fast_enough_is_read(
         async with served_node() as url, coordinator(url) as peer:
             await peer.connection.send(slowly())
             assert (await peer.receive()).kind is Kind.REPLY
-        assert ended == []
+        assert ended.reasons == []
 
     run(scene())
