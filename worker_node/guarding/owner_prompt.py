@@ -12,13 +12,17 @@ import sys
 import termios
 
 ANSWER_SECONDS = 300.0
-"""How long the owner may think; then it is a no."""
 
 
 class Terminal:
-    """The terminal of this process, if it has one."""
+    """The terminal of this process, if it has one.
 
-    def __init__(self) -> None:
+    Args:
+        answer_seconds: how long the owner may think; then it is a no.
+    """
+
+    def __init__(self, answer_seconds: float = ANSWER_SECONDS) -> None:
+        self.answer_seconds = answer_seconds
         self._turn = asyncio.Lock()
 
     @property
@@ -39,7 +43,7 @@ class Terminal:
             termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
             _say(f"{question} [y/N] ")
             try:
-                async with asyncio.timeout(ANSWER_SECONDS):
+                async with asyncio.timeout(self.answer_seconds):
                     answer = await self._line()
             except TimeoutError:
                 _say("\nno answer; that is a no\n")
