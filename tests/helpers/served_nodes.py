@@ -1,4 +1,4 @@
-"""A node in the test's own process, whose bounds the test can reach and whose trainer nobody needs."""
+"""A node in the test's own process, whose bounds the test can reach."""
 
 from __future__ import annotations
 
