@@ -5,6 +5,8 @@ What bounds the wire has a table and tests of its own, tests/attacks/test_wire_b
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from server.nodes import retry
@@ -34,8 +36,8 @@ def share_of_a_liar(nodes: int, bound: float) -> float:
 
 
 PHRASES = [
-    f"for {WORDS[int(known_trainings.FINISHED_SECONDS)]} at most, "
-    f"of the {WORDS[known_trainings.MAX_FINISHED]} newest results",
+    f"(for {WORDS[int(known_trainings.FINISHED_SECONDS)]} at most,",
+    f"of the {WORDS[known_trainings.MAX_FINISHED]} newest results)",
     f"Files of more than {ROTATE_BYTES // 2**20} MiB",
     f"at most {MAX_ROWS:,} rows of a kind",
     f"({100 * (exchange.CLOCKS_APART - 1):.0f} % and {exchange.SLACK_SECONDS:.0f} s are left",
@@ -73,7 +75,7 @@ def test_the_page_has_the_prices_of_the_code() -> None:
 
 def test_an_answers_moments_are_each_three_times_as_late() -> None:
     moments = sorted({moment_after(number / 1000, 30.0) for number in range(37_000)})
-    ratios = [later / sooner for sooner, later in zip(moments, moments[1:], strict=False)]
+    ratios = [later / sooner for sooner, later in pairwise(moments)]
     assert ratios == pytest.approx([3.0] * (MOMENTS - 1))
 
 

@@ -112,9 +112,7 @@ def test_a_log_that_is_off_is_no_file(
 def test_following_a_log_goes_on_with_each_new_line(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     write_log(path, lines=5)
-    follower = start(
-        "worker_node", "log", "--follow", "--json", "--audit-log", path, cwd=tmp_path
-    )
+    follower = start("worker_node", "log", "--follow", "--json", "--audit-log", path, cwd=tmp_path)
     try:
         assert follower.stdout is not None
         numbers = [json.loads(follower.stdout.readline())["n"] for _ in range(5)]
