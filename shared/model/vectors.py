@@ -24,11 +24,15 @@ def new_object_id() -> int:
 
 
 def plain_array(received: object) -> npt.NDArray[Any] | None:
-    """The array in a received tensor, sharing its memory; None where it is no plain tensor."""
+    """The array in a received tensor, sharing its memory; None where it is no plain tensor, or one
+    of numbers that numpy does not have."""
     if not isinstance(received, torch.Tensor) or hasattr(received, "child"):
         return None
     base: Any = torch._C.TensorBase
-    array: npt.NDArray[Any] = base.numpy(base.detach(received))
+    try:
+        array: npt.NDArray[Any] = base.numpy(base.detach(received))
+    except TypeError:  # bfloat16
+        return None
     return array
 
 

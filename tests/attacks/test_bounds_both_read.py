@@ -10,21 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from websockets.frames import CloseCode
 
-from server.nodes import members, retry
 from server.nodes.addresses import NodeAddress
 from server.nodes.client import NodeClient, pack_state
 from server.nodes.dial import dial
 from server.rounds.cohort import MinNodes
-from shared.errors import FedsmsError, NodeFailed, PolicyRefused
+from shared.errors import PolicyRefused
 from shared.model.recipe import Recipe
 from shared.model.vectors import new_object_id
 from shared.wire.commands import EVALUATE, PROPOSE, TRAIN, ProposeCommand
 from shared.wire.handshake import Greeting
 from tests.attacks.scene import report
 from tests.conftest import OwnerFiles
-from tests.helpers.false_nodes import Answers, Counting, says_no
+from tests.helpers.false_nodes import Counting, says_no
 from tests.helpers.federating import Watcher, of_rounds, trained
 from tests.helpers.node_requests import command, error, reply, send_state, training
 from tests.helpers.peers import coordinator, false_node
@@ -199,69 +197,6 @@ def test_a_coordinator_that_sends_it_all_the_same_stands_in_the_owners_log(
     last = audit.entries[-1]
     assert (last.what, last.decision) == ("frame", "failed")
     assert "1009" in last.detail
-
-
-@pytest.mark.parametrize(
-    ("code", "again"),
-    [
-        (CloseCode.MESSAGE_TOO_BIG, False),
-        (CloseCode.PROTOCOL_ERROR, False),
-        (CloseCode.INVALID_DATA, False),
-        (CloseCode.GOING_AWAY, True),
-        (CloseCode.INTERNAL_ERROR, True),
-    ],
-)
-def test_a_permanent_no_is_no_loss(recipe: Recipe, code: CloseCode, again: bool) -> None:
-    async def hangs_up(connection: Any, request: Any) -> None:
-        await connection.close(code, "no")
-
-    async def session() -> FedsmsError:
-        async with false_node(hangs_up) as url:
-            link = await dial(NodeAddress("mallory", url))
-            with pytest.raises(FedsmsError) as caught:
-                await link.request(b"anything")
-            await link.close()
-            return caught.value
-
-    found = asyncio.run(session())
-    assert (retry.verdict(found) is retry.Retry.NOW) is again
-    assert isinstance(found, NodeFailed) is not again
-
-
-def test_a_relapse_backs_off(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who comes back each time and hangs up each time is waited for longer each time."""
-    asked: list[int] = []
-    real = retry.delays
-
-    def delays(relapses: int = 0) -> Any:
-        asked.append(relapses)
-        return real(0)
-
-    monkeypatch.setattr(members, "delays", delays)
-
-    async def hangs_up(connection: Any, request: Any) -> None:
-        await connection.close(CloseCode.GOING_AWAY, "again")
-
-    watcher = Watcher()
-
-    async def session() -> None:
-        async with (
-            false_node(Counting(recipe), "anne") as anne,
-            false_node(Answers(recipe, **{TRAIN: hangs_up}), "mallory") as mallory,
-        ):
-            urls = {"anne": anne, "mallory": mallory}
-            await trained(urls, of_rounds(recipe, 3), watcher, min_nodes=MinNodes(count=1))
-
-    asyncio.run(session())
-    assert asked == list(range(1, len(asked) + 1))
-    assert len(asked) >= 3
-
-
-def test_delays_after_relapses_double_up_to_a_minute() -> None:
-    first = [next(retry.delays(relapses)) for relapses in range(40)]
-    for relapses, delay in enumerate(first):
-        longest = min(0.1 * 2**relapses, 60.0)
-        assert longest / 2 <= delay <= longest
 
 
 def test_a_node_that_may_not_even_be_asked_gets_no_model(recipe: Recipe) -> None:

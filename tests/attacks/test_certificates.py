@@ -24,6 +24,7 @@ from tests.attacks.scene import report
 from tests.conftest import OwnerFiles
 from tests.helpers.identities import Federation, unchecked_client
 from tests.helpers.peers import Peer
+from worker_node.audit import AUDIT_LOG
 from worker_node.audit.reading import verify
 
 REFUSED = (OSError, EOFError, InvalidMessage)
@@ -46,7 +47,8 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Federation:
 
 @pytest.fixture(scope="module")
 def guarded_bob(federation: Federation, owners: list[OwnerFiles]) -> Iterator[LocalNode]:
-    flags = (*owners[1].flags, "--identity", str(federation.node("bob")))
+    log = ("--audit-log", str(federation.folder / AUDIT_LOG))
+    flags = (*owners[1].flags, "--identity", str(federation.node("bob")), *log)
     with local_nodes({"bob": flags}) as (node,):
         yield node
 
@@ -125,7 +127,10 @@ def test_the_owners_policy_names_coordinators_too_and_the_log_names_who_was_refu
 def test_no_certificate_and_an_expired_one_are_refused_by_the_node_itself(
     federation: Federation, guarded_bob: LocalNode
 ) -> None:
+    log = federation.folder / AUDIT_LOG
+    lines = log.read_bytes()
     is_refused_in_tls(None, guarded_bob.url)
     is_refused_in_tls(federation.expire(federation.coordinator("late")), guarded_bob.url)
+    assert log.read_bytes() == lines  # they asked for nothing
     report("no certificate, or an expired one", "none is asked for", "refused in TLS")
     assert attempt(guarded_bob.url, federation.coordinator()) is None

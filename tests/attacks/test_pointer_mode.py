@@ -133,6 +133,21 @@ def test_single_numbers_leave_until_the_day_is_full(
     )
 
 
+def test_with_gradients_no_number_is_counted(
+    owners: list[OwnerFiles], recipe_file: str, tmp_path: Path
+) -> None:
+    policy = tmp_path / "policy.toml"
+    text = 'modes = ["pointers"]\n[pointers]\ngradients = true\nnumbers = 0\n'
+    policy.write_text(text, encoding="utf-8")
+    with (
+        local_nodes({"bob": (*owners[1].flags, "--policy", str(policy))}) as (node,),
+        worker(node, recipe_file) as bob,
+    ):
+        inputs, _ = rows_of(bob)
+        for number in range(3):
+            assert (inputs.view(-1)[number : number + 1] + 0).sum().get().numel() == 1
+
+
 @pytest.mark.parametrize("gradients", [True, False])
 def test_a_gradient_is_as_good_as_rows_unless_the_policy_keeps_it(
     owners: list[OwnerFiles], recipe_file: str, tmp_path: Path, gradients: bool

@@ -51,7 +51,8 @@ def serve(
 
     own = _identity(node_id, identity, others["host"], insecure)
     guarding = find_guarding(policy, audit_log, own, node_id or "node", allow, counts)
-    admission = _admission(own, coordinators or guarding.policy.coordinators)
+    guarding = guarding.working_with(coordinators)
+    admission = _admission(own, guarding.policy.coordinators)
     own_id = node_id or (admission.node.id if admission else None)
     if own_id is None:
         raise UsageError("the node has no name", next_step="Give it one with --id ID.")
@@ -97,9 +98,6 @@ def _identity(
 
 def _admission(own: Identity | None, coordinators: Sequence[str]) -> Admission | None:
     """Whom the node lets in; None where it serves without TLS."""
-    from shared.identity.names import check_node_id
     from worker_node.membership.admission import make_admission
 
-    if own is None:
-        return None
-    return make_admission(own, [check_node_id(name) for name in coordinators])
+    return make_admission(own, coordinators) if own is not None else None

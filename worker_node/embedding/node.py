@@ -89,7 +89,7 @@ class Node:
     ) -> None:
         own = _identity(id, identity, host, insecure)
         self.id = check_node_id(own.name.id if own is not None else id or "")
-        guarding = _guarding(self.id, own, policy, audit_log, pointers)
+        guarding = _guarding(self.id, own, policy, audit_log, pointers).working_with(coordinators)
         source = held_out if not isinstance(held_out, str) else Path(held_out)
         data = Path(data) if data is not None else None
         self.shard: Shard = shard_given(messages, data, source, allow_one_class)
@@ -105,7 +105,7 @@ class Node:
             _absolute(guarding.audit_log),
             _absolute(guarding.counts),
             _absolute(guarding.identity),
-            [check_node_id(name) for name in coordinators or guarding.policy.coordinators],
+            guarding.policy.coordinators,
             guarding.policy.tell_label_counts,
             threads,
             heartbeat,

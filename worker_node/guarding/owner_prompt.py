@@ -12,18 +12,17 @@ import sys
 import termios
 
 ANSWER_SECONDS = 300.0
-"""How long the owner may think; then it is a no."""
 
 
 class Terminal:
     """The terminal of this process, if it has one.
 
     Args:
-        seconds: that the owner may think.
+        answer_seconds: how long the owner may think; then it is a no.
     """
 
-    def __init__(self, seconds: float = ANSWER_SECONDS) -> None:
-        self._seconds = seconds
+    def __init__(self, answer_seconds: float = ANSWER_SECONDS) -> None:
+        self.answer_seconds = answer_seconds
         self._turn = asyncio.Lock()
 
     @property
@@ -44,7 +43,7 @@ class Terminal:
             termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
             _say(f"{question} [y/N] ")
             try:
-                async with asyncio.timeout(self._seconds):
+                async with asyncio.timeout(self.answer_seconds):
                     answer = await self._line()
             except TimeoutError:
                 _say("\nno answer; that is a no\n")

@@ -7,11 +7,12 @@ import logging
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from shared.files import is_present, read_bytes
 from shared.identity.folder import Identity, read_key
+from shared.identity.names import check_node_id
 from worker_node.audit import AUDIT_LOG
 from worker_node.audit.lines import Entry
 from worker_node.audit.log import AuditLog, NoAudit
@@ -43,6 +44,14 @@ class Guarding:
     audit_log: Path | None = None
     counts: Path | None = None
     identity: Path | None = None
+
+    def working_with(self, coordinators: Sequence[str]) -> Guarding:
+        """The same for coordinators that go before the policy's; none leaves it to the policy.
+
+        Raises UsageError for what is no name.
+        """
+        names = tuple(map(check_node_id, coordinators)) or self.policy.coordinators
+        return replace(self, policy=self.policy.model_copy(update={"coordinators": names}))
 
 
 def find_guarding(

@@ -9,6 +9,7 @@ from server.aggregation.aggregators import Aggregate
 from server.aggregation.rules import make_aggregator
 from shared.model.recipe import Aggregation, FederationRecipe
 from shared.model.vectors import Vector
+from shared.wire.commands import MAX_ROWS
 
 BASE = np.linspace(-1, 1, 40_000, dtype=np.float32)
 GOOD = BASE + np.float32(0.01)
@@ -84,3 +85,15 @@ def test_a_result_that_cannot_be_one_is_refused_before_it_counts(rule: Aggregati
         with pytest.raises(ValueError, match="a result"):
             aggregator.add("mallory", wrong, 10)
     assert np.array_equal(aggregator.finish().state, GOOD)
+
+
+@pytest.mark.parametrize("rule", ["trimmed-mean", "median"])
+def test_no_rule_that_does_not_weigh_sees_a_claim(rule: Aggregation) -> None:
+    base, moved = np.zeros(8, np.float32), np.ones(8, np.float32)
+    found = []
+    for claim in (10, MAX_ROWS):
+        aggregator = make_aggregator(FederationRecipe(aggregation=rule), base)
+        for number in range(4):
+            aggregator.add(f"node-{number}", moved * number, claim if number == 3 else 10)
+        found.append(aggregator.finish().state.tobytes())
+    assert found[0] == found[1]

@@ -8,7 +8,6 @@ import os
 import resource
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -23,20 +22,10 @@ from tests.conftest import OwnerFiles
 from tests.helpers.node_requests import command, pack, reply, run, send_state, tensor, training
 from tests.helpers.peers import coordinator
 from tests.helpers.running import Finished
+from tests.worker_node.audit.writing import write_log
 from worker_node.audit.lines import Entry
 from worker_node.audit.log import AuditLog, older_files
 from worker_node.audit.reading import lines_of, verify
-
-
-def write_log(path: Path, lines: int = 20, **options: Any) -> None:
-    async def write() -> None:
-        log = AuditLog(path, **options)
-        for start in range(0, lines, 5):
-            batch = (Entry("keep", object=str(number)) for number in range(start, start + 5))
-            await asyncio.gather(*(log.record(entry, durable=True) for entry in batch))
-        await log.close()
-
-    asyncio.run(write())
 
 
 def test_a_session_is_in_the_log_line_by_line(

@@ -14,7 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import StorageError
+from shared.model.recipe import Recipe
+from shared.wire.commands import EVALUATE
+from shared.wire.handshake import Greeting
+from tests.helpers.node_requests import command, error, reply, run, send_state
+from tests.helpers.peers import stranger
 from tests.helpers.running import run as run_command
+from tests.helpers.served_nodes import served_node
 from worker_node.guarding.day_counts import DayCounts
 from worker_node.guarding.set_up import OFF, find_guarding
 
@@ -136,3 +142,21 @@ def test_a_count_that_cannot_be_kept_is_an_error_and_counts_for_nothing(tmp_path
         folder.rmdir()
         with pytest.raises(StorageError):
             counts.count("rounds", 1, TODAY)
+
+
+def test_a_day_is_one_for_all_coordinators_whatever_they_call_themselves(recipe: Recipe) -> None:
+    wanted = {"base_id": None, "recipe": recipe.to_json()}
+
+    async def evaluates(url: str, name: str) -> Any:
+        async with stranger(url) as peer:
+            await peer.greet(Greeting(role="coordinator", id=name))
+            state_id = await send_state(peer, recipe)
+            return await peer.ask(command(EVALUATE, state_id=state_id, **wanted))
+
+    async def scene() -> None:
+        async with served_node({"day": {"evaluations": 2}}) as url:
+            for name in ("one", "two"):
+                reply(await evaluates(url, name))
+            assert "(rule day.evaluations)" in error(await evaluates(url, "three")).fact
+
+    run(scene())

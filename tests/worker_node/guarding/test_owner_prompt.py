@@ -59,14 +59,19 @@ def _take_terminal() -> None:
 
 
 @contextmanager
-def at_a_terminal(screen: Path, *flags: str, job: str = "exec {}") -> Iterator[Owner]:
+def at_a_terminal(
+    screen: Path,
+    *flags: str,
+    job: str = "exec {}",
+    program: tuple[str, ...] = ("-m", "worker_node"),
+) -> Iterator[Owner]:
     """A node that was started from a terminal.
 
     Args:
         screen: a file that gets what it says there.
-        job: how a shell starts it.
+        job: how a shell starts it. program: what Python runs.
     """
-    serve = ("-m", "worker_node", "serve", "--id", "bob", "--port", "0", "--json", "--insecure")
+    serve = (*program, "serve", "--id", "bob", "--port", "0", "--json", "--insecure")
     line = shlex.join((sys.executable, *serve, *flags))
     ours, theirs = pty.openpty()
     with screen.open("wb") as written:
@@ -139,6 +144,68 @@ def test_the_owner_is_asked_once_a_connection_and_the_answer_counts(
     assert owner.read.count("(not proved) train? [y/N]") == 3
 
 
+HURRIED = """
+from worker_node.__main__ import main
+from worker_node.guarding import guard, owner_prompt
+guard.Terminal = lambda: owner_prompt.Terminal({seconds})
+main()
+"""
+"""A node whose owner has so many seconds to answer."""
+
+
+def test_silence_is_a_no_and_the_next_question_is_a_new_one(
+    flags: tuple[str, ...], tmp_path: Path, recipe: Recipe
+) -> None:
+    (tmp_path / "policy.toml").write_text('ask = ["train"]\n', encoding="utf-8")
+
+    async def says_nothing(owner: Owner) -> None:
+        async with coordinator(owner.url) as peer:
+            asked = await train(peer, recipe)
+            owner.is_asked(1)
+            why = error(await peer.answer_to(asked))
+            assert isinstance(why, PolicyRefused)
+            assert "(rule ask)" in why.fact
+            assert "the owner did not say it" in why.cause
+            owner.type("yes")  # too late, and no answer to what is asked next
+            again = await train(peer, recipe)
+            owner.is_asked(2)
+            assert isinstance(error(await peer.answer_to(again)), PolicyRefused)
+
+    program = ("-c", HURRIED.format(seconds=0.5))
+    with at_a_terminal(tmp_path / "screen", *flags, program=program) as owner:
+        run(says_nothing(owner))
+    assert owner.read.count("no answer; that is a no") == 2
+
+
+def test_an_owner_has_as_long_to_answer_as_the_page_says() -> None:
+    minutes = Terminal().answer_seconds / 60
+    page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    assert f"silence for {minutes:g} minutes is a no" in " ".join(page.split())
+
+
+def test_one_question_waits_for_another(
+    flags: tuple[str, ...], tmp_path: Path, recipe: Recipe
+) -> None:
+    (tmp_path / "policy.toml").write_text('ask = ["train"]\n', encoding="utf-8")
+
+    async def two_ask(owner: Owner) -> None:
+        async with coordinator(owner.url) as one, coordinator(owner.url) as other:
+            first = await train(one, recipe)
+            owner.is_asked(1)
+            second = await train(other, recipe)
+            await send_state(other, recipe)  # answered, so the second question came to its turn
+            assert owner.read.count("[y/N]") == 1
+            owner.type("n")
+            error(await one.answer_to(first))
+            owner.is_asked(2)
+            owner.type("y")
+            assert reply(await other.answer_to(second))["rows"] == 140
+
+    with at_a_terminal(tmp_path / "screen", *flags) as owner:
+        run(two_ask(owner))
+    assert owner.read.count("[y/N]") == 2
+
+
 def test_a_new_coordinator_comes_in_after_the_owners_yes_and_is_known_from_then_on(
     flags: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -209,5 +276,5 @@ def test_silence_is_a_no_and_the_next_question_is_asked(
 
     with os.fdopen(theirs) as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
-        asyncio.run(scene(Terminal(seconds=0.05)))
+        asyncio.run(scene(Terminal(answer_seconds=0.05)))
     os.close(ours)

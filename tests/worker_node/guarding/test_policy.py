@@ -228,6 +228,10 @@ def test_each_rule_refuses_and_is_named_and_tells_nothing_of_the_rows(
                 why = await refused(url, changes, what)
                 assert f"(rule {rule})" in why.fact
                 assert "140" not in str(why)
+                assert "50" not in str(why)
+                if rule.startswith(("recipe.", "day.")):
+                    bound = tomllib.loads(text)[rule.split(".")[0]][rule.split(".")[1]]
+                    assert f"{bound:,} " in str(why)
                 assert str(tmp_path) not in str(why)
 
     run(scene())

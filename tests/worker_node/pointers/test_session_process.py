@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ import torch
 from shared.errors import PolicyRefused
 from shared.pointers.frames import Item, pack_commands, unpack_answers
 from shared.wire.frames import MalformedFrame
+from tests.helpers.running import children_of
 from worker_node.pointers import channel, session_process
 from worker_node.pointers.channel import Said
 from worker_node.pointers.rows import TaggedTensor
@@ -22,8 +25,8 @@ pytestmark = pytest.mark.timeout(120)
 R: Any = ("r", 0)
 
 
-async def started() -> SessionProcess:
-    rows = [TaggedTensor(torch.arange(4), ("#train", "#inputs"))]
+async def started(rows: list[TaggedTensor] | None = None) -> SessionProcess:
+    rows = rows or [TaggedTensor(torch.arange(4), ("#train", "#inputs"))]
     kept = {"seed": 1, "threads": 1, "gradients": False, "megabytes": 512, "seconds": 30}
     return await SessionProcess.start(kept, rows)
 
@@ -66,6 +69,42 @@ def test_what_a_frame_can_tell_is_asked_for_before_it_runs() -> None:
             told = await process.ask(Said.FRAME, fetch, taken.append)
             assert taken == [72]
             assert unpack_answers(told.answer)[0] == 1  # what was refused did not run
+        finally:
+            await process.close()
+
+    run(scene())
+
+
+def memory_of(pid: int) -> bytes:
+    """All that a process can read of its own, but for files that others map too."""
+    found = b""
+    maps = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8").splitlines()
+    with Path(f"/proc/{pid}/mem").open("rb", 0) as memory:
+        for line in maps:
+            where, rights, *_ = line.split()
+            if rights.startswith("rw") and "[v" not in line:
+                first, end = (int(one, 16) for one in where.split("-"))
+                memory.seek(first)
+                found += memory.read(end - first)
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads another process's memory")
+def test_rows_come_into_the_process_when_they_are_named_and_not_before() -> None:
+    row = torch.arange(10**15, 10**15 + 6)  # as bytes, nobody else's
+    wanted = row.numpy().tobytes()
+
+    async def scene() -> None:
+        process = await started([TaggedTensor(row, ("#train", "#inputs"))])
+        try:
+            await process.ask(Said.FRAME, commands((ONES, [5])), none)
+            (pid,) = children_of(session_process._fork_server().pid or 0)
+            found = pack_commands(True, [(Item.SEARCH, ("#inputs",))])
+            answers = unpack_answers((await process.ask(Said.FRAME, found, none)).answer)[1]
+            assert wanted not in memory_of(pid)
+            naming = commands((("__getitem__", (R, 0), ()), [answers[0][0][0], 6]))
+            await process.ask(Said.FRAME, naming, lambda bits: None)
+            assert wanted in memory_of(pid)
         finally:
             await process.close()
 

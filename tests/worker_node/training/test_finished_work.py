@@ -131,6 +131,24 @@ def test_a_training_that_was_cancelled_begins_anew_when_asked_for_again() -> Non
     asyncio.run(session())
 
 
+def test_a_result_is_remembered_for_its_time_and_no_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(finished_work, "FINISHED_SECONDS", 0.2)
+
+    async def session() -> None:
+        trainings, work = Trainings(60), Work()
+        work.ended.set()
+        for _ in range(2):
+            await ask(trainings, work, key())
+        assert work.begun == 1
+        await until(lambda: len(trainings) == 0, "it to be forgotten")
+        await ask(trainings, work, key())
+        assert work.begun == 2
+
+    asyncio.run(session())
+
+
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     async def session() -> None:
         trainings, work = Trainings(60), Work()

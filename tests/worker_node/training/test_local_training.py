@@ -208,6 +208,25 @@ def test_scores_are_the_models_own_whatever_the_order_of_lengths(
     assert score(state, tokens, labels, recipe).rows == 11
 
 
+@pytest.mark.parametrize("rows_of_memory", [1, 7, 100])
+def test_no_more_rows_are_scored_at_once_than_the_bound_on_memory_allows(
+    monkeypatch: pytest.MonkeyPatch, rows_of_memory: int
+) -> None:
+    recipe = _recipe(NARROW)
+    tokens, _ = _rows(recipe, 20)
+    monkeypatch.setattr(
+        local_training, "MAX_NUMBERS_A_BATCH", rows_of_memory * recipe.numbers_a_row
+    )
+    model, sizes = local_training._scoring_model(recipe), list[int]()
+    hook = model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    try:
+        logits(initial_state(recipe, 1), tokens, recipe)
+    finally:
+        hook.remove()
+    assert sum(sizes) == 20
+    assert max(sizes) == min(20, rows_of_memory)
+
+
 def test_a_stop_is_asked_before_every_batch_and_ends_the_training() -> None:
     recipe = _recipe(NARROW, batch_size=10)
     tokens, labels = _rows(recipe, 100)
