@@ -32,6 +32,17 @@ async def cell():
     federation.train({slow!r}, progress=told)
 asyncio.new_event_loop().run_until_complete(cell())  # as a notebook's kernel does
 """
+COROUTINE = """
+from server import AsyncFederation
+twin = AsyncFederation({nodes!r}, rounds=3)
+asyncio.run(twin.train({slow!r}, progress=told))
+"""
+TWO = """
+other = Federation({nodes!r}, rounds=3, run_dir="others")
+thread = threading.Thread(target=lambda: list(other.rounds({quick!r})))
+thread.start()
+federation.train({slow!r}, progress=told)
+"""
 THREAD = """
 thread = threading.Thread(target=lambda: federation.train({slow!r}, progress=told), daemon=True)
 thread.start()
@@ -71,7 +82,9 @@ def how_it_ended(cwd: Path) -> tuple[str, int]:
     return told["status"], told["rounds_completed"]
 
 
-@pytest.mark.parametrize("text", [SCRIPT, CELL], ids=["script", "cell"])
+@pytest.mark.parametrize(
+    "text", [SCRIPT, CELL, COROUTINE, TWO], ids=["script", "cell", "coroutine", "two federations"]
+)
 def test_ctrl_c_is_a_keyboard_interrupt_that_says_what_was_kept(
     text: str, tmp_path: Path, nodes: list[LocalNode], slow: Path, quick: Path
 ) -> None:
