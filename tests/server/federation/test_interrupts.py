@@ -58,6 +58,14 @@ sys.stdin.read()
 """
 
 
+OWN_THREAD = """
+def work():
+    threading.main_thread().join()
+    print("own thread", federation.train({quick!r}).status, flush=True)
+threading.Thread(target=work).start()
+"""
+
+
 def started(
     text: str, cwd: Path, nodes: list[LocalNode], slow: Path, quick: Path
 ) -> subprocess.Popen[str]:
@@ -110,6 +118,14 @@ def test_the_run_of_a_thread_ends_in_order_with_the_process(
     assert done.code == 0, done.err
     assert "the main thread has it" in done.err
     assert how_it_ended(tmp_path) == ("interrupted", 0)
+
+
+def test_python_waits_for_a_training_that_a_thread_of_the_scripts_leads(
+    tmp_path: Path, nodes: list[LocalNode], slow: Path, quick: Path
+) -> None:
+    done = finish(started(OWN_THREAD, tmp_path, nodes, slow, quick))
+    assert (done.code, done.out, done.err) == (0, "own thread completed\n", "")
+    assert how_it_ended(tmp_path) == ("completed", 3)
 
 
 def test_an_iterator_that_nobody_closed_leaves_a_complete_run(
