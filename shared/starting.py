@@ -58,14 +58,16 @@ def load(module: str, name: str) -> Any:
 
 
 def load_by_name(package: str, homes: Mapping[str, str], name: str) -> Any:
-    """What a package's `__getattr__` gives: a name of the modules that have it.
+    """What a package's `__getattr__` gives: a name of the modules that have it; asked for once.
 
     Raises:
         AttributeError: none has it. NotSetUp: as `load` has it.
     """
     if name not in homes:
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
-    return load(homes[name], name)
+    found = load(homes[name], name)
+    setattr(sys.modules[package], name, found)
+    return found
 
 
 def _missing(error: ImportError) -> NotSetUp | None:
