@@ -103,9 +103,8 @@ def main(out: Path) -> None:
     broken = [*broken_in_html(out), *broken_in_markdown(pages)]
     if broken:
         raise FedsmsError(f"{len(broken)} links lead nowhere", "\n  " + "\n  ".join(broken))
-    click.echo(
-        f"{len(list(out.rglob('*.html')))} pages, every link of which leads somewhere: {out}"
-    )
+    count = len(list(out.rglob("*.html")))
+    click.echo(f"{out}: {count} pages, and every link leads somewhere")
 
 
 if __name__ == "__main__":
