@@ -6,6 +6,7 @@
 #
 # Wheels in wheels/ are taken where they fit; with all of them there, --build-arg PIP_NO_INDEX=1 asks
 # no package index.
+# Any slim image of Python 3.11 to 3.14 will do: --build-arg BASE=python:3.13-slim-bookworm
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS packages
@@ -19,7 +20,7 @@ RUN bash -c 'source scripts/_environment.sh && fedsms_environment requirements.t
 # What training and serving never open: headers, test programs, tests, and the installers.
 # pip goes aside, for the setup image downloads with it. Bytecode is made for what is imported here;
 # without it, every start of a read-only container would compile for seconds.
-RUN cd .venv/lib/python3.11/site-packages \
+RUN cd .venv/lib/python3.*/site-packages \
     && mkdir /pip && mv pip /pip/ \
     && rm -rf pip-* uv uv-* ../../../bin/pip* ../../../bin/uv* ../../../installed \
     && rm -rf torch/include torch/test torch/share torch/lib/*.a torch/lib/*_test.so \

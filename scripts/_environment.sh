@@ -6,7 +6,10 @@
 # A set-up that is complete and unchanged costs milliseconds. One that was interrupted, or whose
 # requirement files have changed, is done again. Talks on stderr only.
 #
-#   FEDSMS_PYTHON   the Python 3.11 to use; otherwise python3.11, python3 and python are tried
+# Where pyproject.toml is there as well, the commands fedsms and fedsms-node are installed.
+#
+#   FEDSMS_PYTHON   the Python to use, 3.11 to 3.14; otherwise those of these names are tried, and where
+#                   none fits, uv fetches one into .venv.python
 #   FEDSMS_WHEELS   a folder of wheels to prefer to the package index; otherwise wheels/, if it is there
 
 fedsms_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -16,6 +19,21 @@ python=$fedsms_venv/bin/python
 # pip 24.1 and later refuse syft 0.2.5: its metadata has a comma too few, in an extra nobody uses.
 fedsms_pip=24.0
 fedsms_uv=0.13.9
+# Those that the pinned torch has CPU builds for; shared/starting.py has the same. The first is the one
+# that most was measured with.
+fedsms_pythons=(3.11 3.12 3.13 3.14)
+fedsms_range="${fedsms_pythons[0]} to ${fedsms_pythons[${#fedsms_pythons[@]}-1]}"
+
+# Shows the comment that a script begins with, and ends it, where its arguments ask for help.
+fedsms_help() {
+  local argument
+  for argument in "$@"; do
+    if [[ $argument == -h || $argument == --help ]]; then
+      sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
+      exit 0
+    fi
+  done
+}
 
 fedsms_environment() {
   fedsms_is_current "$@" && return
@@ -33,6 +51,12 @@ fedsms_is_current() {
   for file in "$@"; do
     cmp -s "$fedsms_root/$file" "$fedsms_venv/installed/$file" || return 1
   done
+  fedsms_has_commands
+}
+
+fedsms_has_commands() {
+  [[ ! -e $fedsms_root/pyproject.toml ]] ||
+    cmp -s "$fedsms_root/pyproject.toml" "$fedsms_venv/installed/pyproject.toml"
 }
 
 fedsms_set_up() {
@@ -48,9 +72,13 @@ fedsms_set_up() {
     fedsms_pip_install -r "$fedsms_root/$file"
     # syft's wheel brings its tests and examples along as top-level packages; `test` would hide
     # the standard library's and ours
-    rm -rf "$fedsms_venv"/lib/python3.11/site-packages/{test,examples}
+    rm -rf "$fedsms_venv"/lib/python3.*/site-packages/{test,examples}
     cp "$fedsms_root/$file" "$fedsms_venv/installed/$file"
   done
+  fedsms_has_commands && return
+  fedsms_say "installing the commands fedsms and fedsms-node"
+  fedsms_pip_install --no-build-isolation --editable "$fedsms_root"
+  cp "$fedsms_root/pyproject.toml" "$fedsms_venv/installed/pyproject.toml"
 }
 
 fedsms_make_venv() {
@@ -61,7 +89,7 @@ fedsms_make_venv() {
   rm -rf "$fedsms_venv"
   mkdir -p "$fedsms_venv/installed"
   fedsms_quietly "Python cannot make a virtual environment" \
-    "On Debian and Ubuntu: apt install python3.11-venv" "$1" -m venv "$fedsms_venv"
+    "On Debian and Ubuntu: apt install python3-venv, or python3.11-venv for another than the system's" "$1" -m venv "$fedsms_venv"
   if ! "$python" -c "import pip, sys; sys.exit(tuple(map(int, pip.__version__.split('.')[:2])) > (24, 0))"; then
     fedsms_pip_install "pip==$fedsms_pip"
   fi
@@ -108,15 +136,59 @@ fedsms_pip_install() {
 
 fedsms_find_python() {
   local candidate
-  for candidate in ${FEDSMS_PYTHON:+"$FEDSMS_PYTHON"} python3.11 python3 python; do
-    if "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1; then
+  if [[ -n ${FEDSMS_PYTHON:-} ]]; then
+    fedsms_fits "$FEDSMS_PYTHON" || fedsms_fail \
+      "FEDSMS_PYTHON names $FEDSMS_PYTHON, which is not a Python $fedsms_range" "Name one, or unset it."
+    echo "$FEDSMS_PYTHON"
+    return
+  fi
+  for candidate in "${fedsms_pythons[@]/#/python}" python3 python; do
+    if fedsms_fits "$candidate"; then
       echo "$candidate"
       return
     fi
-    [[ -z ${FEDSMS_PYTHON:-} ]] ||
-      fedsms_fail "FEDSMS_PYTHON names $FEDSMS_PYTHON, which is not a Python 3.11" "Name one, or unset it."
   done
-  fedsms_fail "there is no Python 3.11 here" "Install it, or name it: FEDSMS_PYTHON=/path/to/python3.11"
+  fedsms_fetch_python
+}
+
+fedsms_fits() {
+  "$1" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] not in '${fedsms_pythons[*]}'.split())" \
+    >/dev/null 2>&1
+}
+
+# A Python of its own, for this checkout alone. uv is a program of one file, which any Python 3 with pip
+# can install.
+fedsms_fetch_python() {
+  local folder=$fedsms_root/.venv.python version=${fedsms_pythons[0]} uv found
+  local advice="Install one, or name it: FEDSMS_PYTHON=/path/to/python$version"
+  found=$(compgen -G "$folder/cpython-$version*/bin/python$version" | head -n 1) || true
+  if [[ -z $found ]]; then
+    fedsms_say "there is no Python $fedsms_range here; uv fetches $version into $folder"
+    uv=$(fedsms_find_uv) || fedsms_fail "there is no Python $fedsms_range here, and no uv to fetch one" "$advice"
+    fedsms_quietly "uv cannot fetch Python $version" "$advice" \
+      "$uv" python install --no-config --no-bin --install-dir "$folder" "$version"
+    found=$(compgen -G "$folder/cpython-$version*/bin/python$version" | head -n 1) || true
+  fi
+  fedsms_fits "$found" || fedsms_fail "the Python that uv fetched into $folder does not run" "$advice"
+  echo "$found"
+}
+
+fedsms_find_uv() {
+  local candidate venv=$fedsms_root/.venv.uv links=()
+  if command -v uv; then
+    return
+  fi
+  if [[ -d ${FEDSMS_WHEELS:-$fedsms_root/wheels} ]]; then
+    links=(--find-links "${FEDSMS_WHEELS:-$fedsms_root/wheels}")
+  fi
+  for candidate in python3 python; do
+    if "$candidate" -m venv "$venv" >/dev/null 2>&1 && "$venv/bin/python" -m pip install --quiet \
+      --disable-pip-version-check --no-input "${links[@]+"${links[@]}"}" "uv==$fedsms_uv" >&2; then
+      echo "$venv/bin/uv"
+      return
+    fi
+  done
+  return 1
 }
 
 # Runs a command and shows what it printed only if it fails: quietly FACT NEXT_STEP COMMAND...

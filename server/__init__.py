@@ -12,8 +12,9 @@ and PySyft not before the first training.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from shared.starting import load_by_name
 
 if TYPE_CHECKING:
     from server.federation.async_federation import AsyncFederation
@@ -34,9 +35,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return load_by_name(__name__, _HOMES, name)
 
 
 def __dir__() -> list[str]:

@@ -1,6 +1,6 @@
-"""The coordinator's command line.
+"""The coordinator's command line, `fedsms` once it is set up.
 
-Once, with each data owner (their side is `python -m worker_node init` and `join`):
+Once, with each data owner (their side is `fedsms-node init` and `join`):
 
     python -m server init
     python -m server admit bob.csr
@@ -14,36 +14,15 @@ Then, while the owners' nodes serve:
 
 from __future__ import annotations
 
-import click
+from shared.starting import start
 
-from server.cli.authority import COMMANDS
-from server.cli.nodes import evaluate, status
-from server.cli.options import TWO_NODES
-from server.cli.predict import predict
-from server.cli.train import train
-from shared.cli import HELP, GroupWithExamples, run
-from shared.version import FEDSMS
+COMMANDS = "server.cli.commands"
 
 
-@click.group(
-    cls=GroupWithExamples,
-    examples=(
-        "python -m server init",
-        "python -m server admit bob.csr",
-        f"python -m server status {TWO_NODES}",
-        f"python -m server train {TWO_NODES}",
-        'python -m server predict "You have won a prize, call now"',
-    ),
-    context_settings=HELP,
-)
-@click.version_option(FEDSMS, prog_name="fedsms")
 def main() -> None:
-    """The coordinator: trains a spam classifier on SMS messages that never leave their owners."""
-
-
-for command in (*COMMANDS, train, status, evaluate, predict):
-    main.add_command(command)
+    """`fedsms`."""
+    start(COMMANDS, "fedsms")
 
 
 if __name__ == "__main__":
-    run(main, "python -m server")
+    start(COMMANDS, "python -m server")

@@ -42,7 +42,7 @@ class _Examples(click.Command):
         if self.examples:
             with formatter.section("Examples"):
                 for example in self.examples:
-                    formatter.write(f"  {example}\n")
+                    formatter.write(f"  {as_typed(example, ctx.find_root().info_name or '')}\n")
             formatter.write("\n")
         super().format_help(ctx, formatter)
 
@@ -74,6 +74,17 @@ class GroupWithExamples(_Examples, click.Group):
 
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 """Settings of every command line, for click's `context_settings`."""
+
+SHORT = {"python -m server": "fedsms", "python -m worker_node": "fedsms-node"}
+"""What scripts/setup installs for each command line."""
+
+
+def as_typed(text: str, name: str) -> str:
+    """A text that names commands, for somebody who typed this name of one."""
+    for long, short in SHORT.items() if name in SHORT.values() else ():
+        text = text.replace(long, short)
+    return text
+
 
 Decorator = Callable[[Callable[..., Any]], click.Command]
 
@@ -121,12 +132,12 @@ def _run(command: click.Command, name: str) -> NoReturn:
         sys.stdout.flush()
         sys.exit(code)
     except FedsmsError as error:
-        _end(error)
+        _end(error, name)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        _end(Interrupted("stopped"))
+        _end(Interrupted("stopped"), name)
     except OSError as error:
         if error.filename is not None or error.errno not in _OUTPUT_ERRORS:
             raise
@@ -136,7 +147,8 @@ def _run(command: click.Command, name: str) -> NoReturn:
                 "cannot write to standard output",
                 describe_os_error(error),
                 "What was done is kept; only what is said of it is lost.",
-            )
+            ),
+            name,
         )
 
 
@@ -185,6 +197,6 @@ def _hang_up_interrupts() -> Iterator[None]:
             signal.signal(signal.SIGHUP, before)
 
 
-def _end(error: FedsmsError) -> NoReturn:
-    click.echo(f"error: {error}", err=True)
+def _end(error: FedsmsError, name: str) -> NoReturn:
+    click.echo(f"error: {as_typed(str(error), name)}", err=True)
     sys.exit(error.exit_code)

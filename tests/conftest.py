@@ -156,7 +156,7 @@ def cli(
         monkeypatch.delenv(name)
 
     def run_here(module: str, *arguments: object) -> Finished:
-        command: click.Command = importlib.import_module(f"{module}.__main__").main
+        command: click.Command = importlib.import_module(f"{module}.cli.commands").main
         name = f"python -m {module}"
         monkeypatch.setattr("sys.argv", [name, *map(str, arguments)])
         capsys.readouterr()

@@ -82,6 +82,7 @@ FLOORS = {
         "identity",
         "model",
         "reading",
+        "starting",
         "cli",
         "files",
         "errors",

@@ -10,8 +10,9 @@ docs/scripting.md goes through it. Nothing is loaded before the name is asked fo
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from shared.starting import load_by_name
 
 if TYPE_CHECKING:
     from worker_node.embedding.node import Node
@@ -22,9 +23,7 @@ _HOMES = {"Node": "worker_node.embedding.node"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return load_by_name(__name__, _HOMES, name)
 
 
 def __dir__() -> list[str]:

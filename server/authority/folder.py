@@ -84,6 +84,8 @@ class Issued(BaseModel):
 
 
 class _Record(BaseModel):
+    """The file of what the CA signed."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     certificates: list[Issued] = []

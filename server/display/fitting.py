@@ -61,7 +61,10 @@ class Fitted:
 
 def as_text(fitted: Fitted) -> str:
     """The table in plain characters, as wide as it needs to be; no line ends with blanks."""
-    console = Console(file=io.StringIO(), color_system=None, markup=False, emoji=False)
+    # in a notebook rich would show the table there and then, and give no text
+    console = Console(
+        file=io.StringIO(), color_system=None, markup=False, emoji=False, force_jupyter=False
+    )
     console.width = _width(_table(fitted.title, fitted.columns, narrow=False), console)
     for table in fitted.tables(console):
         console.print(table)

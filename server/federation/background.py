@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
+from server.runs.lasting_pool import LastingPool
 from shared.errors import Interrupted
 
 Result = TypeVar("Result")
@@ -103,6 +104,7 @@ def _running_loop() -> asyncio.AbstractEventLoop:
     with _lock:
         if _loop is None:
             _loop = asyncio.new_event_loop()
+            _loop.set_default_executor(LastingPool(thread_name_prefix="federations"))
             _thread = threading.Thread(target=_loop.run_forever, name="federations", daemon=True)
             _thread.start()
         return _loop

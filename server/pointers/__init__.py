@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from shared.starting import load_by_name
+
 if TYPE_CHECKING:
     from server.pointers.api import connect, disconnect
 
@@ -15,8 +17,4 @@ __all__ = ["connect", "disconnect"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from server.pointers import api
-
-    return getattr(api, name)
+    return load_by_name(__name__, dict.fromkeys(__all__, "server.pointers.api"), name)

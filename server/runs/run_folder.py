@@ -20,7 +20,7 @@ import re
 import shutil
 import time
 from collections import Counter
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +28,7 @@ from typing import Any
 
 from server.display.words import notice_line, round_line
 from server.rounds.records import Round
+from server.runs.lasting_pool import LastingPool
 from server.runs.resume import StoppedRun
 from server.runs.run_lock import RunLock
 from server.runs.run_log import close_log, open_log
@@ -72,7 +73,7 @@ class RunFolder:
         self._totals = _Totals()
         for record in stopped.rounds if stopped is not None else ():
             self._totals.add(record)
-        self._disk = ThreadPoolExecutor(1, thread_name_prefix="run-folder")
+        self._disk = LastingPool(1, thread_name_prefix="run-folder")
         self._writing: Future[None] | None = None
         self.path = stopped.path if stopped is not None else _make(parent, name)
         # A stopped run was locked when it was opened.

@@ -27,6 +27,8 @@ Aggregation = Literal["fedavg", "norm-clip", "norm-refuse", "trimmed-mean", "med
 
 
 class _Table(BaseModel):
+    """A table of a recipe: frozen, and with no key that it does not know."""
+
     model_config = ConfigDict(
         frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False
     )

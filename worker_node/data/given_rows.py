@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from shared.errors import DataError, UsageError
 from worker_node.data.messages import LABELS, Message, problem_of
@@ -42,7 +43,7 @@ def shard_given(
             held_out_fraction=share,
             allow_one_class=allow_one_class,
         )
-    rows = _of_file(data) if data is not None else _checked(messages or ())
+    rows = _of_file(data) if data is not None else _checked(() if messages is None else messages)
     if isinstance(held_out, int | float):
         train, measured = split_held_out(rows, share)
     else:
@@ -61,11 +62,9 @@ def _of_file(path: Path) -> tuple[Message, ...]:
 def _checked(rows: Rows) -> tuple[Message, ...]:
     found = []
     for number, row in enumerate(rows, start=1):
-        if not isinstance(row, tuple | list) or len(row) != 2:
-            raise DataError(f"row {number} is no pair of a label and a text")
-        label, text = row
+        label, text = _pair(row, number)
         problem = problem_of(text if isinstance(text, str) else None)
-        if label not in LABELS:
+        if not isinstance(label, str) or label not in LABELS:
             problem = "the label is neither ham nor spam"
         if problem:
             raise DataError(f"row {number} cannot be used", problem)
@@ -73,3 +72,11 @@ def _checked(rows: Rows) -> tuple[Message, ...]:
     if not found:
         raise DataError("there is no message among what was given")
     return tuple(found)
+
+
+def _pair(row: object, number: int) -> tuple[Any, Any]:
+    """Also of a row of numpy or pandas, which is no tuple."""
+    parts = list(row) if isinstance(row, Iterable) and not isinstance(row, str | bytes) else []
+    if len(parts) != 2:
+        raise DataError(f"row {number} is no pair of a label and a text")
+    return parts[0], parts[1]

@@ -45,6 +45,8 @@ Zone = Annotated[str, AfterValidator(_zone)]
 
 
 class _Table(BaseModel):
+    """A table of a policy: frozen, and with no key or type that it does not know."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 

@@ -32,6 +32,17 @@ async def cell():
     federation.train({slow!r}, progress=told)
 asyncio.new_event_loop().run_until_complete(cell())  # as a notebook's kernel does
 """
+COROUTINE = """
+from server import AsyncFederation
+twin = AsyncFederation({nodes!r}, rounds=3)
+asyncio.run(twin.train({slow!r}, progress=told))
+"""
+TWO = """
+other = Federation({nodes!r}, rounds=3, run_dir="others")
+thread = threading.Thread(target=lambda: list(other.rounds({quick!r})))
+thread.start()
+federation.train({slow!r}, progress=told)
+"""
 THREAD = """
 thread = threading.Thread(target=lambda: federation.train({slow!r}, progress=told), daemon=True)
 thread.start()
@@ -44,6 +55,14 @@ LEFT_OPEN = """
 rounds = federation.rounds({quick!r})
 print("training", next(rounds).number, flush=True)
 sys.stdin.read()
+"""
+
+
+OWN_THREAD = """
+def work():
+    threading.main_thread().join()
+    print("own thread", federation.train({quick!r}).status, flush=True)
+threading.Thread(target=work).start()
 """
 
 
@@ -71,7 +90,9 @@ def how_it_ended(cwd: Path) -> tuple[str, int]:
     return told["status"], told["rounds_completed"]
 
 
-@pytest.mark.parametrize("text", [SCRIPT, CELL], ids=["script", "cell"])
+@pytest.mark.parametrize(
+    "text", [SCRIPT, CELL, COROUTINE, TWO], ids=["script", "cell", "coroutine", "two federations"]
+)
 def test_ctrl_c_is_a_keyboard_interrupt_that_says_what_was_kept(
     text: str, tmp_path: Path, nodes: list[LocalNode], slow: Path, quick: Path
 ) -> None:
@@ -97,6 +118,14 @@ def test_the_run_of_a_thread_ends_in_order_with_the_process(
     assert done.code == 0, done.err
     assert "the main thread has it" in done.err
     assert how_it_ended(tmp_path) == ("interrupted", 0)
+
+
+def test_python_waits_for_a_training_that_a_thread_of_the_scripts_leads(
+    tmp_path: Path, nodes: list[LocalNode], slow: Path, quick: Path
+) -> None:
+    done = finish(started(OWN_THREAD, tmp_path, nodes, slow, quick))
+    assert (done.code, done.out, done.err) == (0, "own thread completed\n", "")
+    assert how_it_ended(tmp_path) == ("completed", 3)
 
 
 def test_an_iterator_that_nobody_closed_leaves_a_complete_run(

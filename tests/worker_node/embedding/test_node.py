@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from server import Federation
@@ -44,6 +45,7 @@ def test_it_holds_a_file_or_rows_and_a_share_rows_or_a_file_held_out(tmp_path: P
     other = write_tsv(tmp_path / "other.tsv", made_up(10, seed=9))
     split = Node("bob", data=path).shard
     assert Node("bob", rows(50)).shard == split.__class__(split.train, split.held_out)
+    assert Node("bob", np.array(rows(50))).shard == Node("bob", iter(rows(50))).shard
     assert len(Node("bob", data=str(path), held_out=0).shard.train) == 50
     for held_out in (other, str(other), rows(10, seed=9)):
         for node in (
@@ -61,6 +63,9 @@ def test_it_holds_a_file_or_rows_and_a_share_rows_or_a_file_held_out(tmp_path: P
         ({"messages": [("spam", "a"), ("eggs", "secret")]}, DataError, "row 2 cannot be used"),
         ({"messages": [("spam", "")]}, DataError, "the text is empty"),
         ({"messages": ["spam secret"]}, DataError, "row 1 is no pair"),
+        ({"messages": ["ab"]}, DataError, "row 1 is no pair"),
+        ({"messages": [1]}, DataError, "row 1 is no pair"),
+        ({"messages": [({"spam"}, "secret")]}, DataError, "neither ham nor spam"),
         ({"messages": []}, DataError, "no message"),
         ({"messages": [("ham", "a"), ("ham", "b")]}, DataError, "no spam to train on"),
         ({"messages": rows(), "held_out": 1.0}, UsageError, "held-out fraction"),

@@ -1,0 +1,33 @@
+"""All commands of the coordinator."""
+
+from __future__ import annotations
+
+import click
+
+from server.cli.authority import COMMANDS
+from server.cli.nodes import evaluate, status
+from server.cli.options import TWO_NODES
+from server.cli.predict import predict
+from server.cli.train import train
+from shared.cli import HELP, GroupWithExamples
+from shared.version import FEDSMS
+
+
+@click.group(
+    cls=GroupWithExamples,
+    examples=(
+        "python -m server init",
+        "python -m server admit bob.csr",
+        f"python -m server status {TWO_NODES}",
+        f"python -m server train {TWO_NODES}",
+        'python -m server predict "You have won a prize, call now"',
+    ),
+    context_settings=HELP,
+)
+@click.version_option(FEDSMS, prog_name="fedsms")
+def main() -> None:
+    """The coordinator: trains a spam classifier on SMS messages that never leave their owners."""
+
+
+for command in (*COMMANDS, train, status, evaluate, predict):
+    main.add_command(command)
