@@ -14,6 +14,7 @@ import numpy as np
 
 from server.aggregation.aggregators import Aggregate, Aggregator, MakeAggregator
 from server.aggregation.rules import make_aggregator
+from server.aggregation.server_optimizer import ServerOptimizer, make_server_optimizer
 from server.nodes.members import Member, Members
 from server.rounds.claims import claim_words, counted_rows
 from server.rounds.cohort import draw_order
@@ -40,6 +41,7 @@ class Coordinator:
         plan: how.
         observers: told of progress and of each completed round.
         make: how a round's results become a state; None for the rule that the recipe names.
+        optimizer: what then becomes of that state; None for what the recipe names, from its start.
     """
 
     def __init__(
@@ -49,12 +51,14 @@ class Coordinator:
         plan: Plan,
         observers: Sequence[Observer] = (),
         make: MakeAggregator | None = None,
+        optimizer: ServerOptimizer | None = None,
     ) -> None:
         self._members = members
         self._recipe = recipe
         self._plan = plan
         self._observers = observers
         self._make_aggregator = make or partial(make_aggregator, recipe.federation)
+        self._optimizer = optimizer or make_server_optimizer(recipe.federation)
         self._asked = min(plan.cohort or len(members.all), len(members.all))
         self._need = plan.min_nodes.of(self._asked)
         self._exchange = Exchange(recipe, plan, self._tell)
@@ -112,14 +116,14 @@ class Coordinator:
         for node, why in aggregate.refused.items():
             parts[node].left_out = why
             self._notice(number, node, f"is left out: {why}")
-        following = OutgoingState(aggregate.state, base)
+        following = OutgoingState(self._optimizer.step(base.state, aggregate.state), base)
         measured = await self._measure(number, trained.done, parts, following)
         for node, error in measured.left_out.items():
             parts[node].left_out = f"not evaluated: {one_line(error)}"
         following.drop_base()
         record = self._complete(number, trained, parts)
         for observer in self._observers:
-            observer.on_round(record, aggregate.state)
+            observer.on_round(record, following.state)
         return record, following
 
     def _choose(self, number: int) -> list[Member]:

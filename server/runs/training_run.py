@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from server.aggregation.aggregators import MakeAggregator
+from server.aggregation.server_optimizer import ServerOptimizer, make_server_optimizer
 from server.display.progress import Silent
 from server.nodes.dial import connected, dial
 from server.nodes.link import Link
@@ -155,6 +156,8 @@ async def _in_folder(
 ) -> Path:
     """The rounds, with all that they leave in the run folder."""
     run = stopped.run if stopped is not None else new_run_id()
+    remembered = stopped.moments if stopped is not None else {}
+    optimizer = make_server_optimizer(settings.recipe.federation, remembered)
     folder = RunFolder(
         settings.run_dir,
         settings.folder_name,
@@ -162,6 +165,7 @@ async def _in_folder(
         _resolved(settings, members, run, stopped, steering.own_rule),
         settings.checkpoints,
         stopped,
+        lambda: optimizer.moments,
     )
     rounds = settings.recipe.federation.rounds
     memory = _Memory(stopped.completed if stopped is not None else 0)
@@ -171,7 +175,7 @@ async def _in_folder(
         steering.opened(folder)
         _warn(members, stopped, observers)
         with display.running():
-            await _rounds(settings, members, run, stopped, observers, steering)
+            await _rounds(settings, members, run, stopped, observers, steering, optimizer)
     except asyncio.CancelledError:
         folder.finish("interrupted")
         raise Interrupted(
@@ -214,6 +218,7 @@ async def _rounds(
     stopped: StoppedRun | None,
     observers: list[Observer],
     steering: Steering,
+    optimizer: ServerOptimizer,
 ) -> None:
     # Before PySyft hooks torch: from then on every torch call of this process is slower.
     state = initial_state(settings.recipe, settings.seed)
@@ -240,7 +245,7 @@ async def _rounds(
 
     resumed = stopped is not None
     plan = Plan(settings.seed, run, settings.quorum, settings.cohort, resumed)
-    coordinator = Coordinator(members, settings.recipe, plan, observers, steering.make)
+    coordinator = Coordinator(members, settings.recipe, plan, observers, steering.make, optimizer)
     await coordinator.run(state, completed, steering.proceed)
 
 
