@@ -5,6 +5,7 @@
     python scripts/benchmark.py pointers                    # batch by batch, against PySyft's own
     python scripts/benchmark.py scale                       # more and more nodes
     python scripts/benchmark.py robust                      # one bad owner of ten
+    python scripts/benchmark.py strategies                  # FedProx and server optimisers
     python scripts/benchmark.py secure-aggregation          # keys, masks and bytes of a secure sum
     python scripts/benchmark.py startup                     # until a node is ready, until a round
 
@@ -38,6 +39,7 @@ from scripts.benchmarks.runs import (
 from scripts.benchmarks.scale import scale
 from scripts.benchmarks.secure_aggregation import secure_aggregation
 from scripts.benchmarks.startup import startup
+from scripts.benchmarks.strategies import strategies
 from scripts.data.partition import Partition
 from scripts.local.nodes import LocalNode, local_nodes
 from scripts.needs import need
@@ -59,6 +61,7 @@ for _command in (
     pointer_soak,
     scale,
     robust,
+    strategies,
     secure_aggregation,
     startup,
 ):

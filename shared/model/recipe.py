@@ -100,6 +100,16 @@ class TrainingRecipe(_Table):
     max_batches: int = Field(default=0, ge=0, le=10_000_000)
     proximal_mu: float = Field(default=0.0, ge=0, le=1000)
 
+    @property
+    def most_steps_told(self) -> int:
+        """How many of its last steps a round's result tells of, at most; 0 where of all.
+
+        Each step's pull takes learning_rate * proximal_mu of what the steps before have done.
+        """
+        taken = self.learning_rate * self.proximal_mu
+        bounds = [self.max_batches, max(1, int(1 / taken)) if taken else 0]
+        return min((bound for bound in bounds if bound), default=0)
+
 
 def _none_or_one(bound: float) -> float:
     if 0 < bound < 1:
