@@ -7,6 +7,8 @@
     python scripts/benchmark.py robust                      # one bad owner of ten
     python scripts/benchmark.py strategies                  # FedProx and server optimisers
     python scripts/benchmark.py secure-aggregation          # keys, masks and bytes of a secure sum
+    python scripts/benchmark.py secure-rounds               # rounds with secure sums, and without
+    python scripts/benchmark.py leak                        # what a coordinator can tell of words
     python scripts/benchmark.py startup                     # until a node is ready, until a round
 
 Machines are noisy: everything is measured beside a reference, in turns, and told as medians and
@@ -25,6 +27,7 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, not as a module
 
+from scripts.benchmarks.leak import leak
 from scripts.benchmarks.pointers import pointer_accuracy, pointer_soak, pointers
 from scripts.benchmarks.robust import robust
 from scripts.benchmarks.runs import (
@@ -38,6 +41,7 @@ from scripts.benchmarks.runs import (
 )
 from scripts.benchmarks.scale import scale
 from scripts.benchmarks.secure_aggregation import secure_aggregation
+from scripts.benchmarks.secure_rounds import secure_rounds
 from scripts.benchmarks.startup import startup
 from scripts.benchmarks.strategies import strategies
 from scripts.data.partition import Partition
@@ -63,7 +67,9 @@ for _command in (
     robust,
     strategies,
     secure_aggregation,
+    secure_rounds,
     startup,
+    leak,
 ):
     main.add_command(_command)
 

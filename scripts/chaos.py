@@ -2,6 +2,7 @@
 
     python scripts/chaos.py
     python scripts/chaos.py --rounds 50 --seed 7
+    python scripts/chaos.py --rounds 300 --secure-aggregation
 
 One coordinator and three nodes, each a process; the lines to the nodes go through faulty ones
 (scripts/local/faulty_line.py). Every few rounds a fault is drawn: a line is cut, cut in the middle
@@ -9,6 +10,9 @@ of a frame, falls silent, refuses or crawls for a moment; a node is stopped for 
 started again, or its training process is killed. At the end: how often each fault came, what it
 cost, and whether memory, file descriptors, threads or stored objects have grown in any process that
 lived all the time. Exits with 1 where something has.
+
+With --secure-aggregation there are five nodes with certificates: of five, one may be lost once
+shares are dealt. A round that loses more comes to nothing, and is counted.
 """
 
 from __future__ import annotations
@@ -37,6 +41,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, n
 
 from scripts.fetch_data import find_data
 from scripts.local.faulty_line import Line, line_to
+from scripts.local.identities import make_identities
 from scripts.local.nodes import LocalNode, start_node, wait_until_ready
 from scripts.split_data import split_data
 from server.nodes.addresses import NodeAddress
@@ -45,8 +50,11 @@ from server.nodes.members import Members
 from server.rounds.cohort import MinNodes
 from server.rounds.plan import Plan, new_run_id
 from server.rounds.records import Round
+from server.runs.rosters_file import RostersFile
 from server.runs.run_folder import RunFolder
+from server.runs.secure_choice import secure_from
 from shared.cli import HELP, run
+from shared.identity.folder import DEFAULT
 from shared.model.classifier import initial_state
 from shared.model.recipe import Recipe
 from shared.model.vectors import Vector
@@ -56,6 +64,8 @@ from shared.wire.timeouts import Timeouts
 VICTIM = "victim"
 """The node that is killed and started again; the others live all the time."""
 SURVIVORS = ("anne", "bob")
+MORE_SURVIVORS = ("carol", "dora")
+"""Who is there too with secure aggregation."""
 EVERY_ROUNDS = 3
 """Mean distance of two faults, where the one before has passed."""
 MOMENT_SECONDS = 2.5
@@ -118,6 +128,7 @@ class Soak:
     faults: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     sizes: list[tuple[int, dict[str, Size]]] = field(default_factory=list)
+    lost: int = 0
     completed: int = 0
     longest: float = 0.0
     _fault: asyncio.Task[None] | None = None
@@ -127,7 +138,8 @@ class Soak:
         """Faults fall where they fall."""
 
     def on_notice(self, number: int, node: str, text: str) -> None:
-        """The round's record counts."""
+        """The round's record counts; of a round that is lost there is none."""
+        self.lost += not node and text.startswith("is lost")
 
     def on_round(self, record: Round, state: Vector) -> None:
         self.completed = record.number
@@ -151,7 +163,7 @@ class Soak:
         return sizes | {f"node {name}": size_of(self.nodes[name].process.pid) for name in SURVIVORS}
 
     async def _strike(self) -> None:
-        name = self.random.choice((*SURVIVORS, VICTIM))
+        name = self.random.choice(list(self.lines))
         kinds: dict[str, Callable[[Line, LocalNode], Awaitable[None]]] = {
             "line cut": self._cut,
             "line cut in the middle of a frame": self._cut_in_frame,
@@ -227,22 +239,29 @@ def recipe_of(rounds: int) -> Recipe:
     return Recipe.parse({**RECIPE, "federation": {"rounds": rounds}}, source="the soak's recipe")
 
 
-async def soak(draws: Soak, folder: Path) -> Path:
-    """All rounds; gives the run folder."""
+async def soak(draws: Soak, folder: Path, identity: Path | None) -> Path:
+    """All rounds; gives the run folder.
+
+    Args:
+        identity: the coordinator's, for secure sums; None has none.
+    """
     recipe = recipe_of(draws.rounds)
     state = initial_state(recipe, 1)
     from server.rounds.coordinator import Coordinator
 
     connects = {
-        name: partial(dial, NodeAddress(name, line.url), timeouts=TIMEOUTS)
+        name: partial(dial, NodeAddress(name, line.url), identity or DEFAULT, TIMEOUTS)
         for name, line in draws.lines.items()
     }
     members = Members(connects, TIMEOUTS)
     run_folder = RunFolder(folder, "soak", recipe, {}, checkpoints=3)
+    rosters = RostersFile(run_folder.path)
+    secure = secure_from(identity, rosters) if identity is not None else None
     try:
         await members.start(None)
         plan = Plan(1, new_run_id(), MinNodes(count=1))
-        await Coordinator(members, recipe, plan, [draws, run_folder]).run(state)
+        leading = Coordinator(members, recipe, plan, [draws, run_folder], secure=secure)
+        await leading.run(state)
         await draws.calm()
     finally:
         await members.close()
@@ -271,8 +290,13 @@ def growth(draws: Soak) -> list[str]:
 def report(draws: Soak, path: Path, seconds: float) -> None:
     rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     totals = [row["round"] for row in rows if row["node"] == "*"]
-    whole = "each once and in order" if totals == list(range(1, draws.rounds + 1)) else "NOT WHOLE"
-    click.echo(f"{draws.completed} rounds in {seconds:.0f} s, rows of metrics {whole}")
+    whole = len(set(totals)) == len(totals) == draws.rounds - draws.lost and totals == sorted(
+        totals
+    )
+    words = "each once and in order" if whole else "NOT WHOLE"
+    click.echo(f"{draws.completed} rounds in {seconds:.0f} s, rows of metrics {words}")
+    if draws.lost:
+        click.echo(f"{draws.lost} rounds were lost, each with a notice")
     click.echo(f"longest round {draws.longest:.1f} s")
     click.echo("faults:")
     for kind, count in sorted(draws.faults.items()):
@@ -291,13 +315,17 @@ def report(draws: Soak, path: Path, seconds: float) -> None:
 @click.command(help=__doc__.replace("\n\n    python", "\n\n\b\n    python"), context_settings=HELP)
 @click.option("--rounds", type=click.IntRange(min=10), default=1000, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True)
-def main(rounds: int, seed: int) -> int:
+@click.option("--secure-aggregation", is_flag=True, help="Five nodes, whose sums alone are seen.")
+def main(rounds: int, seed: int, secure_aggregation: bool) -> int:
     logging.getLogger("syft").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory(prefix="fedsms-") as scratch, ExitStack() as stack:
         folder = Path(scratch)
-        names = (*SURVIVORS, VICTIM)
+        names = (*SURVIVORS, *(MORE_SURVIVORS if secure_aggregation else ()), VICTIM)
         split_data(find_data(), folder / "shards", names, partition="iid", seed=0)
+        identity = make_identities(folder, names) if secure_aggregation else None
         flags = {name: _flags(folder / "shards", name) for name in names}
+        if secure_aggregation:
+            flags = {name: (*flags[name], "--identity", str(folder / name)) for name in names}
         nodes: dict[str, LocalNode] = {}
         stack.callback(lambda: [node.stop() for node in nodes.values()])
         for name in names:
@@ -305,7 +333,7 @@ def main(rounds: int, seed: int) -> int:
         lines = {name: stack.enter_context(line_to(nodes[name].url)) for name in names}
         draws = Soak(random.Random(seed), lines, nodes, flags, rounds)  # noqa: S311 - by intent
         started = time.monotonic()
-        path = asyncio.run(soak(draws, folder / "runs"))
+        path = asyncio.run(soak(draws, folder / "runs", identity))
         report(draws, path, time.monotonic() - started)
     grown = growth(draws)
     click.echo("\n".join(["GREW:", *grown]) if grown else "nothing has grown")

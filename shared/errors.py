@@ -116,7 +116,7 @@ POLICY_ADVICE = (
 class PolicyRefused(FedsmsError):
     """An owner's policy.toml does not allow what a coordinator asked for.
 
-    rule: name of the rule that says no; "" where the error came over the wire, in words.
+    rule: name of the rule that says no; "" where whoever refused did not tell.
     """
 
     exit_code = 10

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+import hypothesis
 import pytest
 
 from scripts.local.nodes import LocalNode, local_nodes
@@ -17,6 +18,10 @@ from shared.model.recipe import Recipe, load_recipe
 from tests.helpers.messages import made_up, write_tsv
 from tests.helpers.running import Finished, environment
 from worker_node.data.shard import Message
+
+# no test asserts how fast this machine is
+hypothesis.settings.register_profile("fedsms", deadline=None)
+hypothesis.settings.load_profile("fedsms")
 
 QUICK = """
 [text]

@@ -5,11 +5,13 @@
     python -m worker_node join bob.pem
     python -m worker_node serve --data messages.tsv --host 0.0.0.0
     python -m worker_node log --since 2h
+    python -m worker_node peers
 
 `check` says what the node would hold and tell; `init` and `join` make it a member of a federation,
 with the coordinator's owner in between; `serve` holds the messages and trains on them. They never
 leave this machine: a coordinator sends a model, has it trained here, and gets the trained model.
-`log` shows what coordinators asked for, and what left the node.
+`log` shows what coordinators asked for, and what left the node. `peers` keeps other owners'
+fingerprints for secure sums.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from worker_node.cli.check import check
 from worker_node.cli.health import health
 from worker_node.cli.log import show_log
 from worker_node.cli.membership import COMMANDS
+from worker_node.cli.peers import peers
 from worker_node.cli.serve import serve
 
 
@@ -34,6 +37,7 @@ from worker_node.cli.serve import serve
         "python -m worker_node join bob.pem",
         "python -m worker_node serve --data messages.tsv --host 0.0.0.0",
         "python -m worker_node log --since 2h",
+        "python -m worker_node peers",
     ),
     context_settings=HELP,
 )
@@ -42,7 +46,7 @@ def main() -> None:
     """A data owner's node: trains models that coordinators send, on messages that stay here."""
 
 
-for command in (*COMMANDS, serve, check, health, show_log):
+for command in (*COMMANDS, serve, check, health, show_log, peers):
     main.add_command(command)
 
 

@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -36,8 +37,10 @@ from shared.wire.handshake import Greeting
 from shared.wire.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from worker_node.data.shard import Shard
 from worker_node.guarding.guard import Guard
+from worker_node.secure_aggregation.sums import SecureSums
 from worker_node.training import KEEP_WORK_SECONDS
 from worker_node.training.known_trainings import Trainings
+from worker_node.training.secret_seed import mark_of, secret_of
 from worker_node.training.trainer_process import TrainerProcess
 
 ANSWERED = (ObjectMessage, ObjectRequestMessage, ForceObjectDeleteMessage, WorkerCommandMessage)
@@ -53,6 +56,13 @@ class ObjectStore:
 
     objects: dict[Any, Any] = field(default_factory=dict)
     tags: defaultdict[str, set[Any]] = field(default_factory=lambda: defaultdict(set))
+    promised: dict[bytes, int] = field(default_factory=dict)
+    """Bytes of the objects that requests under way will add, by the request's id."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all that is kept or promised."""
+        return sum(map(nbytes_of, self.objects.values())) + sum(self.promised.values())
 
 
 class DataOwnerNode(WebsocketServerWorker):
@@ -67,6 +77,7 @@ class DataOwnerNode(WebsocketServerWorker):
         timeouts: of them, the handshake's and the heartbeat count here.
         keep_work: seconds that a training goes on when the connection of whoever asked for it is
             lost; 0 gives it up at once.
+        sums: the secure sums that it takes part in; None where it cannot.
     """
 
     joins_registry = False  # of the process, which would keep the node for ever
@@ -85,6 +96,7 @@ class DataOwnerNode(WebsocketServerWorker):
         *,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         keep_work: float = KEEP_WORK_SECONDS,
+        sums: SecureSums | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(hook=make_hook(), host="", port=0, id=node_id, loop=loop)
@@ -98,19 +110,35 @@ class DataOwnerNode(WebsocketServerWorker):
         self.tell_labels = tell_labels
         self.timeouts = timeouts
         self.trainings = Trainings(keep_work)
+        self.sums = sums
         self.busy_with: str = ""
 
     def greeting(self) -> Greeting:
-        rows = {"train": len(self.shard.train), "held_out": len(self.shard.held_out)}
-        labels = self.shard.label_counts() if self.tell_labels else None
         return Greeting(
             role="node",
             id=str(self.id),
-            rows=rows,
-            labels=labels,
-            skipped=self.shard.told_of_skipped(self.tell_labels),
             busy=self.busy_with,
             most_bytes=self.guard.most_message_bytes,
+            secure_aggregation=self.sums is not None,
+            **self._told_of_rows(),
+        )
+
+    def _told_of_rows(self) -> dict[str, Any]:
+        """Nothing where numbers leave in secure sums alone: how many rows is one of them."""
+        if self.guard.policy.secure_aggregation.required:
+            return {}
+        return {
+            "rows": {"train": len(self.shard.train), "held_out": len(self.shard.held_out)},
+            "labels": self.shard.label_counts() if self.tell_labels else None,
+            "skipped": self.shard.told_of_skipped(self.tell_labels),
+            "rows_mark": self._rows_mark,
+        }
+
+    @cached_property
+    def _rows_mark(self) -> str:
+        parts = (self.shard.train, self.shard.held_out)
+        return mark_of(
+            secret_of(([row.text for row in rows], [row.label for row in rows]) for rows in parts)
         )
 
     @contextmanager
@@ -139,20 +167,19 @@ class DataOwnerNode(WebsocketServerWorker):
             )
         return message
 
-    def answer(self, message: Any, store: ObjectStore, promised: int) -> bytes:
+    def answer(self, message: Any, store: ObjectStore) -> bytes:
         """Handles a message about objects and gives the serialised reply.
-
-        Args:
-            promised: objects that work under way will add to the store.
 
         Raises:
             NodeFailed: the object is not there, or the store is full.
         """
         if isinstance(message, ObjectMessage):
             if not _is_plain_tensor(message.object):
-                raise NodeFailed(f"node {self.id} keeps tensors without tags, and nothing else")
-            self.require_room(store, promised)
-            _require_bytes(message.object, store, self.guard.most_message_bytes)
+                raise NodeFailed(
+                    f"node {self.id} keeps tensors without tags, description or gradient, "
+                    "and nothing else"
+                )
+            self.require_room(store, nbytes_of(message.object))
         elif type(message.object_id) not in (int, str):
             raise NodeFailed("an object's id is a number or a word")
         elif isinstance(message, ObjectRequestMessage) and message.object_id not in store.objects:
@@ -160,23 +187,35 @@ class DataOwnerNode(WebsocketServerWorker):
         with self.using(store):
             return serialize(self._message_router[type(message)](message), self)
 
-    def require_room(self, store: ObjectStore, promised: int) -> None:
-        """Raises NodeFailed where the store, with what is promised to it, can take no more."""
-        if len(store.objects) + promised >= MAX_OBJECTS:
+    def require_room(self, store: ObjectStore, nbytes: int, objects: int = 1) -> None:
+        """Raises NodeFailed where the store, with what is promised to it, can take no more.
+
+        Args:
+            nbytes: of what would be added. objects: how many; 0 where one that is there grows.
+        """
+        if len(store.objects) + len(store.promised) + objects > MAX_OBJECTS:
             raise NodeFailed(f"a session keeps at most {MAX_OBJECTS} objects on node {self.id}")
+        most = MAX_STATES * self.guard.most_message_bytes
+        if store.nbytes + nbytes > most:
+            raise NodeFailed(f"a session keeps at most {most:,} bytes on this node")
 
 
-def _require_bytes(sent: object, store: ObjectStore, most_bytes: int) -> None:
-    """Raises NodeFailed where a session would keep more than its share of the node's memory."""
-    kept = [plain_array(one) for one in (*store.objects.values(), sent)]
-    size = sum(one.nbytes for one in kept if one is not None)
-    if size > MAX_STATES * most_bytes:
-        raise NodeFailed(f"a session keeps at most {MAX_STATES * most_bytes:,} bytes on this node")
+def nbytes_of(kept: object) -> int:
+    """Bytes of an object in a store, all of which are plain tensors."""
+    array = plain_array(kept)
+    return 0 if array is None else array.nbytes
 
 
 def _is_plain_tensor(received: object) -> bool:
-    """True for a tensor without tags, which PySyft's store never lets go of."""
-    return isinstance(received, torch.Tensor) and not getattr(received, "tags", None)
+    """True for a tensor that is its numbers and their id, whose bytes can be counted.
+
+    PySyft's store never lets go of tags; a gradient, a description and a long id are memory that
+    nobody counts.
+    """
+    if not isinstance(received, torch.Tensor) or type(getattr(received, "id", None)) is not int:
+        return False
+    words = (getattr(received, name, None) for name in ("tags", "description"))
+    return not any(words) and received.grad is None
 
 
 def command_of(message: Any) -> tuple[str, Any]:

@@ -97,7 +97,9 @@ def one_sum(signers: list[Signer], lost: int, numbers: int) -> Costs:
     """One training's sum, of which the last owners are lost after they dealt their shares."""
     costs, rng = Costs(), np.random.default_rng(len(signers))
     digest = sha256(b"benchmark").digest()
-    context = Context(run="benchmark", round=1, sum="training", state=digest, recipe=digest)
+    context = Context(
+        run="benchmark", round=1, rounds=1, sum="training", state=digest, recipe=digest
+    )
     coordinator = Aggregation(context, signers[0].trust, training_numbers(numbers))
     owners = _shared(signers, context, coordinator, costs)
     plain = FedAvg(np.zeros(numbers, np.float32))

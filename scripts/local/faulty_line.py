@@ -54,7 +54,7 @@ class Line:
     def target(self, url: str) -> None:
         """Where new connections go from now on."""
         parts = urlsplit(url)
-        self._target = (parts.hostname or "", parts.port or 0)
+        self._scheme, self._target = parts.scheme, (parts.hostname or "", parts.port or 0)
 
     def cut(self) -> None:
         """Breaks all connections at once, with a reset."""
@@ -67,7 +67,7 @@ class Line:
     async def serve(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         server = await asyncio.start_server(self._take, "127.0.0.1", 0, limit=2**16)
         host, port = server.sockets[0].getsockname()[:2]
-        self.url = f"ws://{host}:{port}"
+        self.url = f"{self._scheme}://{host}:{port}"
         ready()
         await stop.wait()
         server.close()

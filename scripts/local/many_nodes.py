@@ -15,7 +15,7 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,14 @@ import click
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, not as a module
 
 from shared.cli import run
+from shared.identity.folder import load
 from worker_node.data.shard import Message, Shard, load_shard
+from worker_node.guarding.guard import Guard
+from worker_node.guarding.policy import Policy
+from worker_node.guarding.set_up import Guarding
+from worker_node.membership.admission import make_admission
 from worker_node.node import DataOwnerNode
+from worker_node.secure_aggregation.set_up import find_sums
 from worker_node.serving.listener import listening
 from worker_node.training.trainer_process import OnEvent, TrainerProcess
 
@@ -76,30 +82,73 @@ def read_shard(folder: Path, name: str) -> Shard:
     return load_shard(folder / f"{name}.train.tsv", held_out_file=folder / f"{name}.held-out.tsv")
 
 
-async def serve(shards: dict[str, Shard]) -> None:
-    """Serves until SIGINT or SIGTERM."""
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+@dataclass(frozen=True)
+class Served:
+    """A node of the process, and where it listens."""
+
+    node: DataOwnerNode
+    url: str
+
+
+@contextlib.asynccontextmanager
+async def nodes_of(
+    shards: Mapping[str, Shard],
+    identities: Mapping[str, Path] | None = None,
+    policies: Mapping[str, Policy] | None = None,
+) -> AsyncIterator[dict[str, Served]]:
+    """Nodes in this process, by id.
+
+    Args:
+        identities: their identity folders; None serves without TLS.
+        policies: of those that have another than the default one.
+    """
     pool = Pool(TrainerProcess(next(iter(shards.values()))))
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(pool.process.close)
         await pool.process.start()
-        urls = {}
+        served = {}
         for name, shard in shards.items():
-            node = DataOwnerNode(name, shard, SharedTrainer(shard, pool))
-            urls[name] = await stack.enter_async_context(listening(node, "127.0.0.1", 0))
-        click.echo(json.dumps(urls))
+            policy, folder = (policies or {}).get(name, Policy()), (identities or {}).get(name)
+            counts = folder / "counts.json" if folder is not None else None
+            sums = find_sums(Guarding(policy, counts=counts, identity=folder))
+            trainer = SharedTrainer(shard, pool)
+            node = DataOwnerNode(name, shard, trainer, guard=Guard(policy), sums=sums)
+            admission = make_admission(load(folder, "node"), ()) if folder is not None else None
+            where = listening(node, "127.0.0.1", 0, admission)
+            served[name] = Served(node, await stack.enter_async_context(where))
+        yield served
+
+
+async def serve(
+    shards: Mapping[str, Shard],
+    identities: Mapping[str, Path] | None,
+    policies: Mapping[str, Policy],
+) -> None:
+    """Serves until SIGINT or SIGTERM."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with nodes_of(shards, identities, policies) as served:
+        click.echo(json.dumps({name: one.url for name, one in served.items()}))
         await stop.wait()
 
 
 @click.command(help=__doc__.replace("\n\n    python", "\n\n\b\n    python"))
 @click.option("--shards", required=True, type=click.Path(path_type=Path))
 @click.option("--node", "names", multiple=True, required=True)
-def main(shards: Path, names: tuple[str, ...]) -> None:
+@click.option(
+    "--identities",
+    type=click.Path(path_type=Path),
+    help="Folder with an identity folder for each node, by its name; the nodes then serve by TLS.",
+)
+@click.option("--fewest-owners", default=3, help="In a secure sum, as the nodes' policy says.")
+def main(shards: Path, names: tuple[str, ...], identities: Path | None, fewest_owners: int) -> None:
     logging.basicConfig(level=logging.WARNING)
     logging.getLogger("syft").setLevel(logging.WARNING)
-    asyncio.run(serve({name: read_shard(shards, name) for name in names}))
+    folders = {name: identities / name for name in names} if identities is not None else None
+    policy = Policy.model_validate({"secure_aggregation": {"fewest_owners": fewest_owners}})
+    found = {name: read_shard(shards, name) for name in names}
+    asyncio.run(serve(found, folders, dict.fromkeys(names, policy)))
 
 
 if __name__ == "__main__":

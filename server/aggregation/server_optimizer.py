@@ -44,9 +44,16 @@ FIRST, SECOND = "first", "second"
 USUAL_RATES: Mapping[ServerOptimizerName, float] = {
     "none": 1.0,
     "fedavgm": 1.0,
-    "fedadam": 0.01,
-    "fedyogi": 0.01,
+    "fedadam": 0.1,
+    "fedyogi": 0.03,
 }
+USUAL_MOMENTA: Mapping[ServerOptimizerName, float] = {
+    "none": 0.0,
+    "fedavgm": 0.6,
+    "fedadam": 0.9,
+    "fedyogi": 0.9,
+}
+"""Chosen on rows that no table shows: `scripts/benchmark.py strategies --tune`."""
 
 
 class ServerOptimizer(Protocol):
@@ -108,7 +115,7 @@ Direction = Callable[[FederationRecipe, Moments, Doubles], tuple[Moments, Double
 
 
 def _fedavgm(recipe: FederationRecipe, before: Moments, update: Doubles) -> tuple[Moments, Doubles]:
-    velocity = recipe.server_momentum * before.get(FIRST, np.zeros_like(update)) + update
+    velocity = _momentum(recipe) * before.get(FIRST, np.zeros_like(update)) + update
     return {FIRST: velocity}, velocity
 
 
@@ -125,6 +132,11 @@ def _fedyogi(recipe: FederationRecipe, before: Moments, update: Doubles) -> tupl
     return _adapted(recipe, before, update, second - change)
 
 
+def _momentum(recipe: FederationRecipe) -> float:
+    given = recipe.server_momentum
+    return USUAL_MOMENTA[recipe.server_optimizer] if given is None else given
+
+
 def _second(recipe: FederationRecipe, before: Moments, update: Doubles) -> Doubles:
     return before.get(SECOND, np.full_like(update, recipe.server_tau**2))
 
@@ -132,7 +144,7 @@ def _second(recipe: FederationRecipe, before: Moments, update: Doubles) -> Doubl
 def _adapted(
     recipe: FederationRecipe, before: Moments, update: Doubles, second: Doubles
 ) -> tuple[Moments, Doubles]:
-    beta = recipe.server_momentum
+    beta = _momentum(recipe)
     first = beta * before.get(FIRST, np.zeros_like(update)) + (1 - beta) * update
     return {FIRST: first, SECOND: second}, first / (np.sqrt(second) + recipe.server_tau)
 

@@ -17,6 +17,8 @@ from server.cli.options import (
     node_option,
     run_dir_option,
 )
+from server.cli.setting_options import option_of
+from server.runs.settings import BY_NAME
 from shared.cli import command, identity_option
 
 
@@ -52,6 +54,7 @@ def status(node: tuple[str, ...], identity: Path, insecure: bool, as_json: bool)
 @insecure_option
 @model_option
 @run_dir_option
+@option_of(BY_NAME["secure_aggregation"])
 @json_option
 def evaluate(
     node: tuple[str, ...],
@@ -59,13 +62,16 @@ def evaluate(
     insecure: bool,
     model: Path | None,
     run_dir: Path,
+    secure_aggregation: str,
     as_json: bool,
 ) -> None:
     """Measure a saved model on the owners' held-out rows."""
     from server.cli.interrupts import run_until_signal
     from server.display.fitting import print_table
 
-    federation = federation_of(node, identity, insecure, run_dir=run_dir)
+    federation = federation_of(
+        node, identity, insecure, run_dir=run_dir, secure_aggregation=secure_aggregation
+    )
     evaluation = run_until_signal(federation.evaluate(model))
     if as_json:
         click.echo(json.dumps(evaluation.as_dict()))

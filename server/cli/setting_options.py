@@ -18,11 +18,13 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 def option_of(one: Setting) -> Callable[[Decorated], Decorated]:
     """The setting's flag."""
     words = one.help if one.default is not None else f"{one.help}  [default: {one.otherwise}]"
+    alone: dict[str, Any] = {} if one.bare is None else {"flag_value": one.bare}
     return click.option(
         one.flag,
         one.name,
         type=_type_of(one),
         is_flag=one.type is bool,
+        **alone,
         default=one.default,
         show_default=one.default is not None and one.type is not bool,
         metavar=one.metavar,

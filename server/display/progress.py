@@ -112,7 +112,7 @@ class Bars:
                 self._nodes[node],
                 total=progress.total,
                 completed=progress.done,
-                what=f"{stage}, loss {progress.loss:.4f}",
+                what=stage if progress.loss is None else f"{stage}, loss {progress.loss:.4f}",
             )
 
     def on_notice(self, number: int, node: str, text: str) -> None:

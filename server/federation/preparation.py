@@ -180,7 +180,8 @@ class Preparation:
 
         nodes = self.configuration.addresses()
         found = self._model(model)
-        overall, each = await evaluate(nodes, found.saved, self.configuration.identity)
+        wanted = self.configuration.settings.get("secure_aggregation", "auto")
+        overall, each = await evaluate(nodes, found.saved, self.configuration.identity, wanted)
         return Evaluation(overall, ByOwner(each), str(found.path))
 
     def _model(self, model: Model | Run | str | Path | None) -> Model:

@@ -45,7 +45,8 @@ class RoundResult:
     """One completed round.
 
     number: 1-based, of `rounds`. loss: training loss in nats a row, over all owners' rows.
-    metrics: on the held-out rows of all owners together. by_owner: on each owner's.
+    metrics: on the held-out rows of all owners together. by_owner: on each owner's; empty where
+        secure aggregation let the coordinator see sums alone.
     left_out: why nodes that were asked are not in the model, or not in the metrics, by node id.
     seconds: that it took. bytes_sent, bytes_received: by the coordinator.
     nodes: each node's part, with its times and bytes.
@@ -70,7 +71,7 @@ class RoundResult:
             rounds=record.rounds,
             loss=record.loss,
             metrics=record.metrics,
-            by_owner=ByOwner({node.node: node.metrics for node in record.nodes}),
+            by_owner=ByOwner({one.node: one.metrics for one in record.nodes if one.metrics}),
             left_out=record.without,
             seconds=record.seconds,
             bytes_sent=sum(node.bytes_sent for node in record.nodes),

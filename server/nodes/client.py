@@ -17,7 +17,7 @@ import torch
 
 from server.nodes.link import Link
 from shared.errors import FedsmsError, NodeFailed, NodeUnreachable
-from shared.model.vectors import Vector
+from shared.model.vectors import Vector, plain_array
 from shared.pysyft import (
     ForceObjectDeleteMessage,
     ObjectMessage,
@@ -33,12 +33,18 @@ from shared.wire.commands import (
     CANCEL,
     EVALUATE,
     PROPOSE,
+    SUM_KEYS,
+    SUM_STEP,
     TRAIN,
     EvaluateCommand,
     EvaluateReport,
     OnProgress,
     Progress,
     ProposeCommand,
+    SecureReport,
+    SumAnswer,
+    SumKeysCommand,
+    SumStepCommand,
     TrainCommand,
     TrainReport,
 )
@@ -144,6 +150,51 @@ class NodeClient(WebsocketClientWorker):
             cause = f"it counted {counted} held-out rows, and greeted with {told}"
             raise NodeFailed(f"node {self.id} sent impossible counts", cause)
         return report
+
+    async def train_secretly(self, command: TrainCommand, on_progress: OnProgress) -> SecureReport:
+        """Has the node train for a secure sum; `fetch_masked` gets the masked vector."""
+        answer = await self.link.request(
+            self._pack_command(TRAIN, command.model_dump()),
+            on_event=lambda event: on_progress(self._progress(event)),
+            seconds=self.link.timeouts.train_timeout,
+        )
+        with self._blaming():
+            return SecureReport.parse(self._open(answer))
+
+    async def evaluate_secretly(self, command: EvaluateCommand) -> SecureReport:
+        """Has the node evaluate for a secure sum; the report has the masked counts."""
+        request = self._pack_command(EVALUATE, command.model_dump())
+        answer = await self.link.request(request, seconds=self.link.timeouts.evaluate_timeout)
+        with self._blaming():
+            return SecureReport.parse(self._open(answer))
+
+    async def fetch_masked(self, object_id: int) -> bytes:
+        """Fetches a masked vector, as Masked encodes it, and removes it from the node.
+
+        Raises:
+            NodeFailed: the node has no such object, or it is none.
+        """
+        request = serialize(ObjectRequestMessage(object_id, None, ""), self)
+        answer = await self.link.request(request, seconds=self.link.timeouts.transfer_timeout)
+        with self._blaming():
+            array = plain_array(self._open(answer))
+            if array is None or array.dtype != np.uint8 or array.ndim != 1:
+                raise NodeFailed("what is no masked vector")
+            return array.tobytes()
+
+    async def sum_keys(self, command: SumKeysCommand) -> bytes:
+        """Begins a secure sum: the node's signed Keys, not looked at."""
+        return await self._ask_for_sum(SUM_KEYS, command.model_dump())
+
+    async def sum_step(self, command: SumStepCommand) -> bytes:
+        """Takes a step of it: the node's next message, not looked at."""
+        return await self._ask_for_sum(SUM_STEP, command.model_dump())
+
+    async def _ask_for_sum(self, name: str, arguments: dict[str, Any]) -> bytes:
+        request = self._pack_command(name, arguments)
+        answer = await self.link.request(request, seconds=self.link.timeouts.transfer_timeout)
+        with self._blaming():
+            return SumAnswer.parse(self._open(answer)).data
 
     async def forget(self, object_id: int) -> None:
         """Removes an object of this session from the node."""

@@ -211,6 +211,7 @@ class Link:
                 data = await self._connection.recv()
                 self.bytes_received += len(data)
                 self._take(parse_frame(data))
+                del data  # or each idle connection would keep its node's last model
         except ConnectionClosed as error:
             lost = self._loss(error)
         except MalformedFrame as error:
@@ -252,7 +253,10 @@ def told_by(who: str, error: FedsmsError) -> FedsmsError:
     """
     ours = POLICY_ADVICE if isinstance(error, PolicyRefused) else ""
     advice = f". {error.next_step}" if error.next_step not in ("", ours) else ""
-    return type(error)(who, quoted(error.words + advice), ours)
+    told = type(error)(who, quoted(error.words + advice), ours)
+    if isinstance(told, PolicyRefused) and isinstance(error, PolicyRefused):
+        told.rule = error.rule
+    return told
 
 
 async def greet(connection: HeardClient, ours: Greeting, name: str) -> Greeting:

@@ -142,12 +142,20 @@ class Members:
             if member.error is not None:
                 self.notify(member.id, f"is not there: {one_line(member.error)}")
                 self._expect(member, member.error)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self.timeouts.quorum_wait):
-                while len(self.present) < need and any(one.may_return for one in self.all):
-                    await self.next_return.wait()
+        await self.gather(self.all, need)
         if len(self.present) < need:
             raise quorum_lost(len(self.present), need, self.reasons(self.all))
+
+    async def gather(self, some: Iterable[Member], need: int) -> None:
+        """Waits until so many of some members are there, as long as that may yet be: up to
+        `quorum_wait`."""
+        wanted = list(some)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.timeouts.quorum_wait):
+                while sum(one.link is not None for one in wanted) < need:
+                    if not any(one.may_return for one in wanted):
+                        return
+                    await self.next_return.wait()
 
     async def _first_call(self, member: Member) -> None:
         assert member.connect is not None

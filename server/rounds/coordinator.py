@@ -1,35 +1,41 @@
 """The coordinator's round loop: send, train, get, aggregate, measure.
 
-What it asks of one node is in server/rounds/exchange.py. A node that fails is left out of the
-round, and asked again in the next one; see server/rounds/step.py.
+How a round gets its numbers is in server/rounds/plain_rounds.py and secure_rounds.py. A node that
+fails is left out of the round, and asked again in the next one; see server/rounds/step.py.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
 
-from server.aggregation.aggregators import Aggregate, Aggregator, MakeAggregator
+from server.aggregation.aggregators import Aggregate, MakeAggregator
 from server.aggregation.rules import make_aggregator
 from server.aggregation.server_optimizer import ServerOptimizer, make_server_optimizer
 from server.nodes.members import Member, Members
-from server.rounds.claims import claim_words, counted_rows
 from server.rounds.cohort import draw_order
-from server.rounds.evaluation import Evaluation, evaluated
+from server.rounds.evaluation import Evaluation
 from server.rounds.exchange import Exchange
-from server.rounds.node_part import NodePart, evaluations
+from server.rounds.gathering import Gathering, Trained
+from server.rounds.node_part import NodePart
 from server.rounds.outgoing_state import OutgoingState
+from server.rounds.plain_rounds import PlainRounds
 from server.rounds.plan import Plan
 from server.rounds.records import Observer, Proceed, Round
-from server.rounds.step import StepResult, Terms, take_step
-from shared.errors import FedsmsError, NodeFailed, one_line
+from server.rounds.secure_exchange import SecureExchange
+from server.rounds.secure_rounds import SecureRounds
+from server.rounds.secure_sums import Secure, SumLost
+from shared.errors import FedsmsError, one_line
 from shared.model.metrics import Metrics
 from shared.model.recipe import Recipe
 from shared.model.vectors import Vector
 from shared.wire.commands import Progress
+
+MAX_LOST = 3
+"""Rounds in a row whose secure sums may be lost; then something is wrong that no round mends."""
 
 
 class Coordinator:
@@ -41,6 +47,7 @@ class Coordinator:
         plan: how.
         observers: told of progress and of each completed round.
         make: how a round's results become a state; None for the rule that the recipe names.
+        secure: what secure sums take; None has the nodes tell their own numbers.
         optimizer: what then becomes of that state; None for what the recipe names, from its start.
     """
 
@@ -51,19 +58,27 @@ class Coordinator:
         plan: Plan,
         observers: Sequence[Observer] = (),
         make: MakeAggregator | None = None,
+        secure: Secure | None = None,
         optimizer: ServerOptimizer | None = None,
     ) -> None:
         self._members = members
         self._recipe = recipe
         self._plan = plan
         self._observers = observers
-        self._make_aggregator = make or partial(make_aggregator, recipe.federation)
         self._optimizer = optimizer or make_server_optimizer(recipe.federation)
         self._asked = min(plan.cohort or len(members.all), len(members.all))
-        self._need = plan.min_nodes.of(self._asked)
         self._exchange = Exchange(recipe, plan, self._tell)
+        need = plan.min_nodes.of(self._asked)
+        self._gathering: Gathering
+        if secure is None:
+            rule = make or partial(make_aggregator, recipe.federation)
+            self._gathering = PlainRounds(self._exchange, members, recipe, need, rule)
+        else:
+            secretly = SecureExchange(self._exchange, recipe, plan)
+            self._gathering = SecureRounds(
+                self._exchange, secretly, members, recipe, plan, need, secure
+            )
         self._mark = 0.0  # when the last round's record was made: no time falls between rounds
-        self._claims: dict[str, int] = {}  # training rows that each node last told, by its id
 
     async def run(
         self, state: Vector, completed: int = 0, proceed: Proceed | None = None
@@ -78,15 +93,23 @@ class Coordinator:
                 on at once.
 
         Raises:
-            QuorumLost: too few nodes took part for too long.
+            QuorumLost: too few nodes took part for too long; or MAX_LOST rounds were lost in a row.
             FedsmsError: too few nodes could do what was asked; the error names one.
         """
         self._mark = time.perf_counter()
         self._exchange.first_round = completed + 1
-        current = OutgoingState(state)
+        current, lost = OutgoingState(state), 0
         for number in range(completed + 1, self._recipe.federation.rounds + 1):
             self._members.notify = partial(self._notice, number)
-            record, current = await self._round(number, current)
+            try:
+                record, current = await self._round(number, current)
+            except SumLost as error:
+                lost += 1
+                if lost == MAX_LOST:
+                    raise
+                self._notice(number, "", f"is lost: {one_line(error)}; the next one begins")
+                continue
+            lost = 0
             if proceed is not None:
                 if not await proceed(record):
                     break
@@ -95,33 +118,20 @@ class Coordinator:
 
     async def evaluate(self, state: Vector) -> tuple[Metrics, dict[str, Metrics]]:
         """Metrics of a state (P,) on all owners' held-out rows: overall, and by node id."""
-        parts = {member.id: NodePart(member.id) for member in self._members.all}
-        await self._measure(0, self._members.all, parts, OutgoingState(state))
-        evaluation = self._evaluated(parts)
+        evaluation = await self._gathering.evaluate(self._members.all, OutgoingState(state))
         return evaluation.overall, dict(evaluation.each)
 
     async def _round(self, number: int, base: OutgoingState) -> tuple[Round, OutgoingState]:
         chosen = self._choose(number)
         parts = {member.id: NodePart(member.id) for member in chosen}
-        aggregator = self._make_aggregator(base.state)
-        claims = self._heard(chosen)
-        trained = await take_step(
-            self._members,
-            chosen,
-            lambda member: self._train(number, member, parts[member.id], base, aggregator, claims),
-            Terms(self._need, self._members.timeouts.round_deadline),
-            "training",
-        )
-        aggregate = _checked(aggregator.finish(), base.state)
-        for node, why in aggregate.refused.items():
+        trained = await self._gathering.train(number, chosen, parts, base)
+        mean = _checked(trained.aggregate, base.state).state
+        following = OutgoingState(self._optimizer.step(base.state, mean), base)
+        measured = await self._gathering.measure(number, chosen, parts, following)
+        for node, why in measured.left_out.items():
             parts[node].left_out = why
-            self._notice(number, node, f"is left out: {why}")
-        following = OutgoingState(self._optimizer.step(base.state, aggregate.state), base)
-        measured = await self._measure(number, trained.done, parts, following)
-        for node, error in measured.left_out.items():
-            parts[node].left_out = f"not evaluated: {one_line(error)}"
         following.drop_base()
-        record = self._complete(number, trained, parts)
+        record = self._complete(number, trained, measured.evaluation, parts)
         for observer in self._observers:
             observer.on_round(record, following.state)
         return record, following
@@ -135,68 +145,6 @@ class Coordinator:
         order.sort(key=lambda member: not member.is_ready)
         return sorted(order[: self._asked], key=lambda member: member.id)
 
-    async def _train(
-        self,
-        number: int,
-        member: Member,
-        part: NodePart,
-        base: OutgoingState,
-        aggregator: Aggregator,
-        claims: Mapping[str, int],
-    ) -> None:
-        """Trains on one node, and adds what it gives back.
-
-        Args:
-            claims: as `_heard` gives them before the round, so that no order of results counts.
-        """
-        report, trained = await self._exchange.train(number, member, part, base)
-        bound = self._recipe.federation.rows_bound
-        counted = counted_rows({**claims, member.id: report.rows}, bound)[member.id]
-        if counted < report.rows:
-            self._notice(number, member.id, claim_words(report.rows, counted, bound))
-        try:
-            aggregator.add(member.id, trained, counted)
-        except ValueError as error:
-            raise NodeFailed(f"node {member.id} gave back what cannot be", str(error)) from error
-        part.trained(report, counted)
-        self._tell(number, member.id, "waiting")
-
-    async def _measure(
-        self,
-        number: int,
-        chosen: Sequence[Member],
-        parts: dict[str, NodePart],
-        state: OutgoingState,
-    ) -> StepResult:
-        need = min(self._need, len(chosen))
-        return await take_step(
-            self._members,
-            chosen,
-            lambda member: self._exchange.evaluate(number, member, parts[member.id], state),
-            Terms(need, deadline=0),  # evaluate_timeout holds for each
-            "evaluating",
-        )
-
-    def _heard(self, chosen: Sequence[Member]) -> dict[str, int]:
-        """How many training rows each node of a cohort claims; of one that is away, claimed last.
-
-        Nodes that a round needs have all been there once, so none of those that it may come to
-        weigh against each other is unheard.
-        """
-        for member in self._members.present:
-            if member.link is not None:
-                self._claims[member.id] = member.link.greeting.rows.get("train", 0)
-        return {one.id: self._claims[one.id] for one in chosen if one.id in self._claims}
-
-    def _evaluated(self, parts: dict[str, NodePart]) -> Evaluation:
-        """The figures of those who evaluated; whose claim was cut is told."""
-        bound = self._recipe.federation.rows_bound
-        evaluation = evaluated(evaluations(parts.values()), bound)
-        for node, (rows, counted) in evaluation.cut.items():
-            words = claim_words(rows, counted, bound, "held-out rows")
-            self._members.notify(node, words)
-        return evaluation
-
     def _notice(self, number: int, node: str, text: str) -> None:
         for observer in self._observers:
             observer.on_notice(number, node, text)
@@ -205,20 +153,37 @@ class Coordinator:
         for observer in self._observers:
             observer.on_progress(number, node, stage, progress)
 
-    def _complete(self, number: int, trained: StepResult, parts: dict[str, NodePart]) -> Round:
+    def _complete(
+        self, number: int, trained: Trained, evaluation: Evaluation, parts: dict[str, NodePart]
+    ) -> Round:
         """The record of a round that was measured; no time falls between two of them."""
-        evaluation = self._evaluated(parts)
         started, self._mark = self._mark, time.perf_counter()
         seconds = self._mark - started
-        nodes = [parts[member.id].record(evaluation, seconds) for member in trained.done]
-        return Round.of(
+        took_part = [parts[member.id] for member in trained.step.done]
+        rounds, metrics = self._recipe.federation.rounds, evaluation.overall
+        training = max(part.training for part in took_part)
+        left_out = {node: one_line(error) for node, error in trained.step.left_out.items()}
+        if trained.rows is None or trained.loss is None:
+            nodes = [part.record(evaluation, seconds) for part in took_part]
+            return Round.of(
+                number,
+                rounds,
+                nodes,
+                metrics,
+                seconds,
+                seconds_training=training,
+                left_out=left_out,
+            )
+        return Round.of_sum(
             number,
-            self._recipe.federation.rounds,
-            nodes,
-            evaluation.overall,
+            rounds,
+            [part.record_of_sum(seconds) for part in took_part],
+            metrics,
             seconds,
-            seconds_training=max(node.seconds_training for node in nodes),
-            left_out={node: one_line(error) for node, error in trained.left_out.items()},
+            rows=trained.rows,
+            loss=trained.loss,
+            seconds_training=training,
+            left_out=left_out,
         )
 
 

@@ -8,8 +8,9 @@ one that is evaluated after a round is the one from which the next round's train
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 from server.nodes.client import NodeClient
 from server.nodes.link import Link
@@ -25,7 +26,6 @@ from shared.wire.commands import (
     EVALUATE,
     TRAIN,
     EvaluateCommand,
-    EvaluateReport,
     Progress,
     ProposeCommand,
     TrainCommand,
@@ -40,6 +40,9 @@ CLOCKS_APART = 1.05
 SLACK_SECONDS = 1.0
 """What a node may tell beyond that: the shortest waits are measured badly."""
 
+Report = TypeVar("Report")
+Work = Literal["train", "evaluate"]
+Meanwhile = Callable[[], None]
 Tell = Callable[[int, str, str, Progress | None], None]
 """Told of a stage: the round's number, the node's id, the stage, and progress in it."""
 
@@ -53,6 +56,7 @@ class Exchange:
         tell: told of each stage that a node begins.
 
     Attributes:
+        tell: as given.
         first_round: the number of the first round that this coordinator does.
     """
 
@@ -61,7 +65,7 @@ class Exchange:
         self._recipe = recipe
         self._recipe_json = recipe.to_json()
         self._plan = plan
-        self._tell = tell
+        self.tell = tell
         self._sending = asyncio.Semaphore(MAX_TRANSFERS)
         self._fetching = asyncio.Semaphore(MAX_TRANSFERS)
 
@@ -74,35 +78,66 @@ class Exchange:
             PolicyRefused: its owner's policy said no; it is not asked for a while.
             FedsmsError: what failed.
         """
-        client, result_id = member.client, new_object_id()
+        client = member.client
         part.asks(TRAIN)
-        command = TrainCommand(
-            state_id=base.id,
-            result_id=result_id,
-            run=self._plan.run,
-            recipe=self._recipe_json,
-            seed=node_seed(self._plan.seed, member.id, number),
-            round=number,
-            rounds=self._recipe.federation.rounds,
-        )
+        command = self.training(number, member.id, base)
         with part.measured(client.link):
-            if base.id not in member.holds:
-                await self._propose_training(member)
-                self._tell(number, member.id, "sending", None)
-                await self._send_whole(member, base)
-            self._tell(number, member.id, "training", None)
+            await self.hold(number, member, base)
+            self.tell(number, member.id, "training", None)
             try:
                 report = await client.train(
-                    command, lambda progress: self._tell(number, member.id, "training", progress)
+                    command, lambda progress: self.tell(number, member.id, "training", progress)
                 )
             except PolicyRefused:
                 member.rest()
                 raise
             report = self._plausible(number, member.id, report, part.waited(TRAIN))
             async with self._fetching:
-                self._tell(number, member.id, "fetching", None)
-                trained = await client.fetch_state(result_id, base.state)
+                self.tell(number, member.id, "fetching", None)
+                trained = await client.fetch_state(command.result_id, base.state)
         return report, trained
+
+    def training(
+        self, number: int, node: str, base: OutgoingState, *, secure: bool = False
+    ) -> TrainCommand:
+        """The command that has a node train in a round."""
+        return TrainCommand(
+            state_id=base.id,
+            result_id=new_object_id(),
+            run=self._plan.run,
+            recipe=self._recipe_json,
+            seed=node_seed(self._plan.seed, node, number),
+            round=number,
+            rounds=self._recipe.federation.rounds,
+            secure=secure,
+        )
+
+    async def hold(
+        self,
+        number: int,
+        member: Member,
+        state: OutgoingState,
+        work: Work = TRAIN,
+        *,
+        secure: bool = False,
+    ) -> None:
+        """Sends a node the state that a round begins with, unless it holds it.
+
+        Raises:
+            PolicyRefused: its owner's policy would not let it do the work; it is not asked for a
+                while.
+            FedsmsError: what failed.
+        """
+        if state.id in member.holds:
+            return
+        rounds = self._recipe.federation.rounds if work == TRAIN else 1
+        try:
+            await member.client.propose(self._proposal(work, rounds, secure))
+        except PolicyRefused:
+            member.rest()
+            raise
+        self.tell(number, member.id, "sending", None)
+        await self._send_whole(member, state)
 
     def _plausible(self, number: int, node: str, report: TrainReport, waited: float) -> TrainReport:
         """The report. Raises NodeFailed where its seconds are more than anybody waited.
@@ -117,18 +152,10 @@ class Exchange:
         waiting = min(report.seconds_waiting, waited - training)
         return report.model_copy(update={"seconds_training": training, "seconds_waiting": waiting})
 
-    async def _propose_training(self, member: Member) -> None:
-        """Has a node judge the recipe, so that no state is sent which would be for nothing."""
-        rounds = self._recipe.federation.rounds
-        try:
-            await member.client.propose(self._proposal(TRAIN, rounds))
-        except PolicyRefused:
-            member.rest()
-            raise
-
-    def _proposal(self, work: Literal["train", "evaluate"], rounds: int) -> ProposeCommand:
+    def _proposal(self, work: Work, rounds: int, secure: bool) -> ProposeCommand:
+        """Has a node judge what will be asked, so that no state is sent for nothing."""
         return ProposeCommand(
-            work=work, run=self._plan.run, recipe=self._recipe_json, rounds=rounds
+            work=work, run=self._plan.run, recipe=self._recipe_json, rounds=rounds, secure=secure
         )
 
     async def _send_whole(self, member: Member, state: OutgoingState) -> None:
@@ -149,29 +176,66 @@ class Exchange:
             PolicyRefused: its owner's policy refused the evaluation.
             FedsmsError: what failed.
         """
-        link, client, old = member.link, member.client, set(member.holds)
-        part.asks(EVALUATE)
-        self._tell(number, member.id, "evaluating", None)
-        packed, base_id = state.packed(old)
-        command = EvaluateCommand(state_id=state.id, base_id=base_id, recipe=self._recipe_json)
-        with part.measured(client.link):
-            if not old:
-                await client.propose(self._proposal(EVALUATE, rounds=1))
-            try:
-                report = await self._replace_and_evaluate(client, packed, command, old)
-            except PolicyRefused:  # of the evaluation alone: the state is there
-                _now_holds(member, link, state)
-                raise
+        report = await self.evaluated_by(
+            number, member, part, state, lambda client, command: client.evaluate(command)
+        )
         summary_of(member.id, report)
         told = report.seconds_evaluating + report.seconds_waiting
         check_seconds(member.id, told, part.waited(EVALUATE))
         part.evaluated(report)
+        self.tell(number, member.id, "waiting", None)
+
+    async def evaluated_by(
+        self,
+        number: int,
+        member: Member,
+        part: NodePart,
+        state: OutgoingState,
+        ask: Callable[[NodeClient, EvaluateCommand], Coroutine[Any, Any, Report]],
+        *,
+        secure: bool = False,
+        meanwhile: Meanwhile | None = None,
+    ) -> Report:
+        """What a node answers to `ask`, which the state goes before; raises as `evaluate` does.
+
+        Args:
+            secure: inside the round's secure sum.
+            meanwhile: called once the node has the state, while it evaluates.
+        """
+        link, client, old = member.link, member.client, set(member.holds)
+        part.asks(EVALUATE)
+        self.tell(number, member.id, "evaluating", None)
+        packed, base_id = state.packed(old)
+        command = EvaluateCommand(
+            state_id=state.id,
+            base_id=base_id,
+            recipe=self._recipe_json,
+            secure=(self._plan.run, number) if secure else None,
+        )
+        with part.measured(client.link):
+            if state.id in old:
+                return await ask(client, command)
+            if not old:
+                await client.propose(self._proposal(EVALUATE, 1, secure))
+            evaluate = partial(ask, client, command)
+            try:
+                report = await self._replace_and_evaluate(
+                    client, packed, evaluate, old, meanwhile or _nothing
+                )
+            except PolicyRefused:  # of the evaluation alone: the state is there
+                _now_holds(member, link, state)
+                raise
         _now_holds(member, link, state)
-        self._tell(number, member.id, "waiting", None)
+        return report
 
     async def _replace_and_evaluate(
-        self, client: NodeClient, packed: bytes, command: EvaluateCommand, old: set[int]
-    ) -> EvaluateReport:
+        self,
+        client: NodeClient,
+        packed: bytes,
+        evaluate: Callable[[], Coroutine[Any, Any, Report]],
+        old: set[int],
+        meanwhile: Meanwhile,
+    ) -> Report:
         """A node gets a state, evaluates it, and forgets the old ones.
 
         The three go over the wire one after the other, without waiting for an answer in between.
@@ -185,10 +249,11 @@ class Exchange:
         try:
             async with self._sending:
                 sending = asyncio.create_task(client.send_state(packed))
-                evaluating = asyncio.create_task(client.evaluate(command))
+                evaluating = asyncio.create_task(evaluate())
                 forgetting = asyncio.create_task(_forget(client, old))
                 begun = [sending, evaluating, forgetting]
                 await asyncio.wait([sending])
+            meanwhile()
             await asyncio.gather(sending, evaluating, forgetting)
             return evaluating.result()
         except PolicyRefused:
@@ -216,6 +281,10 @@ def _now_holds(member: Member, link: Link | None, state: OutgoingState) -> None:
     """Notes what a node got over a connection, unless that was lost since: with it all is lost."""
     if member.link is link:
         member.holds = {state.id}
+
+
+def _nothing() -> None:
+    pass
 
 
 async def _forget(client: NodeClient, object_ids: Iterable[int]) -> None:

@@ -6,12 +6,21 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Literal, TypedDict
 
 from server.nodes.link import Link
 from server.rounds.evaluation import Evaluation
 from server.rounds.records import NodeRound
 from shared.model.metrics import merge, metrics_from
-from shared.wire.commands import EvaluateReport, TrainReport
+from shared.wire.commands import TRAIN, EvaluateReport, SecureReport, TrainReport
+
+
+class _Times(TypedDict):
+    training: float
+    evaluating: float
+    transfer: float
+    bytes_sent: int
+    bytes_received: int
 
 
 @dataclass
@@ -21,6 +30,7 @@ class NodePart:
     left_out: why its result is not in the aggregate, or its rows not in the metrics.
     rows_counted: what its rows count for (server/rounds/claims.py).
     asked: when it was first asked for what, by command.
+    training, evaluating: seconds of work that the node told of.
     """
 
     node: str
@@ -32,6 +42,8 @@ class NodePart:
     left_out: str = ""
     rows_counted: int = 0
     asked: dict[str, float] = field(default_factory=dict)
+    training: float = 0.0
+    evaluating: float = 0.0
 
     def asks(self, command: str) -> None:
         """Notes when a command is asked of it for the first time in the round."""
@@ -54,13 +66,29 @@ class NodePart:
 
     def trained(self, report: TrainReport, rows_counted: int) -> None:
         """Takes what a node told of its training; what it worked and waited was no transfer."""
+        self.training = report.seconds_training
         self.transfer -= report.seconds_training + report.seconds_waiting
         self.report, self.rows_counted = report, rows_counted
 
     def evaluated(self, report: EvaluateReport) -> None:
         """The same of its evaluation."""
+        self.evaluating = report.seconds_evaluating
         self.transfer -= report.seconds_evaluating + report.seconds_waiting
         self.evaluation = report
+
+    def worked(self, work: Literal["train", "evaluate"], report: SecureReport) -> None:
+        """Takes what a node told of work whose numbers went into a secure sum."""
+        self.transfer -= report.seconds_working + report.seconds_waiting
+        if work == TRAIN:
+            self.training = report.seconds_working
+        else:
+            self.evaluating = report.seconds_working
+
+    def record_of_sum(self, seconds: float) -> NodeRound:
+        """The node's part in a round of which the coordinator saw sums alone."""
+        return NodeRound.of(
+            self.node, None, None, None, seconds, **self._times(), left_out=self.left_out
+        )
 
     def record(self, evaluation: Evaluation, seconds: float) -> NodeRound:
         """The node's part, once it has trained.
@@ -69,7 +97,7 @@ class NodePart:
             evaluation: the round's; a node that is not in it has not evaluated.
             seconds: of the whole round.
         """
-        report, told = self.report, self.evaluation
+        report = self.report
         assert report is not None
         return NodeRound.of(
             self.node,
@@ -77,15 +105,20 @@ class NodePart:
             report.loss,
             evaluation.each.get(self.node) or metrics_from(merge(())),
             seconds,
-            training=report.seconds_training,
-            evaluating=told.seconds_evaluating if told is not None else 0.0,
-            transfer=max(0.0, self.transfer),
-            bytes_sent=self.bytes_sent,
-            bytes_received=self.bytes_received,
+            **self._times(),
             left_out=self.left_out,
             rows_counted=self.rows_counted,
             held_out_rows_counted=evaluation.counted.get(self.node),
         )
+
+    def _times(self) -> _Times:
+        return {
+            "training": self.training,
+            "evaluating": self.evaluating,
+            "transfer": max(0.0, self.transfer),
+            "bytes_sent": self.bytes_sent,
+            "bytes_received": self.bytes_received,
+        }
 
 
 def evaluations(parts: Iterable[NodePart]) -> dict[str, EvaluateReport]:

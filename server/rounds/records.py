@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # `status` shows a table without waiting for torch
 class NodeRound:
     """One node's part in a round. Times are in seconds, sizes in bytes.
 
+    rows, loss, metrics: None in a round of which the coordinator saw sums alone.
     loss: mean training loss in the last local epoch, in nats a row.
     seconds_waiting: the node was not working for this round: it waited for its trainer, and for
         slower nodes.
@@ -28,9 +29,9 @@ class NodeRound:
     """
 
     node: str
-    rows: int
-    loss: float
-    metrics: Metrics
+    rows: int | None
+    loss: float | None
+    metrics: Metrics | None
     seconds_waiting: float
     seconds_training: float
     seconds_evaluating: float
@@ -45,9 +46,9 @@ class NodeRound:
     def of(
         cls,
         node: str,
-        rows: int,
-        loss: float,
-        metrics: Metrics,
+        rows: int | None,
+        loss: float | None,
+        metrics: Metrics | None,
         seconds: float,
         *,
         training: float,
@@ -64,7 +65,9 @@ class NodeRound:
         Args:
             rows_counted, held_out_rows_counted: None counts all that it claims.
         """
-        held_out = metrics.rows if held_out_rows_counted is None else held_out_rows_counted
+        held_out = held_out_rows_counted
+        if held_out is None and metrics is not None:
+            held_out = metrics.rows
         return cls(
             node=node,
             rows=rows,
@@ -83,8 +86,8 @@ class NodeRound:
 
     @property
     def weight(self) -> int:
-        """The rows that it counts for in the loss of the round."""
-        return self.rows if self.rows_counted is None else self.rows_counted
+        """The rows that it counts for in the loss of the round; 0 where they were not seen."""
+        return (self.rows if self.rows_counted is None else self.rows_counted) or 0
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,8 @@ class Round:
         begins with sending the state.
     seconds_outside: of these, all that was not local training.
     left_out: why nodes that were asked took no part, by node id.
+    summed_rows: of all nodes together, where the coordinator saw sums alone; None where it saw each
+        node's.
     """
 
     number: int
@@ -108,6 +113,39 @@ class Round:
     seconds: float
     seconds_outside: float
     left_out: Mapping[str, str] = field(default_factory=dict)
+    summed_rows: int | None = None
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether the coordinator saw sums alone."""
+        return self.summed_rows is not None
+
+    @classmethod
+    def of_sum(
+        cls,
+        number: int,
+        rounds: int,
+        nodes: Sequence[NodeRound],
+        metrics: Metrics,
+        seconds: float,
+        *,
+        rows: int,
+        loss: float,
+        seconds_training: float,
+        left_out: Mapping[str, str] | None = None,
+    ) -> Round:
+        """The record of a round of which the coordinator saw sums alone; the rest as of `of`."""
+        return cls(
+            number=number,
+            rounds=rounds,
+            loss=loss,
+            metrics=metrics,
+            nodes=tuple(nodes),
+            seconds=seconds,
+            seconds_outside=seconds - seconds_training,
+            left_out=left_out or {},
+            summed_rows=rows,
+        )
 
     @classmethod
     def of(
@@ -121,7 +159,7 @@ class Round:
         seconds_training: float,
         left_out: Mapping[str, str] | None = None,
     ) -> Round:
-        """The record of a round from its nodes' parts; the one place where it is made.
+        """The record of a round from its nodes' parts.
 
         Args:
             seconds_training: how much of `seconds` was local training: that of the slowest node
@@ -131,7 +169,7 @@ class Round:
         return cls(
             number=number,
             rounds=rounds,
-            loss=sum(node.loss * node.weight for node in nodes) / weight,
+            loss=sum((node.loss or 0.0) * node.weight for node in nodes) / weight,
             metrics=metrics,
             nodes=tuple(nodes),
             seconds=seconds,
@@ -158,8 +196,8 @@ class Round:
         total = {
             "round": self.number,
             "node": "*",
-            "rows": sum(record.rows for record in self.nodes),
-            "rows_counted": sum(record.weight for record in self.nodes),
+            "secure_aggregation": self.is_secure,
+            **self._summed(),
             "held_out_rows_counted": self.metrics.rows,
             "loss": self.loss,
             **_prefixed(self.metrics),
@@ -171,6 +209,14 @@ class Round:
             "bytes_received": sum(record.bytes_received for record in self.nodes),
         }
         return [*each, total]
+
+    def _summed(self) -> dict[str, int]:
+        if self.summed_rows is not None:
+            return {"rows": self.summed_rows, "rows_counted": self.summed_rows}
+        return {
+            "rows": sum(record.rows or 0 for record in self.nodes),
+            "rows_counted": sum(record.weight for record in self.nodes),
+        }
 
 
 def _flat(number: int, record: NodeRound) -> dict[str, Any]:
@@ -193,7 +239,7 @@ def round_from_rows(rows: list[dict[str, Any]], rounds: int) -> Round:
             **{name: row[name] for name in names},
             rows_counted=row.get("rows_counted"),
             held_out_rows_counted=row.get("held_out_rows_counted"),
-            metrics=_unprefixed(row),
+            metrics=None if row["rows"] is None else _unprefixed(row),
         )
         for row in rows
         if row["node"] != "*" and "rows" in row
@@ -208,6 +254,7 @@ def round_from_rows(rows: list[dict[str, Any]], rounds: int) -> Round:
         seconds=total["seconds"],
         seconds_outside=total["seconds_outside_training"],
         left_out={node: why for node, why in total["left_out"].items() if node not in took_part},
+        summed_rows=total["rows"] if total.get("secure_aggregation") else None,
     )
 
 
@@ -215,7 +262,9 @@ def _unprefixed(row: dict[str, Any]) -> Metrics:
     return Metrics(**{each.name: row[f"held_out_{each.name}"] for each in fields(Metrics)})
 
 
-def _prefixed(metrics: Metrics) -> dict[str, Any]:
+def _prefixed(metrics: Metrics | None) -> dict[str, Any]:
+    if metrics is None:
+        return {f"held_out_{each.name}": None for each in fields(Metrics)}
     return {f"held_out_{name}": value for name, value in metrics.as_dict().items()}
 
 

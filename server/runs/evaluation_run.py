@@ -9,28 +9,40 @@ from server.nodes.addresses import NodeAddress
 from server.nodes.dial import connected
 from server.nodes.members import Members
 from server.rounds.plan import Plan, new_run_id
+from server.rounds.secure_sums import NoRosters
+from server.runs.setting import SecureWanted
 from server.trained_model.saved_model import SavedModel
 from shared.identity.folder import DEFAULT
 from shared.model.metrics import Metrics
 
 
 async def evaluate(
-    nodes: Sequence[NodeAddress], saved: SavedModel, identity: Path = DEFAULT
+    nodes: Sequence[NodeAddress],
+    saved: SavedModel,
+    identity: Path = DEFAULT,
+    wanted: SecureWanted = "auto",
 ) -> tuple[Metrics, dict[str, Metrics]]:
     """Metrics on the owners' held-out rows: overall, and by node id.
 
+    Of secure sums there are the overall ones alone.
+
     Args:
         identity: the identity folder, for nodes that are dialled with TLS.
+        wanted: whether the counts are to be summed securely.
 
     Raises:
-        FedsmsError: a node is not there, or failed.
+        UsageError: they are to be, and cannot. FedsmsError: a node is not there, or failed.
     """
     async with connected(nodes, identity) as links:
         from server.rounds.coordinator import Coordinator
+        from server.runs.secure_choice import choose, secure_from
 
+        is_on = choose(wanted, nodes, links, saved.recipe.parameters).is_on
+        secure = secure_from(identity, NoRosters()) if is_on else None
         plan = Plan(seed=0, run=new_run_id())
         members = Members.standing(links)
         try:
-            return await Coordinator(members, saved.recipe, plan).evaluate(saved.state)
+            coordinator = Coordinator(members, saved.recipe, plan, secure=secure)
+            return await coordinator.evaluate(saved.state)
         finally:  # or the end of the connections that follows would look like a loss
             await members.close()

@@ -15,10 +15,11 @@ wins over the environment, the environment over the file, the file over the defa
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 
 from server.runs.setting import Setting
 from server.runs.settings import BY_NAME, SETTINGS
@@ -53,6 +54,11 @@ def _as_a_flag(name: str, value: Any) -> Any:
     return str(value) if one is not None and one.type is str else value
 
 
+def _of_bool(bare: str, value: Any) -> Any:
+    """Yes and no for a setting whose flag may stand alone."""
+    return {True: bare, False: "off"}[value] if isinstance(value, bool) else value
+
+
 def _key_of(one: Setting) -> Any:
     """The type of a setting's key, for pydantic."""
     plain: Any = str if one.type is Path else one.type
@@ -60,6 +66,8 @@ def _key_of(one: Setting) -> Any:
         plain = Literal[one.choices]
     if one.is_parsed:
         plain = int | float | str
+    if one.bare is not None:
+        plain = Annotated[plain, BeforeValidator(partial(_of_bool, one.bare))]
     bounds = Field(default=None, ge=one.at_least, le=one.at_most, lt=one.below)
     return (plain | None, bounds if one.type in (int, float) else None)
 

@@ -40,6 +40,7 @@ class StoppedRun:
     rounds: their records.
     resumed_after: after how many completed rounds it was resumed each time, this one included.
     rows_at_start: the rows that each node told when it was first there, by its id.
+    secure_sums: whether it was begun with secure aggregation.
     own_rule: what its script's own aggregation rule is called; None where the recipe's was used.
     moments: what the server optimiser remembers after the last completed round.
     lock: held; whoever opened the run releases it.
@@ -56,6 +57,7 @@ class StoppedRun:
     lock: RunLock
     own_rule: str | None = None
     moments: Moments = field(default_factory=dict)
+    secure_sums: bool = False
 
 
 def open_stopped(path: Path) -> StoppedRun:
@@ -85,7 +87,8 @@ def _opened(path: Path, lock: RunLock) -> StoppedRun:
     completed = round_of(path, settings.recipe)
     kept = [row for row in _rows(path / "metrics.jsonl") if row["round"] <= completed]
     write_whole(path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept).encode())
-    rounds = _records(path, kept, completed, settings.recipe.federation.rounds)
+    is_secure = values.get("secure_sums") is True
+    rounds = _records(path, kept, completed, settings.recipe.federation.rounds, is_secure)
     # Not by its config, which a crash in the first round may have kept from being written.
     state = load_state(path, settings.recipe) if completed else None
     moments = load_moments(path, completed, settings.recipe)
@@ -103,6 +106,7 @@ def _opened(path: Path, lock: RunLock) -> StoppedRun:
         lock,
         values.get("own_rule"),
         moments,
+        is_secure,
     )
 
 
@@ -112,18 +116,23 @@ def read_rounds(path: Path) -> list[Round]:
     Raises:
         StorageError: it is no run folder, or damaged.
     """
-    _, settings = read_settings(path)
+    values, settings = read_settings(path)
+    is_secure = values.get("secure_sums") is True
     completed = round_of(path, settings.recipe)
     kept = [row for row in _rows(path / "metrics.jsonl") if row["round"] <= completed]
-    return _records(path, kept, completed, settings.recipe.federation.rounds)
+    return _records(path, kept, completed, settings.recipe.federation.rounds, is_secure)
 
 
-def _records(path: Path, rows: list[dict[str, Any]], completed: int, rounds: int) -> list[Round]:
+def _records(
+    path: Path, rows: list[dict[str, Any]], completed: int, rounds: int, is_secure: bool
+) -> list[Round]:
     by_number: dict[int, list[dict[str, Any]]] = {n: [] for n in range(1, completed + 1)}
     try:
         for row in rows:
             by_number[row["round"]].append(row)
-        return [round_from_rows(own, rounds) for own in by_number.values()]
+        # of a round whose secure sum was lost there is nothing
+        there = [own for own in by_number.values() if own or not is_secure]
+        return [round_from_rows(own, rounds) for own in there]
     except (KeyError, TypeError, StopIteration) as error:
         raise _damaged(path / "metrics.jsonl", f"a round's row lacks {error}") from error
 

@@ -21,6 +21,9 @@ from pydantic import BaseModel
 TrainingMode = Literal["rounds", "pointers"]
 """How a run trains: on all nodes at once and averaged, or batch by batch where the batch is."""
 
+SecureWanted = Literal["auto", "on", "off"]
+"""Whether rounds are to have secure aggregation; "auto" leaves it to what their nodes can."""
+
 BOTH: tuple[TrainingMode, ...] = ("rounds", "pointers")
 ROUNDS_ONLY: tuple[TrainingMode, ...] = ("rounds",)
 PLAIN = (int, float, bool, str, Path)
@@ -45,6 +48,7 @@ class Setting:
     type: int, float, bool, str or Path; what is parsed from a text has str.
     default: None has none: then `otherwise` says what counts.
     choices: the words it may be; () any.
+    bare: the value of the flag without one; None demands one.
     is_parsed: the value is made from a text, such as "3" or "0.8".
     at_least, at_most, below: bounds; None sets none.
     decides: the weights depend on it, so a resumed run takes no other.
@@ -64,6 +68,7 @@ class Setting:
     at_least: float | None = None
     at_most: float | None = None
     below: float | None = None
+    bare: str | None = None
     is_parsed: bool = False
     decides: bool = False
     may_change: bool = False

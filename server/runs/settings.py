@@ -13,6 +13,7 @@ from server.rounds.cohort import HALF, MinNodes
 from server.runs.setting import (
     ROUNDS_ONLY,
     Group,
+    SecureWanted,
     Setting,
     TrainingMode,
     of_dataclass,
@@ -72,6 +73,15 @@ class RunSettings:
         Group.WHO,
         "Nodes drawn for each round, by the seed; 0 asks all.",
         at_least=0,
+        decides=True,
+        modes=ROUNDS_ONLY,
+    )
+    secure_aggregation: SecureWanted = setting(
+        "auto",
+        Group.WHO,
+        "Whether the coordinator sees sums alone, and no owner's own numbers; the bare flag means "
+        "on. auto: where all nodes offer it and there are three or more.",
+        bare="on",
         decides=True,
         modes=ROUNDS_ONLY,
     )

@@ -21,8 +21,9 @@ def rows_at_start(links: Mapping[str, Link], before: Mapping[str, Any]) -> dict[
 
 
 def told(greeting: Greeting) -> dict[str, Any]:
-    """Numbers of rows, and of ham and spam where the owner tells them."""
-    return {"rows": dict(greeting.rows), "labels": greeting.labels}
+    """Numbers of rows, of ham and spam where the owner tells them, and the mark of the rows."""
+    found = {"rows": dict(greeting.rows), "labels": greeting.labels}
+    return {**found, "mark": greeting.rows_mark} if greeting.rows_mark else found
 
 
 def warnings(links: Mapping[str, Link], at_start: Mapping[str, Any]) -> list[str]:
@@ -46,13 +47,17 @@ def _skipped(node: str, shares: Mapping[str, float]) -> list[str]:
 
 
 def _changed(node: str, before: Any, now: Mapping[str, Any]) -> list[str]:
-    if not isinstance(before, Mapping) or before == now:
+    if not isinstance(before, Mapping) or before == {key: now.get(key) for key in before}:
         return []
     parts = [
         f"{was:,} {part.replace('_', '-')} rows then and {now['rows'].get(part, 0):,} now"
         for part, was in (before.get("rows") or {}).items()
         if was != now["rows"].get(part)
     ]
-    what = "; ".join(parts) or "another number of spam among them"
+    what = "; ".join(parts) or (
+        "another number of spam among them"
+        if before.get("labels") != now.get("labels")
+        else "as many of each kind"
+    )
     fact = f"node {node} has other rows than when the run began ({what})"
     return [f"WARNING: {fact}: the weights will not be those of a run that nobody stopped"]

@@ -20,10 +20,13 @@ from server.nodes.link import Link
 from server.nodes.members import Members
 from server.rounds.plan import Plan, new_run_id
 from server.rounds.records import Observer, Proceed, Round
+from server.rounds.secure_sums import Secure
 from server.runs.muted_display import Display, MutedDisplay
 from server.runs.resume import StoppedRun
+from server.runs.rosters_file import RostersFile
 from server.runs.run_folder import RunFolder
 from server.runs.run_log import begin_run
+from server.runs.secure_choice import Choice, choose, secure_from
 from server.runs.settings import RunSettings, to_json
 from server.runs.told_rows import rows_at_start, warnings
 from shared.errors import FedsmsError, Interrupted, StorageError, UsageError
@@ -158,11 +161,12 @@ async def _in_folder(
     run = stopped.run if stopped is not None else new_run_id()
     remembered = stopped.moments if stopped is not None else {}
     optimizer = make_server_optimizer(settings.recipe.federation, remembered)
+    choice = _choice(settings, members, stopped, steering.own_rule)
     folder = RunFolder(
         settings.run_dir,
         settings.folder_name,
         settings.recipe,
-        _resolved(settings, members, run, stopped, steering.own_rule),
+        _resolved(settings, members, run, stopped, steering.own_rule, choice.is_on),
         settings.checkpoints,
         stopped,
         lambda: optimizer.moments,
@@ -173,9 +177,19 @@ async def _in_folder(
     observers: list[Observer] = [folder, display, memory, *steering.observers]
     try:
         steering.opened(folder)
-        _warn(members, stopped, observers)
+        _warn(members, stopped, observers, choice)
         with display.running():
-            await _rounds(settings, members, run, stopped, observers, steering, optimizer)
+            secure = secure_from(settings.identity, RostersFile(folder.path))
+            await _rounds(
+                settings,
+                members,
+                run,
+                stopped,
+                observers,
+                steering,
+                optimizer,
+                secure if choice.is_on else None,
+            )
     except asyncio.CancelledError:
         folder.finish("interrupted")
         raise Interrupted(
@@ -194,9 +208,25 @@ async def _in_folder(
     return folder.path
 
 
-def _warn(members: Members, stopped: StoppedRun | None, observers: Sequence[Observer]) -> None:
+def _choice(
+    settings: RunSettings, members: Members, stopped: StoppedRun | None, own_rule: str | None
+) -> Choice:
+    """Whether sums are secure; a run that goes on goes on as it began."""
+    if settings.mode == "pointers":
+        return Choice(False, "")
+    wanted = settings.secure_aggregation
+    if stopped is not None:
+        return Choice(stopped.secure_sums, "")
+    recipe = settings.recipe
+    rule = own_rule or recipe.federation.aggregation
+    return choose(wanted, settings.nodes, _links(members), recipe.parameters, rule)
+
+
+def _warn(
+    members: Members, stopped: StoppedRun | None, observers: Sequence[Observer], choice: Choice
+) -> None:
     at_start = stopped.rows_at_start if stopped is not None else {}
-    for line in warnings(_links(members), at_start):
+    for line in [*filter(None, [choice.why]), *warnings(_links(members), at_start)]:
         for observer in observers:
             observer.on_notice(0, "", line)
 
@@ -219,6 +249,7 @@ async def _rounds(
     observers: list[Observer],
     steering: Steering,
     optimizer: ServerOptimizer,
+    secure: Secure | None,
 ) -> None:
     # Before PySyft hooks torch: from then on every torch call of this process is slower.
     state = initial_state(settings.recipe, settings.seed)
@@ -245,7 +276,9 @@ async def _rounds(
 
     resumed = stopped is not None
     plan = Plan(settings.seed, run, settings.quorum, settings.cohort, resumed)
-    coordinator = Coordinator(members, settings.recipe, plan, observers, steering.make, optimizer)
+    coordinator = Coordinator(
+        members, settings.recipe, plan, observers, steering.make, secure, optimizer
+    )
     await coordinator.run(state, completed, steering.proceed)
 
 
@@ -255,6 +288,7 @@ def _resolved(
     run: str,
     stopped: StoppedRun | None,
     own_rule: str | None,
+    secure_sums: bool,
 ) -> dict[str, Any]:
     """What settings.json says besides the recipe; server/runs/resume.py reads it again."""
     links = _links(members)
@@ -263,6 +297,7 @@ def _resolved(
         "run": run,
         **to_json(settings),
         "own_rule": own_rule,
+        "secure_sums": secure_sums,
         "resumed_after": stopped.resumed_after if stopped is not None else [],
         "rows_at_start": rows_at_start(links, at_start),
         "coordinator": {"host": platform.node(), "versions": versions()},

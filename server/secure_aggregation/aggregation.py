@@ -132,6 +132,25 @@ class Aggregation:
         self._roster_bytes = data
 
     @property
+    def has_roster(self) -> bool:
+        """Whether no keys are taken any more."""
+        return self._roster is not None
+
+    @property
+    def threshold(self) -> int:
+        """How many of the roster must take each step."""
+        return self.roster.threshold
+
+    def has_dealt(self, node: str) -> bool:
+        """Whether a node's shares have come."""
+        return node in self._dealt
+
+    @property
+    def dealers(self) -> tuple[str, ...]:
+        """Who dealt shares, sorted; nobody else can be in the sum."""
+        return self._dealers or tuple(sorted(self._dealt))
+
+    @property
     def roster(self) -> VerifiedRoster:
         """Raises QuorumLost where there is none yet and none can be made."""
         self.make_roster()

@@ -163,14 +163,15 @@ class FederationRecipe(_Table):
         default=0.0,
         ge=0,
         le=100,
-        description="Of the server optimiser; 0 takes its usual one, 1 for fedavgm and 0.01 for "
-        "fedadam and fedyogi.",
+        description="Of the server optimiser; 0 takes its usual one: 1 for fedavgm, 0.1 for "
+        "fedadam, 0.03 for fedyogi.",
     )
-    server_momentum: float = Field(
-        default=0.9,
+    server_momentum: float | None = Field(
+        default=None,
         ge=0,
         lt=1,
-        description="Of the server optimiser, the beta 1 of fedadam and fedyogi; 0 turns it off.",
+        description="Of the server optimiser, the beta 1 of fedadam and fedyogi; 0 turns it off. "
+        "Without it the usual one counts: 0.6 for fedavgm, 0.9 for the others.",
     )
     server_beta2: float = Field(
         default=0.99,

@@ -13,6 +13,7 @@ from typing import Self
 import numpy as np
 
 from shared.model.metrics import BINS, Counts, ScoreSummary
+from shared.secure_aggregation.canonical import digest
 from shared.secure_aggregation.fixed_point import (
     MAX_ROWS,
     Floats,
@@ -30,6 +31,16 @@ _MOST_LOSS = 2.0**36
 _MOST_TOTAL_ROWS = MAX_ROWS * 100
 _LAST_OF_TRAINING = 3  # numbers that follow the state: reach, rows, loss
 EVALUATION_NUMBERS = 2 * BINS + 1
+
+
+def state_digest(state: Floats) -> bytes:
+    """What a state (P,) is called in a Context, 32 bytes."""
+    return digest(state.astype("<f4", copy=False).tobytes())
+
+
+def recipe_digest(recipe: str) -> bytes:
+    """What a recipe's JSON, as Recipe.to_json writes it, is called in a Context, 32 bytes."""
+    return digest(recipe.encode())
 
 
 def training_numbers(parameters: int) -> int:

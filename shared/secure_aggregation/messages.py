@@ -6,15 +6,15 @@ sorted wherever there are several, so that one set has one encoding.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 
 from shared.identity.names import NODE_ID_PATTERN
 from shared.secure_aggregation.canonical import MAX_OWNERS, Canonical, Digest
+from shared.secure_aggregation.kinds import Sum
 from shared.secure_aggregation.shamir import SHARE_BYTES
 
-Sum = Literal["training", "evaluation"]
 OwnerId = Annotated[str, Field(pattern=f"^{NODE_ID_PATTERN}$")]
 Share = Annotated[bytes, Field(min_length=SHARE_BYTES, max_length=SHARE_BYTES)]
 PublicKey = Annotated[bytes, Field(min_length=32, max_length=32)]
@@ -33,6 +33,7 @@ Ids = Annotated[tuple[OwnerId, ...], Field(max_length=MAX_OWNERS), AfterValidato
 class Context(Canonical):
     """What a sum is for. Keys, and by them shares and masks, are bound to all of it.
 
+    rounds: of the run; with `round` it says where in its schedule a training stands.
     sum: an owner's training or its held-out counts; each has keys of its own.
     state: SHA-256 of the state that the round begins with, as the node itself holds it.
     recipe: SHA-256 of the recipe's JSON.
@@ -43,6 +44,7 @@ class Context(Canonical):
 
     run: Annotated[str, Field(min_length=1, max_length=64)]
     round: Annotated[int, Field(ge=1, lt=2**31)]
+    rounds: Annotated[int, Field(ge=1, lt=2**31)]
     sum: Sum
     state: Digest
     recipe: Digest

@@ -20,7 +20,7 @@ from shared.secure_aggregation.messages import Context, Keys, Masking, Roster
 from shared.secure_aggregation.trust import Trust
 from shared.secure_aggregation.violation import Rule, Violation
 
-_BOUND: tuple[Rule, ...] = ("run", "round", "sum", "state", "recipe")
+_BOUND: tuple[Rule, ...] = ("run", "round", "rounds", "sum", "state", "recipe")
 
 
 def threshold(owners: int) -> int:

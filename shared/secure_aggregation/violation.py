@@ -24,6 +24,7 @@ Rule = Literal[
     "revoked",
     "roster",
     "round",
+    "rounds",
     "run",
     "shares",
     "signature",

@@ -13,17 +13,25 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.errors import NodeFailed
 from shared.quoting import MAX_QUOTED, escaped
+from shared.secure_aggregation.kinds import Sum
 
 PROPOSE: Final = "propose"
 TRAIN: Final = "train"
 EVALUATE: Final = "evaluate"
 CANCEL: Final = "cancel"
+SUM_KEYS: Final = "sum_keys"
+SUM_STEP: Final = "sum_step"
 
 MAX_ROWS = 2**29 - 1
 """Rows that a node may tell of; the largest weight that the exact sum of states takes
 (server/aggregation/exact_sum.py)."""
 
 ObjectId = Annotated[int, Field(ge=0, lt=2**63)]
+RunId = Annotated[str, Field(min_length=1, max_length=64)]
+RecipeJson = Annotated[str, Field(max_length=65_536)]
+RoundNumber = Annotated[int, Field(ge=1, lt=2**31)]
+SumStep = Literal["share", "receive", "agree", "open"]
+"""What is asked of an owner in a secure sum besides its keys and its numbers, in order."""
 
 
 class WireTable(BaseModel):
@@ -51,12 +59,14 @@ class ProposeCommand(WireTable):
     run: the run's id, as of TrainCommand.
     recipe: the recipe as JSON.
     rounds: how many there will be.
+    secure: whether the numbers will leave inside a secure sum alone.
     """
 
     work: Literal["train", "evaluate"]
-    run: str = Field(min_length=1, max_length=64)
-    recipe: str = Field(max_length=65_536)
-    rounds: int = Field(ge=1, lt=2**31)
+    run: RunId
+    recipe: RecipeJson
+    rounds: RoundNumber
+    secure: bool = False
 
 
 class TrainCommand(WireTable):
@@ -70,15 +80,18 @@ class TrainCommand(WireTable):
     recipe: the recipe as JSON.
     seed: of this node in this round; the same inputs and seed give the same bits.
     round: 1-based. rounds: how many there will be.
+    secure: the result is the masked vector of this round's secure sum, as Masked encodes it in a
+        uint8 tensor; it answers with a SecureReport, and its progress has no losses.
     """
 
     state_id: ObjectId
     result_id: ObjectId
-    run: str = Field(min_length=1, max_length=64)
-    recipe: str = Field(max_length=65_536)
+    run: RunId
+    recipe: RecipeJson
     seed: int = Field(ge=0, lt=2**63)
-    round: int = Field(ge=1, lt=2**31)
-    rounds: int = Field(ge=1, lt=2**31)
+    round: RoundNumber
+    rounds: RoundNumber
+    secure: bool = False
 
 
 class TrainReport(WireTable):
@@ -100,11 +113,14 @@ class EvaluateCommand(WireTable):
     """Measure the state that was sent before on the owner's held-out rows.
 
     base_id: id of the state that a patch was made from; None where the whole state was sent.
+    secure: the run and round in whose secure sum the counts leave, with a SecureReport for an
+        answer; None tells them in clear.
     """
 
     state_id: ObjectId
     base_id: ObjectId | None
-    recipe: str = Field(max_length=65_536)
+    recipe: RecipeJson
+    secure: tuple[RunId, RoundNumber] | None = None
 
 
 class EvaluateReport(WireTable):
@@ -122,12 +138,63 @@ class EvaluateReport(WireTable):
     seconds_waiting: float = Field(ge=0)
 
 
+class SecureReport(WireTable):
+    """What a node says after work whose numbers leave in a secure sum.
+
+    masked: the Masked of an evaluation; that of a training is fetched, and this is empty.
+    seconds_waiting: from the command's arrival until the trainer was free.
+    """
+
+    masked: bytes = Field(max_length=2**20)
+    seconds_working: float = Field(ge=0)
+    seconds_waiting: float = Field(ge=0)
+
+
+class SumKeysCommand(WireTable):
+    """Begin a secure sum: the answer is a map whose `data` is the owner's signed Keys.
+
+    state_id: of the state that the round begins with, which was sent before; whose recipe, and
+        which round of how many it is, the keys are bound to (docs/privacy.md).
+    """
+
+    sum: Sum
+    state_id: ObjectId
+    run: RunId
+    recipe: RecipeJson
+    round: RoundNumber
+    rounds: RoundNumber
+
+
+class SumStepCommand(WireTable):
+    """Take the next step of a secure sum: the answer is a map whose `data` is the message due.
+
+    data: a Roster to "share", a Delivery to "receive", a Proposal to "agree", an Agreement to
+        "open" (shared/secure_aggregation/messages.py); the answers are Dealt, nothing, a signed
+        Statement and an Opening.
+    """
+
+    sum: Sum
+    step: SumStep
+    run: RunId
+    round: RoundNumber
+    data: bytes = Field(max_length=2**20)
+
+
+class SumAnswer(WireTable):
+    """The owner's message in a secure sum; the coordinator reads it as the protocol says."""
+
+    data: bytes = Field(max_length=2**20)
+
+
 class Progress(WireTable):
-    """An event while a node trains: batches done, of how many, and their mean loss so far."""
+    """An event while a node trains: batches done, of how many, and their mean loss so far.
+
+    Of a training whose numbers leave in a secure sum: percent, of 100, and no loss.
+    """
 
     done: int = Field(ge=0)
     total: int = Field(ge=1)
-    loss: float = Field(ge=0)
+    loss: float | None = Field(default=None, ge=0)
 
 
 OnProgress = Callable[[Progress], None]

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import enum
 import os
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,6 +109,7 @@ def unpack_map(payload: bytes | memoryview) -> dict[str, Any]:
     return values
 
 
+_RULE = re.compile(r"[a-z_.]{1,64}")
 _CARRIED = {
     kind.__name__: kind
     for kind in (NodeFailed, HandshakeRefused, CertificateRefused, PolicyRefused, UsageError)
@@ -118,7 +120,8 @@ def pack_error(error: FedsmsError) -> bytes:
     """An error for the other side: its words and kind, never a stack trace."""
     kind = type(error).__name__ if type(error).__name__ in _CARRIED else NodeFailed.__name__
     fields = {"fact": error.fact, "cause": error.cause, "next_step": error.next_step}
-    return pack_map({"kind": kind, **fields})
+    rule = {"rule": error.rule} if isinstance(error, PolicyRefused) else {}
+    return pack_map({"kind": kind, **fields, **rule})
 
 
 def unpack_error(payload: bytes | memoryview) -> FedsmsError:
@@ -132,4 +135,8 @@ def unpack_error(payload: bytes | memoryview) -> FedsmsError:
     words = [values.get(name, "") for name in ("fact", "cause", "next_step")]
     if not all(isinstance(word, str) for word in words):  # str() of a deep list would recurse
         raise MalformedFrame("an error whose words are no text")
-    return kind(*(word[:MAX_WORDS] for word in words))
+    error = kind(*(word[:MAX_WORDS] for word in words))
+    rule = values.get("rule")
+    if isinstance(error, PolicyRefused) and isinstance(rule, str) and _RULE.fullmatch(rule):
+        error.rule = rule
+    return error

@@ -44,13 +44,16 @@ class Greeting(BaseModel):
     role: "coordinator" or "node".
     id: the speaker's name; a node's id.
     expects: the node id that a coordinator dials; "" accepts any.
-    rows: {"train": n, "held_out": n}, each MAX_ROWS at most; empty for a coordinator.
+    rows: {"train": n, "held_out": n}, each MAX_ROWS at most; empty for a coordinator, and for a
+        node whose owner lets numbers leave in secure sums alone.
     labels: {"train": {"ham": n, "spam": n}, "held_out": ...}, whose sums are the rows; None where
         the owner hides them.
     skipped: {"ham": share, "spam": share} of each label's rows that the node could not read and its
         owner had it skip, or {"all": share} where the owner hides labels; empty for none.
+    rows_mark: changes, in most cases, where the rows do; "" says nothing.
     busy: what the node is working on, "" when it is idle.
     most_bytes: of one message that it takes, as its owner's policy bounds a model; 0 says nothing.
+    secure_aggregation: a node that has a certificate, and can take part in secure sums.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
@@ -64,8 +67,10 @@ class Greeting(BaseModel):
     rows: Counts = Field(default_factory=dict)
     labels: Annotated[dict[Words, Counts], Field(max_length=8)] | None = None
     skipped: Shares = Field(default_factory=dict)
+    rows_mark: Annotated[str, Field(pattern=r"^([0-9a-f]{4})?$")] = ""
     busy: Annotated[str, Field(max_length=1000), AfterValidator(_printable)] = ""
     most_bytes: int = Field(default=0, ge=0, lt=2**63)
+    secure_aggregation: bool = False
 
     def to_map(self) -> dict[str, Any]:
         return self.model_dump()

@@ -16,7 +16,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if Path(__file__).parent in item.path.parents and "bob" in getattr(
             item, "fixturenames", ()
         ):
-            item.add_marker(pytest.mark.usefixtures("still_serves"))
+            # a mark that is added here comes too late to bring its fixture
+            item.fixturenames.append("still_serves")  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="module")

@@ -85,7 +85,7 @@ def test_a_pull_that_undoes_all_but_the_last_step_is_what_the_rule_is_for() -> N
     (*_, last) = np.array_split(np.random.default_rng((3, 0)).permutation(160), 10)
     assert kept <= {int(word) for word in ids[last].ravel()}
     assert kept < words
-    with pytest.raises(PolicyRefused, match="rule recipe.fewest_rows_mixed"):
+    with pytest.raises(PolicyRefused, match=r"rule recipe\.fewest_rows_mixed"):
         Policy().check_mixing(recipe.training)
 
 

@@ -7,6 +7,8 @@ import asyncio
 import os
 import struct
 import zlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -16,12 +18,14 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame as WebSocketFrame
 from websockets.frames import Opcode
 
-from scripts.local.nodes import LocalNode
+from scripts.local.nodes import LocalNode, local_nodes
 from shared.errors import NodeFailed
-from shared.wire.frames import Kind, frame, new_request_id
+from shared.wire.commands import TRAIN
+from shared.wire.frames import Frame, Kind, frame, new_request_id
 from shared.wire.transport import transport_options
 from tests.attacks.scene import StockWorker, forget_peak, memory, peak_memory, report
-from tests.helpers.node_requests import error, pack, run
+from tests.conftest import OwnerFiles
+from tests.helpers.node_requests import command, error, pack, run, training
 from tests.helpers.peers import Peer, coordinator, stranger
 
 MEBIBYTE = 2**20
@@ -176,6 +180,91 @@ def test_a_session_keeps_a_bounded_number_of_bytes(bob: LocalNode) -> None:
             assert "bytes on this node" in str(error(answers[5]))
 
     run(session())
+
+
+def with_a_gradient() -> Any:
+    import torch
+
+    made: Any = torch.zeros(3, requires_grad=True)
+    made.grad = torch.zeros(1_000_000)[:3]
+    return made
+
+
+def with_a_description() -> Any:
+    import torch
+
+    made: Any = torch.zeros(3)
+    made.description = "x" * 100_000
+    return made
+
+
+def with_an_id_of_words() -> Any:
+    import torch
+
+    made: Any = torch.zeros(3)
+    made.id = "x" * 100_000
+    return made
+
+
+@pytest.mark.parametrize("make", [with_a_gradient, with_a_description, with_an_id_of_words])
+def test_what_is_kept_is_numbers_whose_bytes_are_counted(
+    bob: LocalNode, make: Callable[[], Any]
+) -> None:
+    """Memory that hangs on a tensor and is no number of it would be counted by nobody."""
+    from shared.pysyft import ObjectMessage
+
+    async def session() -> None:
+        async with coordinator(bob.url) as peer:
+            made = make()
+            made.id = getattr(made, "id", None) or 7
+            told = str(error(await peer.ask(pack(ObjectMessage(made)))))
+            assert "keeps tensors without tags, description or gradient" in told
+
+    run(session())
+
+
+def test_results_that_are_still_to_come_count_as_bytes_of_the_session(
+    owners: list[OwnerFiles], tmp_path: Path
+) -> None:
+    """Trainings of a large model that were begun, and whose results nobody fetches."""
+    import torch
+
+    from shared.model.recipe import Recipe
+    from shared.pysyft import ObjectMessage
+
+    tables = {
+        "text": {"tokens": 4, "buckets": 150_000},
+        "model": {"embedding": 8, "hidden": 2},
+        "training": {"batch_size": 256, "max_batches": 1},
+    }
+    recipe = Recipe.parse(tables, source="here")
+    size = 4 * recipe.parameters
+    (tmp_path / "policy.toml").write_text(
+        f"[recipe]\nparameters = {recipe.parameters}\n", encoding="utf-8"
+    )
+
+    async def session(url: str) -> None:
+        async with coordinator(url) as peer:
+            kept = (4 * (size + 2**20)) // size  # what fits, states and results together
+            state: Any = torch.zeros(recipe.parameters)
+            state.id = 1
+            assert (await peer.ask(pack(ObjectMessage(state)))).kind is Kind.REPLY
+            for number in range(4):
+                wanted = training(recipe, 1, seed=number + 1)
+                await peer.send(Kind.REQUEST, command(TRAIN, **wanted))
+            answers: list[Frame] = []
+            while len(answers) < 4:  # who is refused is told before the others are done
+                answer = await peer.receive()
+                answers += [answer] if answer.kind in (Kind.REPLY, Kind.ERROR) else []
+            done = [one for one in answers if one.kind is Kind.REPLY]
+            assert 1 + len(done) == kept < 5
+            refused = [error(one) for one in answers if one.kind is Kind.ERROR]
+            assert all("bytes on this node" in str(one) for one in refused)
+
+    with local_nodes({"bob": (*owners[1].flags, "--policy", str(tmp_path / "policy.toml"))}) as (
+        node,
+    ):
+        run(session(node.url))
 
 
 def test_compression_is_not_spoken(bob: LocalNode) -> None:

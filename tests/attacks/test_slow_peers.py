@@ -14,17 +14,20 @@ import torch
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
+from shared.identity.folder import load
+from shared.identity.tls import server_context
 from shared.pysyft import ObjectMessage, ObjectRequestMessage
 from shared.wire.frames import Kind
 from shared.wire.timeouts import Timeouts
 from tests.attacks.scene import report
-from tests.helpers.identities import Federation
+from tests.helpers.identities import Federation, make_federation, unchecked_client
 from tests.helpers.node_requests import pack, run
 from tests.helpers.peers import coordinator, stranger
 from worker_node.data.shard import Message, Shard
 from worker_node.membership.admission import Admission, make_admission
 from worker_node.node import DataOwnerNode
 from worker_node.serving import bounded_connection, listener
+from worker_node.serving.bounded_connection import unsent_bytes
 from worker_node.training.trainer_process import TrainerProcess
 
 SHORT = 0.3
@@ -170,6 +173,36 @@ def test_who_takes_nothing_of_what_is_sent_is_hung_up_on() -> None:
                 pass
 
     run(scene())
+
+
+def test_what_waits_below_tls_is_seen_to_wait(tmp_path: Path) -> None:
+    """asyncio's TLS hands an answer to the transport below at once; a line that takes some of it
+    would look like one that takes nothing."""
+    federation = make_federation(tmp_path)
+    client = unchecked_client(federation.coordinator())
+    server = server_context(load(federation.node("bob"), "node"), lambda error: None)
+    seen: list[tuple[int, int]] = []
+
+    async def scene() -> None:
+        looked = asyncio.Event()
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            transport = writer.transport
+            transport.write(bytes(16 * 2**20))
+            seen.append((transport.get_write_buffer_size(), unsent_bytes(transport)))
+            looked.set()
+            transport.abort()
+
+        serving_tls = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=server)
+        port = serving_tls.sockets[0].getsockname()[1]
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client)
+        await looked.wait()
+        writer.transport.abort()
+        serving_tls.close()
+
+    run(scene())
+    ((_, waiting),) = seen
+    assert waiting > 2**20
 
 
 def test_one_address_does_not_take_all_places_of_those_who_come() -> None:

@@ -171,6 +171,26 @@ def test_an_owners_policy_is_told_to_the_coordinator_and_written_down(
     assert allowed.code == 0, allowed.out
 
 
+def test_two_owners_who_allow_it_have_secure_sums(federation: Federation, first: Path) -> None:
+    rules = "[secure_aggregation]\nrequired = true\nfewest_owners = 2\n"
+    for owner in ("bob", "anne"):
+        (federation.folder / f"{owner}-sums.toml").write_text(rules)
+    up = ("up", "--exit-code-from", "coordinator", "coordinator")
+    policies = {"BOB_POLICY": "./bob-sums.toml", "ANNE_POLICY": "./anne-sums.toml"}
+    settings = {"RUNS_TO_SERVE": "1", "ROUNDS": "2", **policies}
+    refused = federation.compose(*up, check=False, **settings)
+    assert refused.code == 10, refused.out
+    assert "rule secure_aggregation.required" in refused.out + refused.err
+    summed = federation.compose(*up, check=False, **settings, SECURE_AGGREGATION="on")
+    assert summed.code == 0, summed.out
+    assert "secure aggregation is on: the coordinator sees sums alone" in summed.out + summed.err
+    rows = (newest_run(federation) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    told = [json.loads(row) for row in rows]
+    assert [row["rows"] for row in told if row["node"] in ("bob", "anne")] == [None] * 4
+    masked = json.loads(federation.read("bob-audit", "counts.masked.json"))
+    assert sorted(which for _, which, _ in masked) == ["evaluation", "training"]
+
+
 def test_a_policy_file_that_is_not_there_is_an_error_and_is_not_made(
     federation: Federation, first: Path
 ) -> None:

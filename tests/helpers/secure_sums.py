@@ -14,7 +14,8 @@ import numpy as np
 from server.secure_aggregation.aggregation import Aggregation
 from shared.identity.folder import load
 from shared.secure_aggregation.fixed_point import Ring
-from shared.secure_aggregation.messages import Context, Sum
+from shared.secure_aggregation.kinds import Sum
+from shared.secure_aggregation.messages import Context
 from shared.secure_aggregation.trust import Signer, Trust
 from tests.helpers.identities import Federation, make_federation
 from worker_node.secure_aggregation.masked_rounds import RoundsInMemory
@@ -53,10 +54,12 @@ def context(
     which: Sum = "training",
     state: bytes = b"state",
     recipe: bytes = b"recipe",
+    rounds: int = 9,
 ) -> Context:
     return Context(
         run=run,
         round=number,
+        rounds=rounds,
         sum=which,
         state=sha256(state).digest(),
         recipe=sha256(recipe).digest(),

@@ -261,7 +261,7 @@ def test_a_run_that_is_stopped_keeps_its_completed_rounds(
     for number, process in processes.items():
         done = finish(process)
         assert done.code == 130
-        assert done.err.startswith("error: stopped after ")
+        assert "\nerror: stopped after " in done.err
         assert "Traceback" not in done.err
         told = summary(folders[number])
         assert told["status"] == "interrupted"

@@ -145,12 +145,14 @@ def verify(path: Path, key: ec.EllipticCurvePublicKey | None) -> Verdict:
     anchor, signed, anchor_fault = _anchor(path, key)
     for number, line in enumerate(lines_of(path), start=1):
         try:
-            _, following = check_line(line, place)
+            values, following = check_line(line, place)
         except BadLine as error:
             where = f"after line number {place.n}" if place else f"line {number}"
             fault = f"{where}: {error}"
             break
-        first, place = first or following.n, following
+        if place is None:
+            first, hashes[following.n - 1] = following.n, values["previous"]
+        place = following
         if anchor is not None and place.n == anchor.n:
             hashes[place.n] = place.hash
     place = place or Place()
@@ -178,7 +180,9 @@ def _end_fault(place: Place, anchor: Place | None, hashes: dict[int, str]) -> st
         return ""
     if anchor.n > place.n:
         return f"the end is missing: there were {anchor.n} lines, and the last here is {place.n}"
-    if anchor.n in hashes and hashes[anchor.n] != anchor.hash:
+    if anchor.n not in hashes:
+        return f"line number {anchor.n}, which the anchor vouches for, is missing and the next too"
+    if hashes[anchor.n] != anchor.hash:
         return f"line number {anchor.n} is another than the anchor vouches for"
     return ""
 

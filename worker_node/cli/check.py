@@ -45,7 +45,7 @@ def describe(shard: Shard, tell_labels: bool, as_json: bool) -> str:
             "skipped": shard.skipped,
             "skipped_shares": shard.skipped_shares(),
             "held_out_rows_trained_on": repeated,
-            "held_out_near_trained_on": near_held_out(shard),
+            "held_out_near_trained_on": near_held_out(shard).near,
             "versions": versions(),
             "tokeniser": tokeniser_fingerprint(),
         }

@@ -100,3 +100,7 @@ def _verify(path: Path, identity: Path, as_json: bool) -> None:
         click.echo(f"  earlier ones, before line {found.first}, are not in this folder")
     signed = "signed by this node" if found.signed else "not signed"
     click.echo(f"  the anchor, {signed}, vouches for the first {found.anchored}")
+    if found.anchored is not None and found.last > found.anchored:
+        click.echo(
+            "  nothing vouches for later ones: whoever writes the file could have added them"
+        )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -57,8 +58,32 @@ def read_delimited(
     rows, broken = _parse(text, dialect.separator)
     table = with_header(rows, "line", dialect.name, meanings)
     width = table.width if table.header is not None else _usual_width(rows)
-    fitting = [_checked(row, width) for row in table.rows]
+    named = _named(table.header or ())
+    rows = list(table.rows)
+    if 0 < named < width:
+        rows = [_rejoined(row, named, width, dialect.separator) for row in rows]
+    fitting = [_checked(row, width) for row in rows]
     return Table(table.header, fitting, dialect.name, "line", broken)
+
+
+def _named(header: Sequence[str]) -> int:
+    """Columns up to the last one with a name."""
+    return max((place for place, name in enumerate(header, 1) if name.strip()), default=0)
+
+
+def _rejoined(row: Row, named: int, width: int, separator: str) -> Row:
+    """A row whose last named cell has back what spilled over into columns without a name.
+
+    So somebody's unquoted text came apart: `v1,v2,,,` with a comma in the text of v2. Where the
+    header has no such columns, a row with more cells is an error.
+    """
+    spilled = [cell or "" for cell in row.cells[named:]]
+    while spilled and not spilled[-1].strip():
+        spilled.pop()
+    if not spilled or named + len(spilled) > width:
+        return row
+    whole = separator.join([row.cells[named - 1] or "", *spilled])
+    return Row(row.line, (*row.cells[: named - 1], whole), row.problem)
 
 
 def _checked(row: Row, width: int) -> Row:

@@ -10,7 +10,7 @@ from datetime import datetime
 from shared.errors import FedsmsError, NodeFailed, PolicyRefused, StorageError
 from shared.model.recipe import Recipe
 from shared.quoting import MAX_QUOTED, escaped, quoted
-from shared.wire.commands import ProposeCommand, TrainCommand
+from shared.wire.commands import EvaluateCommand, ProposeCommand, TrainCommand
 from worker_node.audit.lines import Entry
 from worker_node.audit.log import Audit, NoAudit
 from worker_node.data.shard import Shard
@@ -103,8 +103,8 @@ class Guard:
         Args:
             is_known: of a run whose training is remembered: to ask for it again counts for nothing.
         """
-        mode = command.work
-        await self._may_work(mode, who, shard, Recipe.from_json(command.recipe), command.rounds)
+        mode, recipe = command.work, Recipe.from_json(command.recipe)
+        await self._may_work(mode, who, shard, recipe, command.rounds, command.secure)
         if is_known:
             return
         counted: Counted = "evaluations" if mode == "evaluate" else "rounds"
@@ -114,12 +114,14 @@ class Guard:
 
     async def may_train(self, who: Who, command: TrainCommand, shard: Shard) -> None:
         """Raises PolicyRefused where a rule says no; else the training counts for today."""
-        await self._may_work("train", who, shard, Recipe.from_json(command.recipe), command.rounds)
+        recipe = Recipe.from_json(command.recipe)
+        await self._may_work("train", who, shard, recipe, command.rounds, command.secure)
         self._count("rounds", self.policy.day.rounds)
 
-    async def may_evaluate(self, who: Who, recipe: str, shard: Shard) -> None:
+    async def may_evaluate(self, who: Who, command: EvaluateCommand, shard: Shard) -> None:
         """Likewise for an evaluation."""
-        await self._may_work("evaluate", who, shard, Recipe.from_json(recipe), 1)
+        recipe, is_secure = Recipe.from_json(command.recipe), command.secure is not None
+        await self._may_work("evaluate", who, shard, recipe, 1, is_secure)
         self._count("evaluations", self.policy.day.evaluations)
 
     async def may_point(self, who: Who, recipe: str, shard: Shard) -> None:
@@ -128,10 +130,17 @@ class Guard:
         self._count("rounds", self.policy.day.rounds)
 
     async def _may_work(
-        self, mode: Mode, who: Who, shard: Shard, recipe: Recipe, rounds: int
+        self,
+        mode: Mode,
+        who: Who,
+        shard: Shard,
+        recipe: Recipe,
+        rounds: int,
+        is_secure: bool = False,
     ) -> None:
         policy = self.policy
         policy.check_mode(mode)
+        policy.check_secure(is_secure)
         policy.check_hours(policy.hours.now())
         policy.check_rows(len(shard.train), len(shard.held_out), mode)
         policy.check_recipe(recipe, rounds)

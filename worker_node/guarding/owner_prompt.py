@@ -16,9 +16,14 @@ ANSWER_SECONDS = 300.0
 
 
 class Terminal:
-    """The terminal of this process, if it has one."""
+    """The terminal of this process, if it has one.
 
-    def __init__(self) -> None:
+    Args:
+        seconds: that the owner may think.
+    """
+
+    def __init__(self, seconds: float = ANSWER_SECONDS) -> None:
+        self._seconds = seconds
         self._turn = asyncio.Lock()
 
     @property
@@ -39,7 +44,7 @@ class Terminal:
             termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
             _say(f"{question} [y/N] ")
             try:
-                async with asyncio.timeout(ANSWER_SECONDS):
+                async with asyncio.timeout(self._seconds):
                     answer = await self._line()
             except TimeoutError:
                 _say("\nno answer; that is a no\n")

@@ -73,7 +73,8 @@ class Pace:
     """How fast one coordinator's requests are answered, over all of its connections.
 
     Each request is a line in the owner's log, and work: whoever sends them without end waits, and
-    so fills neither the disk nor the node's time. A run asks some six times a round.
+    so fills neither the disk nor the node's time. A run asks some six times a round, and
+    twice that with secure sums.
 
     Args: burst, rate: requests of one coordinator at once, and a second after these.
     """

@@ -38,6 +38,7 @@ def _time_of_day(text: str) -> str:
     return text
 
 
+OwnerName = Annotated[str, Field(pattern=f"^{NODE_ID_PATTERN}$")]
 CoordinatorName = Annotated[str, Field(pattern=f"^{NODE_ID_PATTERN}$")]
 Clock = Annotated[str, AfterValidator(_time_of_day)]
 Zone = Annotated[str, AfterValidator(_zone)]
@@ -171,6 +172,65 @@ class Hours(_Table):
         yesterday = DAYS[(now - timedelta(days=1)).weekday()] in self.days
         return (today and minute >= begin) or (yesterday and minute < end)
 
+    def next_begin(self, now: datetime) -> datetime | None:
+        """When it works next, after a moment at which it does not; None for never.
+
+        Args:
+            now: local time, in the policy's zone.
+        """
+        hour, minute = divmod(_minutes(self.begin), 60)
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        for days in range(8):  # the same day of the next week may be the first
+            found = midnight + timedelta(days=days, hours=hour, minutes=minute)
+            if found > now and self.contain(found):
+                return found
+        return None
+
+
+class SecureAggregationTerms(_Table):
+    """Secure sums: the coordinator gets the sum of several owners' numbers, and nobody's own."""
+
+    required: bool = Field(
+        False,
+        description="Train and evaluate inside secure sums alone; pointer operations are refused.\n"
+        "How many rows there are, and how many are spam, is not told then either.",
+    )
+    fewest_owners: int = Field(
+        3,
+        ge=2,
+        le=100,
+        description="Owners whose sum may be opened, this one among them. Of two, each can\n"
+        "subtract itself, and the coordinator learns the sum of both.",
+    )
+    pinned: tuple[OwnerName, ...] = Field(
+        (),
+        strict=False,
+        description="Owners whose keys you compared with them: python -m worker_node peers keeps\n"
+        "their fingerprints. Who is not pinned is whoever the CA says that it is.",
+    )
+    fewest_pinned: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="How many of the pinned must be in each sum. With 0, whoever holds the CA's\n"
+        "key can invent all other owners, and subtract them.",
+    )
+    dropouts: float = Field(
+        0.33,
+        ge=0,
+        le=1,
+        description="Share of a round's owners that may be lost, 0 to 1. No more than a third can\n"
+        "be, whatever stands here.",
+    )
+
+    @model_validator(mode="after")
+    def _has_enough_pinned(self) -> Self:
+        if self.fewest_pinned > len(self.pinned):
+            raise ValueError(
+                f"fewest_pinned is {self.fewest_pinned}, and {len(self.pinned)} are pinned"
+            )
+        return self
+
 
 class Policy(_Table):
     """One owner's policy; every rule has a default."""
@@ -210,17 +270,30 @@ class Policy(_Table):
     day: DailyBounds = DailyBounds()
     pointers: PointerBounds = PointerBounds()
     hours: Hours = Hours()
+    secure_aggregation: SecureAggregationTerms = SecureAggregationTerms()
 
     def check_mode(self, mode: Mode) -> None:
         if mode not in self.modes:
             allowed = ", ".join(self.modes) or "nothing"
             raise refusal("modes", f"{mode} is not allowed here, only {allowed}")
 
+    def check_secure(self, is_secure: bool) -> None:
+        """Args: is_secure: whether the numbers would leave inside a secure sum alone."""
+        if self.secure_aggregation.required and not is_secure:
+            raise refusal(
+                "secure_aggregation.required",
+                "its numbers leave inside secure sums alone",
+                "Train with --secure-aggregation on; it takes at least "
+                f"{self.secure_aggregation.fewest_owners} owners here.",
+            )
+
     def check_hours(self, now: datetime) -> None:
         if not self.hours.contain(now):
             hours = self.hours
             when = f"{hours.begin} to {hours.end} on {', '.join(hours.days) or 'no day'}"
-            raise refusal("hours", f"it works {when} ({hours.zone} time)")
+            following = hours.next_begin(now)
+            back = f"{following:%a %Y-%m-%d %H:%M}" if following is not None else "never"
+            raise refusal("hours", f"it works {when} ({hours.zone} time), next from {back}")
 
     def check_rows(self, train: int, held_out: int, mode: Mode) -> None:
         """Args: train, held_out: the owner's numbers of rows; the refusal tells neither."""

@@ -90,7 +90,7 @@ def _toml(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:_}" if value >= 10_000 else str(value)
     if isinstance(value, float):
-        return str(value)
+        return repr(value)
     if isinstance(value, tuple):
         return f"[{', '.join(map(_toml, value))}]"
     return f'"{value}"'

@@ -16,7 +16,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from shared.errors import StorageError
 from shared.files import is_present, read_bytes, write_whole
-from shared.secure_aggregation.messages import Context, Sum
+from shared.secure_aggregation.kinds import Sum
+from shared.secure_aggregation.messages import Context
 from shared.secure_aggregation.violation import Violation
 
 _MAX_BYTES = 16 * 2**20

@@ -90,6 +90,16 @@ class Owner:
         """Dealers whose shares for this owner are not what they signed; for the log."""
         return tuple(owner for owner in self._dealers if owner not in self._held)
 
+    @property
+    def has_masked(self) -> bool:
+        """Whether the owner's numbers may have left."""
+        return bool(self._masked)
+
+    @property
+    def knows_dealers(self) -> bool:
+        """Whether the shares of those have come with whom the owner masks."""
+        return bool(self._delivery)
+
     def keys(self) -> bytes:
         """The owner's signed Keys."""
         return self._keys

@@ -24,6 +24,7 @@ from worker_node.guarding.set_up import Guarding, opened
 from worker_node.membership.admission import Admission
 from worker_node.node import DataOwnerNode
 from worker_node.pointers.session_process import prepare as prepare_sessions
+from worker_node.secure_aggregation.set_up import find_sums
 from worker_node.serving.health import telling_health
 from worker_node.serving.listener import listening
 from worker_node.serving.when_to_stop import StopRule
@@ -95,6 +96,7 @@ async def serve(settings: ServeSettings, shard: Shard) -> None:
                 guard,
                 timeouts=Timeouts(heartbeat=settings.heartbeat),
                 keep_work=settings.keep_work,
+                sums=find_sums(settings.guarding),
             )
             if guard.allows_pointers:
                 prepare_sessions()

@@ -37,6 +37,7 @@ _WHAT = {
     ForceObjectDeleteMessage: "delete",
 }
 _SILENT = ("keep", "delete", "cancel")
+IN_A_SUM = ", in a secure sum"
 _REPEATED: dict[Source, str] = {
     "": "",
     "under way": ", asked for again: the training that goes on",
@@ -75,7 +76,8 @@ class Request:
 
     def training(self, command: TrainCommand, source: Source = "") -> None:
         """A training, and where its result comes from; "" where it is not repeated."""
-        detail = f"round {command.round} of {command.rounds}{_REPEATED[source]}"
+        secure = IN_A_SUM if command.secure else ""
+        detail = f"round {command.round} of {command.rounds}{secure}{_REPEATED[source]}"
         self.about(command.result_id, detail)
 
     def refused(self, error: FedsmsError) -> None:

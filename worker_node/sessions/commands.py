@@ -18,27 +18,35 @@ from shared.wire.commands import (
     CANCEL,
     EVALUATE,
     PROPOSE,
+    SUM_KEYS,
+    SUM_STEP,
     TRAIN,
     EvaluateCommand,
     EvaluateReport,
     OnProgress,
     Progress,
     ProposeCommand,
+    SecureReport,
+    SumAnswer,
+    SumKeysCommand,
+    SumStepCommand,
     TrainCommand,
     TrainReport,
 )
 from shared.wire.frames import Kind, pack_map
 from shared.wire.patches import state_from, state_object
-from worker_node.node import DataOwnerNode, ObjectStore, command_of
+from worker_node.node import DataOwnerNode, ObjectStore, command_of, nbytes_of
 from worker_node.pointers.access import PointerAccess
-from worker_node.sessions.answers import Answers, Request
+from worker_node.sessions.answers import IN_A_SUM, Answers, Request
+from worker_node.sessions.secure_work import SecureWork
 from worker_node.sessions.work import evaluate, train
 from worker_node.training.known_trainings import Key, Trained, key_of
 
 MAX_TASKS = 4
 """Requests to train or evaluate that one session may have open at a time."""
 
-Report = Coroutine[Any, Any, TrainReport | EvaluateReport | None]
+Told = TrainReport | EvaluateReport | SecureReport | SumAnswer
+Report = Coroutine[Any, Any, Told | None]
 
 log = logging.getLogger("fedsms.node")
 
@@ -57,6 +65,7 @@ class Commands:
         self._store = store
         self._answers = answers
         self._pointers = pointers
+        self._secure = SecureWork(node)
         self._tasks: set[asyncio.Task[None]] = set()
         self._called_off: set[asyncio.Task[None]] = set()
         self._trainings: set[Key] = set()
@@ -65,15 +74,12 @@ class Commands:
             PROPOSE: self._on_propose,
             TRAIN: self._on_train,
             EVALUATE: self._on_evaluate,
+            SUM_KEYS: self._on_sum_keys,
+            SUM_STEP: self._on_sum_step,
             CANCEL: self._on_cancel,
             OPEN_POINTERS: self._on_pointers,
             SUMMARISE: self._on_pointers,
         }
-
-    @property
-    def promised(self) -> int:
-        """Objects that work under way will add to the store."""
-        return len(self._tasks)
 
     async def handle(self, message: Any, request: Request) -> None:
         """Does what a command asks for, or begins it; its inputs are taken from the store now.
@@ -121,16 +127,32 @@ class Commands:
         self._require_a_free_task()
         command = TrainCommand.parse(arguments)
         request.training(command)
-        self._node.require_room(self._store, self.promised)
         state = self._state(command.state_id, None)
+        result = state.nbytes * (2 if command.secure else 1)  # a masked number has 8 bytes
+        self._node.require_room(self._store, result)
+        self._store.promised[request.id] = result
         await self._begin(self._train(command, state, request), request)
 
     async def _on_evaluate(self, _: str, arguments: Any, request: Request) -> None:
         self._require_a_free_task()
         command = EvaluateCommand.parse(arguments)
-        request.about(command.state_id)
+        secure = f"round {command.secure[1]}{IN_A_SUM}" if command.secure is not None else ""
+        request.about(command.state_id, secure)
         state = self._state(command.state_id, command.base_id)
         await self._begin(self._evaluate(command, state), request)
+
+    async def _on_sum_keys(self, _: str, arguments: Any, request: Request) -> None:
+        command = SumKeysCommand.parse(arguments)
+        request.entry.detail = f"keys, {command.sum} of round {command.round}"
+        state = self._state(command.state_id, None)
+        data = await self._secure.keys(self._answers.who.name, command, state)
+        await self._reply(request, SumAnswer(data=data))
+
+    async def _on_sum_step(self, _: str, arguments: Any, request: Request) -> None:
+        command = SumStepCommand.parse(arguments)
+        request.entry.detail = f"{command.step}, {command.sum} of round {command.round}"
+        data = await self._secure.step(self._answers.who.name, command)
+        await self._reply(request, SumAnswer(data=data))
 
     def _require_a_free_task(self) -> None:
         if len(self._tasks) >= MAX_TASKS:
@@ -143,6 +165,7 @@ class Commands:
             raise NodeFailed(f"the state was not sent to node {self._node.id} before the command")
         base = as_vector(objects[base_id]) if base_id is not None else None
         state = state_from(objects[object_id], base)
+        self._node.require_room(self._store, state.nbytes - nbytes_of(objects[object_id]), 0)
         objects[object_id] = state_object(state, None, object_id)
         return state
 
@@ -151,6 +174,7 @@ class Commands:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(self._called_off.discard)
+        task.add_done_callback(lambda _: self._store.promised.pop(request.id, None))
         # A task that is cancelled before it began would never answer.
         await asyncio.sleep(0)
 
@@ -175,12 +199,17 @@ class Commands:
             unexpected = NodeFailed("an unexpected error on the node", type(error).__name__)
             await self._answers.send_error(request, unexpected)
 
-    async def _reply(self, request: Request, report: TrainReport | EvaluateReport | None) -> None:
+    async def _reply(self, request: Request, report: Told | None) -> None:
         values = report.model_dump() if report is not None else None
         await self._answers.send(request, Kind.REPLY, serialize(values, self._node))
 
-    async def _train(self, command: TrainCommand, state: Vector, request: Request) -> TrainReport:
+    async def _train(
+        self, command: TrainCommand, state: Vector, request: Request
+    ) -> TrainReport | SecureReport:
         node, who = self._node, self._answers.who
+        node.guard.policy.check_secure(command.secure)  # also of what is answered from memory
+        if command.secure:
+            self._secure.check_training(who.name, command, state)
         key = key_of(who.name, command, state)
 
         async def begin(tell: OnProgress) -> Trained:
@@ -198,15 +227,26 @@ class Commands:
         finally:
             self._trainings.discard(key)
         await asyncio.gather(*sending)  # the last event goes before the answer
-        result = state_object(trained, state, command.result_id)
+        told: TrainReport | SecureReport = report
+        if command.secure:
+            told, result = await self._secure.trained(who.name, command, report, trained)
+        else:
+            result = state_object(trained, state, command.result_id)
         self._store.objects[command.result_id] = result
         self.trained = True
-        return report
+        return told
 
-    async def _evaluate(self, command: EvaluateCommand, state: Vector) -> EvaluateReport:
+    async def _evaluate(
+        self, command: EvaluateCommand, state: Vector
+    ) -> EvaluateReport | SecureReport:
         who = self._answers.who
-        await self._node.guard.may_evaluate(who, command.recipe, self._node.shard)
-        return await evaluate(self._node, who.name, command, state)
+        if command.secure is not None:
+            self._secure.check_evaluation(who.name, command)
+        await self._node.guard.may_evaluate(who, command, self._node.shard)
+        report = await evaluate(self._node, who.name, command, state)
+        if command.secure is None:
+            return report
+        return await self._secure.evaluated(who.name, command, report, state)
 
     def _progress_to(self, request: Request, sending: set[asyncio.Task[None]]) -> OnProgress:
         """Passes progress on as events; one that finds the line busy is left out."""

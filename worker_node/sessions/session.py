@@ -119,7 +119,7 @@ class Session:
             if isinstance(message, WorkerCommandMessage):
                 await self._commands.handle(message, request)
             else:
-                reply = self._node.answer(message, self._store, self._commands.promised)
+                reply = self._node.answer(message, self._store)
                 await self._answers.send(request, Kind.REPLY, reply)
         except FedsmsError as error:
             await self._answers.send_error(request, error)

@@ -46,7 +46,7 @@ async def train(
         "seed": command.seed,
         "round": command.round,
     }
-    answer, waited = await _ask_trainer(node, request, what, on_progress)
+    answer, waited = await _ask_trainer(node, request, what, on_progress, command.secure)
     log.info("%s: loss %.4f in %.2f s", what, answer["loss"], answer["seconds"])
     report = TrainReport(
         rows=answer["rows"],
@@ -76,9 +76,17 @@ async def evaluate(
 
 
 async def _ask_trainer(
-    node: DataOwnerNode, request: dict[str, Any], what: str, on_progress: OnProgress
+    node: DataOwnerNode,
+    request: dict[str, Any],
+    what: str,
+    on_progress: OnProgress,
+    is_secure: bool = False,
 ) -> tuple[dict[str, Any], float]:
-    """The trainer's answer, and the seconds that the request waited for its turn."""
+    """The trainer's answer, and the seconds that the request waited for its turn.
+
+    Args:
+        is_secure: progress is told in percent alone: batches say how many rows there are.
+    """
     asked = time.perf_counter()
     waited: float | None = None
 
@@ -88,6 +96,11 @@ async def _ask_trainer(
         node.busy_with = what
 
     def pass_on(event: dict[str, Any]) -> None:
+        if is_secure:
+            percent = 100 * event["done"] // event["total"]
+            node.busy_with = f"{what}, {percent} %"
+            on_progress(Progress(done=percent, total=100))
+            return
         node.busy_with = f"{what}, batch {event['done']} of {event['total']}"
         on_progress(Progress(done=event["done"], total=event["total"], loss=event["loss"]))
 

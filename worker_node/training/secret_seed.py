@@ -14,6 +14,7 @@ from collections.abc import Iterable
 
 _ROWS = b"fedsms rows"
 _SEED = b"fedsms seed"
+_MARK = b"fedsms mark"
 
 
 def secret_of(parts: Iterable[tuple[Iterable[str], Iterable[int]]]) -> bytes:
@@ -29,6 +30,18 @@ def secret_of(parts: Iterable[tuple[Iterable[str], Iterable[int]]]) -> bytes:
             data = text.encode("utf-8", "surrogatepass")
             digest.update(struct.pack("<QQ", len(data), label) + data)
     return digest.digest()
+
+
+def mark_of(secret: bytes) -> str:
+    """Four hexadecimal digits by which other rows are known, in most cases, and nothing else.
+
+    16 bits miss a change once in 65,536 times; whoever knows all rows but one learns no more than
+    that of it.
+
+    Args:
+        secret: what `secret_of` gives.
+    """
+    return hashlib.blake2b(b"", digest_size=2, key=secret, person=_MARK).hexdigest()
 
 
 def mixed_seed(secret: bytes, seed: int) -> int:

@@ -30,6 +30,16 @@ class Running:
     address: str
 
 
+@pytest.mark.parametrize(
+    ("given", "means"), [(True, "on"), (False, "off"), ("auto", "auto"), ("on", "on")]
+)
+def test_secure_aggregation_may_be_a_yes_or_a_no(given: object, means: str) -> None:
+    settings = Federation({"bob": BOB}, secure_aggregation=given).configuration.settings
+    assert settings["secure_aggregation"] == means
+    with pytest.raises(UsageError, match="secure_aggregation"):
+        Federation({"bob": BOB}, secure_aggregation="sometimes")
+
+
 def test_a_file_its_content_and_names_say_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

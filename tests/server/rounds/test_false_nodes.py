@@ -208,6 +208,12 @@ def test_two_clients_of_one_id_each_keep_their_own_link(recipe: Recipe) -> None:
     asyncio.run(session())
 
 
+def assert_as_sent(state: Vector, sent: Vector) -> None:
+    """The same numbers: all but the smallest bit for bit, and those as the sum's grid has them."""
+    assert np.array_equal(state[np.abs(sent) > 2**-13], sent[np.abs(sent) > 2**-13])
+    np.testing.assert_allclose(state, sent, rtol=0, atol=2**-36)
+
+
 def test_no_state_is_changed_by_what_a_node_sends_back(recipe: Recipe) -> None:
     before = initial_state(recipe, 1)
 
@@ -216,7 +222,7 @@ def test_no_state_is_changed_by_what_a_node_sends_back(recipe: Recipe) -> None:
             return await train_on({"mallory": url}, recipe)
 
     ended: Coroutine[Any, Any, Any] = session()
-    assert np.array_equal(asyncio.run(ended), before)
+    assert_as_sent(asyncio.run(ended), before)
 
 
 def test_a_node_that_claims_more_rows_than_it_greeted_with_is_named(recipe: Recipe) -> None:
@@ -241,7 +247,7 @@ def test_a_bad_node_among_good_ones_is_left_out_and_named_and_harms_nothing(
             return await trained({"anne": one, "mallory": other}, recipe, watcher)
 
     state = asyncio.run(session())
-    assert np.array_equal(state, initial_state(recipe, 1))  # what anne gives back
+    assert_as_sent(state, initial_state(recipe, 1))  # what anne gives back
     assert len(watcher.rounds) == recipe.federation.rounds
     rows = [row for record in watcher.rounds for row in record.rows()]
     told = [row["left_out"]["mallory"] for row in rows if row["node"] == "*"]

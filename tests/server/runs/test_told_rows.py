@@ -27,6 +27,16 @@ def test_a_lopsided_loss_of_a_nodes_is_told_in_capitals_and_an_even_one_is_not()
     assert warnings(links(bob=bob(9)), {}) == []
 
 
+def test_other_rows_of_the_same_number_are_told_by_their_mark() -> None:
+    at_start = rows_at_start(links(bob=bob(9, rows_mark="00ff")), {})
+    assert warnings(links(bob=bob(9, rows_mark="00ff")), at_start) == []
+    (line,) = warnings(links(bob=bob(9, rows_mark="00fe")), at_start)
+    assert "node bob has other rows than when the run began (as many of each kind)" in line
+    # a run that began with nodes of an older version, which told none
+    older = rows_at_start(links(bob=bob(9)), {})
+    assert warnings(links(bob=bob(9, rows_mark="00fe")), older) == []
+
+
 def test_other_rows_than_at_the_start_are_told_also_after_the_second_resume() -> None:
     at_start = rows_at_start(links(bob=bob(9)), {})
     assert warnings(links(bob=bob(9)), at_start) == []

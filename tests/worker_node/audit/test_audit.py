@@ -190,6 +190,71 @@ def test_the_chain_goes_on_over_restarts_and_files(tmp_path: Path) -> None:
     assert "should stand here" in verify(path, None).fault
 
 
+def test_the_oldest_files_may_be_moved_away_and_verify_says_from_where_on_it_checked(
+    tmp_path: Path, cli: Callable[..., Finished]
+) -> None:
+    path = tmp_path / "audit.jsonl"
+    for _ in range(3):
+        write_log(path, rotate_bytes=2000)
+    oldest, following, *_ = older_files(path)
+    first = json.loads(following.read_text(encoding="utf-8").splitlines()[0])["n"]
+    oldest.rename(tmp_path / "kept-elsewhere")
+    found = verify(path, None)
+    assert (found.first, found.last, found.fault) == (first, 60, "")
+    shown = cli("worker_node", "log", "--audit-log", path, "--verify")
+    assert shown.code == 0
+    assert f"{first}" in shown.out
+
+
+def test_an_anchor_that_vouches_for_files_that_were_moved_away_proves_nothing(
+    tmp_path: Path, cli: Callable[..., Finished]
+) -> None:
+    """An older anchor, and the lines that it is of gone: the rest could be anybody's."""
+    path, key = tmp_path / "audit.jsonl", ec.generate_private_key(ec.SECP256R1())
+    anchor = path.with_name("audit.jsonl.anchor")
+    write_log(path, key=key, rotate_bytes=2000)
+    older = anchor.read_bytes()
+    for _ in range(2):
+        write_log(path, key=key, rotate_bytes=2000)
+    assert verify(path, key.public_key()).fault == ""
+    anchor.write_bytes(older)
+    for file in older_files(path):
+        first = json.loads(file.read_text(encoding="utf-8").splitlines()[0])["n"]
+        if first <= 30:
+            file.unlink()
+    found = verify(path, key.public_key())
+    assert found.first > 21
+    assert "line number 20, which the anchor vouches for, is missing" in found.fault
+
+
+def test_lines_behind_the_anchor_are_told(tmp_path: Path, cli: Callable[..., Finished]) -> None:
+    path = tmp_path / "audit.jsonl"
+    anchor = path.with_name("audit.jsonl.anchor")
+    write_log(path)
+    older = anchor.read_bytes()
+    write_log(path)
+    anchor.write_bytes(older)
+    shown = cli("worker_node", "log", "--audit-log", path, "--verify").out
+    assert "vouches for the first 20" in shown
+    assert "nothing vouches for later ones" in shown
+
+
+def test_a_log_that_is_off_is_no_file_and_the_node_serves(
+    owners: list[OwnerFiles], recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    async def session(url: str) -> None:
+        async with coordinator(url) as peer:
+            state_id = await send_state(peer, recipe)
+            told = reply(await peer.ask(command(TRAIN, **training(recipe, state_id))))
+            assert told["rows"] == 140
+
+    with local_nodes({"bob": (*owners[1].flags, "--audit-log", "off")}) as (node,):
+        run(session(node.url))
+    assert [path.name for path in tmp_path.iterdir()] == []
+
+
 def test_a_line_that_a_crash_cut_short_is_dropped_and_a_shortened_log_is_refused(
     tmp_path: Path,
 ) -> None:

@@ -42,10 +42,15 @@ def test_a_node_says_it_in_its_log_once_it_is_ready(files: tuple[str, ...]) -> N
         until(lambda: any(WARNING in line for line in node.log), "the warning")
 
 
-def test_more_rows_than_are_compared_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = tuple(Message(number % 2, TEMPLATE.format(number)) for number in range(4))
-    shard = Shard(rows[:3], rows[3:])
-    monkeypatch.setattr(near_held_out, "COMPARED_ROWS", 4)
-    assert near_held_out.near_held_out(shard) == 1
-    monkeypatch.setattr(near_held_out, "COMPARED_ROWS", 3)
-    assert near_held_out.near_lines(shard) == []
+def test_of_more_rows_than_are_compared_some_are_and_the_warning_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = tuple(Message(number % 2, TEMPLATE.format(number)) for number in range(12))
+    shard = Shard(rows[:8], rows[8:])
+    monkeypatch.setattr(near_held_out, "COMPARED_ROWS", 12)
+    assert near_held_out.near_held_out(shard) == near_held_out.Near(4, 4, 8, is_sample=False)
+    monkeypatch.setattr(near_held_out, "COMPARED_ROWS", 11)
+    assert near_held_out.near_held_out(shard) == near_held_out.Near(2, 2, 4, is_sample=True)
+    (line,) = near_held_out.near_lines(shard)
+    assert line.startswith("2 of 2 held-out messages that were looked at say almost the same")
+    assert "one of 4 that are trained on, and more as one of all" in line

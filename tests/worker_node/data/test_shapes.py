@@ -66,6 +66,19 @@ def test_what_is_read_is_said_in_one_line(tmp_path: Path) -> None:
     )
 
 
+def test_a_text_that_came_apart_at_its_commas_is_put_together_again(tmp_path: Path) -> None:
+    """As in Kaggle's file: what spills over stands in columns without a name."""
+    rows = [f"ham,text {number},,," for number in range(20)]
+    rows += ['spam,"WIN, now",,,', 'spam,one, two,"three, and",four', "spam,a,,,"]
+    path = save(tmp_path, "spam.csv", "\n".join(["v1,v2,,,", *rows]) + "\n")
+    texts = [message.text for message in read_messages(path).messages]
+    assert texts[20:] == ["WIN, now", "one, two,three, and,four", "a"]
+    assert texts[:20] == [f"text {number}" for number in range(20)]
+    # a column that has a name is nobody's rest
+    path = save(tmp_path, "named.csv", "\n".join(["v1,v2,v3,,", *rows[:20], "spam,a,b,,"]) + "\n")
+    assert read_messages(path, layout=Layout(text_column="v2")).messages[-1].text == "a"
+
+
 TEXTS = [message.text for message in made_up(40)]
 AMBIGUOUS: dict[str, tuple[list[tuple[object, ...]], list[str]]] = {
     "two columns of labels": (

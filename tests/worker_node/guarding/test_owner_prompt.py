@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import os
@@ -28,6 +29,7 @@ from tests.conftest import OwnerFiles
 from tests.helpers.node_requests import command, error, reply, run, send_state, training
 from tests.helpers.peers import Peer, coordinator, stranger
 from tests.helpers.running import ROOT, children_of, environment, is_alive, until
+from worker_node.guarding.owner_prompt import Terminal
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -189,3 +191,23 @@ def test_nobody_is_asked_where_nobody_can_answer(
     with at_a_terminal(tmp_path / "screen", *flags, job=job) as owner:
         run(session(owner))
     assert "[y/N]" not in owner.read
+
+
+def test_silence_is_a_no_and_the_next_question_is_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At a terminal of this process, whose owner has a moment instead of minutes."""
+    ours, theirs = pty.openpty()
+
+    async def scene(terminal: Terminal) -> None:
+        assert not await terminal.ask("May somebody train?")
+        asked = asyncio.create_task(Terminal().ask("And now?"))
+        while "And now?" not in capsys.readouterr().err:  # noqa: ASYNC110 - no event to wait for
+            await asyncio.sleep(0.01)
+        os.write(ours, b"y\n")
+        assert await asked
+
+    with os.fdopen(theirs) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        asyncio.run(scene(Terminal(seconds=0.05)))
+    os.close(ours)

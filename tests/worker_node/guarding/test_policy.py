@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from scripts.local.nodes import local_nodes
 from shared.errors import PolicyRefused, UsageError
@@ -21,7 +24,7 @@ from tests.helpers.peers import coordinator, stranger
 from tests.helpers.running import ROOT, Finished, greeting_of
 from worker_node.data.shard import Shard
 from worker_node.guarding.guard import Guard
-from worker_node.guarding.policy import Policy
+from worker_node.guarding.policy import DAYS, Day, Policy
 from worker_node.guarding.policy_file import (
     POLICY,
     example,
@@ -131,6 +134,36 @@ def test_hours_are_those_of_the_day_on_which_they_begin(
 ) -> None:
     policy = Policy.model_validate({"hours": hours})
     assert policy.hours.contain(datetime.fromisoformat(when)) is works  # a Sunday, in November
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    begin=st.integers(0, 1439),
+    length=st.integers(1, 1439),
+    days=st.sets(st.sampled_from(DAYS), min_size=1),
+    minute=st.integers(0, 365 * 1440),
+)
+def test_a_refusal_for_hours_says_the_first_moment_to_come_back(
+    begin: int, length: int, days: set[Day], minute: int
+) -> None:
+    now = datetime.fromisoformat("2026-01-01T00:00:30") + timedelta(minutes=minute)
+    end = (begin + length) % 1440
+    clocks = {"begin": f"{begin // 60:02}:{begin % 60:02}", "end": f"{end // 60:02}:{end % 60:02}"}
+    policy = Policy.model_validate({"hours": {**clocks, "days": sorted(days)}})
+    assume(not policy.hours.contain(now))
+    with pytest.raises(PolicyRefused) as refused:
+        policy.check_hours(now)
+    told = datetime.fromisoformat(refused.value.cause[-16:])
+    assert policy.hours.contain(told)
+    minutes = range(1, ceil((told - now) / timedelta(minutes=1)))
+    assert not any(policy.hours.contain(now + timedelta(minutes=late)) for late in minutes)
+
+
+def test_who_never_works_says_never() -> None:
+    with pytest.raises(PolicyRefused, match="next from never"):
+        Policy.model_validate({"hours": {"days": []}}).check_hours(
+            datetime.fromisoformat("2026-01-01")
+        )
 
 
 RULES: dict[str, tuple[str, dict[str, Any], str, str]] = {

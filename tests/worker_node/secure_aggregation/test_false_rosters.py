@@ -109,6 +109,7 @@ FALSE_KEYS: list[tuple[str, Callable[[SecureSum], bytes]]] = [
     ("certificate", without_a_certificate),
     ("run", of(context(run="run-0"))),
     ("round", of(context(number=2))),
+    ("rounds", of(context(rounds=8))),
     ("sum", of(context(which="evaluation"))),
     ("state", of(context(state=b"another model"))),
     ("recipe", of(context(recipe=b"another recipe"))),

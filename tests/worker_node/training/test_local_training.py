@@ -335,3 +335,25 @@ def test_dense_parameters_move_as_torchs_own_fused_optimiser_moves_them(
         reference.zero_grad(set_to_none=True)
         assert all(one.grad is None for one in ours)
     assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+
+
+def test_no_more_rows_are_scored_at_once_than_a_batch_of_the_recipe_may_hold(
+    monkeypatch: pytest.MonkeyPatch, recipe: Recipe
+) -> None:
+    tokens = np.ones((100, recipe.text.width), np.int32)
+    state = initial_state(recipe, 1)
+    seen: list[int] = []
+    through = SpamGRU.forward
+
+    def look(model: SpamGRU, ids: torch.Tensor) -> torch.Tensor:
+        seen.append(len(ids))
+        return through(model, ids)
+
+    monkeypatch.setattr(SpamGRU, "forward", look)
+    for rows in (1, 7, 100):
+        seen.clear()
+        most = rows * recipe.numbers_a_row
+        monkeypatch.setattr(local_training, "MAX_NUMBERS_A_BATCH", most)
+        assert len(local_training.logits(state, tokens, recipe)) == 100
+        assert max(seen) == rows
+        assert sum(seen) == 100

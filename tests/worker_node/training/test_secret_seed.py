@@ -14,7 +14,7 @@ from shared.model.recipe import Recipe
 from tests.conftest import OwnerFiles
 from worker_node.data.shard import Shard
 from worker_node.training import local_training
-from worker_node.training.secret_seed import mixed_seed, secret_of
+from worker_node.training.secret_seed import mark_of, mixed_seed, secret_of
 from worker_node.training.trainer_process import TrainerProcess
 
 Part = list[tuple[str, int]]
@@ -35,6 +35,13 @@ def test_a_mixed_seed_is_one_that_a_training_takes(seed: int) -> None:
     mixed = mixed_seed(b"s" * 32, seed)
     assert 0 <= mixed < 2**63
     assert mixed != mixed_seed(b"t" * 32, seed)
+
+
+def test_a_mark_is_of_the_rows_and_says_little() -> None:
+    marks = {mark_of(secret([(f"row {number}", 0)], [])) for number in range(2000)}
+    assert 1900 < len(marks) <= 2000  # of 65,536, some meet
+    assert all(len(mark) == 4 for mark in marks)
+    assert mark_of(secret([("a", 0)], [])) == mark_of(secret([("a", 0)], []))
 
 
 def test_seeds_stay_apart() -> None:

@@ -1,0 +1,82 @@
+"""From the owner's policy and identity folder to the secure sums that the node takes part in."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from shared.errors import UsageError
+from shared.identity import folder as identity
+from shared.secure_aggregation.trust import Signer
+from worker_node.guarding.policy import SecureAggregationTerms
+from worker_node.guarding.set_up import Guarding
+from worker_node.membership.peers import PEERS, read_peers
+from worker_node.secure_aggregation.masked_rounds import RoundsInMemory, RoundsOnDisk
+from worker_node.secure_aggregation.sums import SecureSums
+from worker_node.secure_aggregation.terms import Terms
+
+log = logging.getLogger("fedsms.node")
+
+
+def find_sums(guarding: Guarding) -> SecureSums | None:
+    """What a node with this policy and identity takes part in; None where it has no certificate.
+
+    Raises:
+        UsageError: the policy asks for secure sums and there is no certificate to sign with, or
+            pins somebody who does not stand in peers.toml, or that file is malformed.
+        StorageError: what was masked before cannot be read.
+    """
+    wanted, folder = guarding.policy.secure_aggregation, guarding.identity
+    if folder is None:
+        if wanted.required:
+            raise UsageError(
+                "the policy demands secure sums, and this node has no certificate to sign with",
+                "rule secure_aggregation.required",
+                "Make one with: python -m worker_node init --id ID",
+            )
+        return None
+    terms = Terms(
+        wanted.fewest_owners, _pinned(wanted, folder), wanted.fewest_pinned, wanted.dropouts
+    )
+    path = _masked_file(guarding)
+    rounds = RoundsOnDisk(path) if path is not None else RoundsInMemory()
+    _warn(wanted, path)
+    return SecureSums(lambda: Signer.of(identity.load(folder, "node")), terms, rounds)
+
+
+def _pinned(wanted: SecureAggregationTerms, folder: Path) -> dict[str, str]:
+    peers = read_peers(folder)
+    missing = sorted(set(wanted.pinned) - set(peers))
+    if missing:
+        raise UsageError(
+            f"the policy pins {', '.join(missing)}",
+            f"{folder / PEERS} has no fingerprint of theirs",
+            f"Compare it with them, then: python -m worker_node peers add {missing[0]} FINGERPRINT",
+        )
+    return {name: peers[name] for name in wanted.pinned}
+
+
+def _masked_file(guarding: Guarding) -> Path | None:
+    """Beside the counts of the day, which are where a node may write."""
+    counts = guarding.counts
+    return counts.with_name(f"{counts.stem}.masked.json") if counts is not None else None
+
+
+def _warn(wanted: SecureAggregationTerms, path: Path | None) -> None:
+    """Says what the owner's terms leave open, where the owner relies on them."""
+    if not wanted.required:
+        return
+    if wanted.fewest_owners == 2:
+        log.warning(
+            "secure sums of two: the other owner can subtract itself from one, and the coordinator "
+            "learns the sum of you both"
+        )
+    if not wanted.fewest_pinned:
+        log.warning(
+            "no owner is pinned: whoever holds the CA's key can invent all others and subtract "
+            "them; compare keys with `python -m worker_node peers`, and set fewest_pinned"
+        )
+    if path is None:
+        log.warning(
+            "which rounds were masked is forgotten when this node ends, since it keeps no counts"
+        )

@@ -1,0 +1,138 @@
+"""What a session does of secure sums: numbers that leave below masks, and the steps around."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from shared.errors import NodeFailed
+from shared.model.metrics import BINS, Counts, ScoreSummary
+from shared.model.recipe import Recipe
+from shared.model.vectors import Vector
+from shared.secure_aggregation.contents import (
+    encode_evaluation,
+    encode_training,
+    recipe_digest,
+    state_digest,
+)
+from shared.secure_aggregation.fixed_point import Ring
+from shared.secure_aggregation.messages import Context
+from shared.wire.commands import (
+    EvaluateCommand,
+    EvaluateReport,
+    SecureReport,
+    SumKeysCommand,
+    SumStepCommand,
+    TrainCommand,
+    TrainReport,
+)
+from worker_node.node import DataOwnerNode
+from worker_node.secure_aggregation.sums import SecureSums, SumId
+
+
+class SecureWork:
+    """The secure sums of one node, as its sessions ask for them."""
+
+    def __init__(self, node: DataOwnerNode) -> None:
+        self._node = node
+
+    @property
+    def _sums(self) -> SecureSums:
+        if self._node.sums is None:
+            raise NodeFailed(
+                f"node {self._node.id} takes part in no secure sums",
+                "it serves without a certificate to sign with",
+                "Its owner makes one with: python -m worker_node init --id ID",
+            )
+        return self._node.sums
+
+    async def keys(self, peer: str, command: SumKeysCommand, state: Vector) -> bytes:
+        """Begins a sum of this state (P,): the owner's Keys. Raises as SecureSums.keys does."""
+        context = Context(
+            run=command.run,
+            round=command.round,
+            rounds=command.rounds,
+            sum=command.sum,
+            state=state_digest(state),
+            recipe=_digest_of(command.recipe),
+        )
+        return await self._sums.keys(peer, context)
+
+    async def step(self, peer: str, command: SumStepCommand) -> bytes:
+        """Raises as SecureSums.step does."""
+        return await self._sums.step(peer, command)
+
+    def check_training(self, peer: str, command: TrainCommand, state: Vector) -> None:
+        """Raises PolicyRefused where what would be trained is not what the round's keys are for.
+
+        Before anything is trained: what comes out could not be masked.
+        """
+        facts = {
+            "rounds": command.rounds,
+            "recipe": _digest_of(command.recipe),
+            "state": state_digest(state),
+        }
+        self._sums.require_ready(_training(peer, command), facts)
+
+    async def trained(
+        self, peer: str, command: TrainCommand, report: TrainReport, state: Vector
+    ) -> tuple[SecureReport, Any]:
+        """A trained state (P,) below its masks: what is told of it, and the object to fetch."""
+        numbers = self._encoded(encode_training, state, report.rows, report.loss)
+        masked = await self._sums.mask(_training(peer, command), numbers)
+        tensor: Any = torch.from_numpy(np.frombuffer(bytearray(masked), np.uint8))
+        tensor.id = command.result_id
+        told = SecureReport(
+            masked=b"",
+            seconds_working=report.seconds_training,
+            seconds_waiting=report.seconds_waiting,
+        )
+        return told, tensor
+
+    def check_evaluation(self, peer: str, command: EvaluateCommand) -> None:
+        """Likewise for an evaluation, of whatever state."""
+        facts = {"recipe": _digest_of(command.recipe)}
+        self._sums.require_ready(_evaluation(peer, command), facts)
+
+    async def evaluated(
+        self, peer: str, command: EvaluateCommand, report: EvaluateReport, state: Vector
+    ) -> SecureReport:
+        """The counts of a state (P,) below their masks."""
+        summary = ScoreSummary(_dense(report.ham), _dense(report.spam), report.loss_sum)
+        numbers = self._encoded(encode_evaluation, summary)
+        masked = await self._sums.mask(_evaluation(peer, command), numbers, state_digest(state))
+        return SecureReport(
+            masked=masked,
+            seconds_working=report.seconds_evaluating,
+            seconds_waiting=report.seconds_waiting,
+        )
+
+    def _encoded(self, encode: Any, *values: Any) -> Ring:
+        try:
+            numbers: Ring = encode(*values)
+        except ValueError as error:
+            fact = f"node {self._node.id} has numbers that a secure sum cannot hold"
+            raise NodeFailed(fact, str(error)) from None
+        return numbers
+
+
+def _training(peer: str, command: TrainCommand) -> SumId:
+    return SumId(peer, command.run, command.round, "training")
+
+
+def _evaluation(peer: str, command: EvaluateCommand) -> SumId:
+    assert command.secure is not None
+    return SumId(peer, *command.secure, "evaluation")
+
+
+def _digest_of(recipe: str) -> bytes:
+    return recipe_digest(Recipe.from_json(recipe).to_json())
+
+
+def _dense(sparse: dict[int, int]) -> Counts:
+    """Counts (BINS,) of all bins."""
+    counts = np.zeros(BINS, np.int64)
+    counts[list(sparse)] = list(sparse.values())
+    return counts
