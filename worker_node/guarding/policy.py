@@ -266,6 +266,11 @@ class Policy(_Table):
     tell_label_counts: bool = Field(
         True, description="Tell coordinators how many of the rows are spam, before any work."
     )
+    countersign: bool = Field(
+        True,
+        description="Countersign what the passport of a model says of this node's part in it, if\n"
+        "it is so. Tells the digest of this policy, and how far the audit log has got.",
+    )
     recipe: RecipeBounds = RecipeBounds()
     day: DailyBounds = DailyBounds()
     pointers: PointerBounds = PointerBounds()
