@@ -34,11 +34,10 @@ class OwnerForgotten:
 
     def __repr__(self) -> str:
         said = self.said
+        owners, share = ", ".join(said.owners), 100 * said.distance["relative"]
         lines = [
-            f"{said.owner} is out: {self.run.path} was trained again from seed {said.seed} by "
-            f"{', '.join(said.owners)}",
-            f"distance of both models: {said.distance['l2']:.4g}, "
-            f"{100 * said.distance['relative']:.2g} % of the old one's norm",
+            f"{said.owner} is out: {self.run.path} was trained from seed {said.seed} by {owners}",
+            f"distance of both models: {said.distance['l2']:.4g}, {share:.2g} % of the old norm",
         ]
         for node, both in said.metrics.items():
             name = "all" if node == "*" else node

@@ -1,6 +1,7 @@
 """model_card.md: a passport for people.
 
-After Mitchell et al., Model Cards for Model Reporting, FAT* 2019. A function of the passport alone, so that whoever verifies the one can verify the other.
+After Mitchell et al., Model Cards for Model Reporting, FAT* 2019. A function of the passport alone,
+so that whoever verifies the one can verify the other.
 """
 
 from __future__ import annotations
