@@ -16,7 +16,7 @@ import safetensors.numpy
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from scripts.local.nodes import NO_SETTINGS, LocalNode, local_nodes
+from scripts.local.nodes import NO_SETTINGS, UNGUARDED, LocalNode, local_nodes
 from server import Federation
 from server.trained_model.saved_model import load
 from shared.identity.certificates import certificate_from_pem, key_from_pem
@@ -49,9 +49,11 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, OwnerFiles]:
 def certified(
     members: identities.Federation, rows: dict[str, OwnerFiles]
 ) -> Iterator[list[LocalNode]]:
-    flags = {
-        name: (*one.flags, "--identity", str(members.node(name))) for name, one in rows.items()
-    }
+    flags = {}
+    for name, one in rows.items():
+        identity = members.node(name)
+        log = ("--audit-log", str(identity / "audit.jsonl"))
+        flags[name] = (*one.flags, "--identity", str(identity), *log)
     with local_nodes(flags) as running:
         yield running
 
@@ -104,7 +106,7 @@ def test_a_passport_is_signed_and_countersigned_and_a_stranger_verifies_it_with_
         name: len(one.train) for name, one in rows.items()
     }
     says = owners["bob"]["countersigned"]["says"]
-    policy = hashlib.sha256((members.node("bob") / "policy.toml").read_bytes()).hexdigest()
+    policy = hashlib.sha256(Path(UNGUARDED).read_bytes()).hexdigest()
     told = (says["policy"], says["rounds"], says["rows"])
     assert told == (f"policy sha256 {policy}", [1, 2], 60)
     lines = (members.node("bob") / "audit.jsonl").read_text().splitlines()
