@@ -6,10 +6,10 @@ import asyncio
 import logging
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from shared.errors import FedsmsError, NodeFailed, PolicyRefused, StorageError
 from shared.model.recipe import Recipe
-from shared.model.vectors import Vector
 from shared.passport.statements import Countersignature
 from shared.quoting import MAX_QUOTED, escaped, quoted
 from shared.secure_aggregation.contents import recipe_digest, state_digest
@@ -27,6 +27,9 @@ from worker_node.guarding.day_counts import Counted, DayCounts
 from worker_node.guarding.owner_prompt import Terminal
 from worker_node.guarding.pace import Pace
 from worker_node.guarding.policy import BITS_A_NUMBER, Mode, Policy, Question, refusal
+
+if TYPE_CHECKING:  # it loads torch
+    from shared.model.vectors import Vector
 
 log = logging.getLogger("fedsms.node")
 
