@@ -5,6 +5,7 @@
     python scripts/benchmark.py pointers                    # batch by batch, against PySyft's own
     python scripts/benchmark.py scale                       # more and more nodes
     python scripts/benchmark.py robust                      # one bad owner of ten
+    python scripts/benchmark.py strategies                  # FedProx and server optimisers
     python scripts/benchmark.py secure-aggregation          # keys, masks and bytes of a secure sum
     python scripts/benchmark.py secure-rounds               # rounds with secure sums, and without
     python scripts/benchmark.py leak                        # what a coordinator can tell of words
@@ -42,6 +43,7 @@ from scripts.benchmarks.scale import scale
 from scripts.benchmarks.secure_aggregation import secure_aggregation
 from scripts.benchmarks.secure_rounds import secure_rounds
 from scripts.benchmarks.startup import startup
+from scripts.benchmarks.strategies import strategies
 from scripts.data.partition import Partition
 from scripts.local.nodes import LocalNode, local_nodes
 from scripts.needs import need
@@ -63,6 +65,7 @@ for _command in (
     pointer_soak,
     scale,
     robust,
+    strategies,
     secure_aggregation,
     secure_rounds,
     startup,

@@ -12,6 +12,7 @@ FedsmsError                       1   anything else
 ├── IdentityError                 8   this side's own certificate, key, request or CA is unfit
 ├── QuorumLost                    9   too few nodes took part for too long; the run can be resumed
 ├── PolicyRefused                10   the owner's policy does not allow what was asked for
+├── NotProven                    11   a passport or statement is unsigned, changed, or not as signed
 └── Interrupted                 130   Ctrl-C; what was done is kept
 
 Exit code 0 is success. Each error says what happened, why, and what to do next; what a program
@@ -121,6 +122,13 @@ class PolicyRefused(FedsmsError):
 
     exit_code = 10
     rule = ""
+
+
+class NotProven(FedsmsError):
+    """A passport or statement does not hold: unsigned, changed since, another's, or of an unknown
+    CA."""
+
+    exit_code = 11
 
 
 class Interrupted(FedsmsError):

@@ -7,6 +7,7 @@ import click
 from server.cli.authority import COMMANDS
 from server.cli.nodes import evaluate, status
 from server.cli.options import TWO_NODES
+from server.cli.passports import COMMANDS as OF_PASSPORTS
 from server.cli.predict import predict
 from server.cli.train import train
 from shared.cli import HELP, GroupWithExamples
@@ -29,5 +30,5 @@ def main() -> None:
     """The coordinator: trains a spam classifier on SMS messages that never leave their owners."""
 
 
-for command in (*COMMANDS, train, status, evaluate, predict):
+for command in (*COMMANDS, train, status, evaluate, predict, *OF_PASSPORTS):
     main.add_command(command)

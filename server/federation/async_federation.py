@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from server.federation import background
 from server.federation.federation import OnRound, Stop, is_enough
 from server.federation.following import AsyncRounds, OnNotice, OnProgress
+from server.federation.forgotten import OwnerForgotten
 from server.federation.model import Model
 from server.federation.preparation import Preparation, RecipeSource, Shown
 from server.federation.results import Evaluation, Statuses
 from server.federation.run import Run
+
+if TYPE_CHECKING:  # it loads torch
+    from server.passport.making import SignedPassport
 
 
 class AsyncFederation(Preparation):
@@ -70,3 +74,28 @@ class AsyncFederation(Preparation):
     async def resume(self, run: Run | str | Path, **others: Any) -> Run:
         """Goes on with a stopped run to its end."""
         return await self.train(resume=run, **others)
+
+    async def forget(
+        self,
+        owner: str,
+        run: Run | str | Path,
+        *,
+        progress: OnProgress | Shown | None = None,
+        on_notice: OnNotice | None = None,
+    ) -> OwnerForgotten:
+        """Trains a run again without one of its owners, and compares; the old run stays."""
+        plan = self._forgetting(owner, run)
+        callback = progress if callable(progress) else None
+        shown: Shown | None = None if callable(progress) else progress
+        async with AsyncRounds(
+            lambda deliver, opened: self._without(plan, shown, deliver, opened),
+            callback,
+            on_notice,
+        ) as rounds:
+            async for _ in rounds:
+                pass
+        return await background.wait_in_a_loop(self._forgotten(plan, rounds.run))
+
+    async def passport(self, run: Run | str | Path | None = None) -> SignedPassport:
+        """Writes a run's passport.json and model_card.md, with its nodes' countersignatures."""
+        return await background.wait_in_a_loop(self._passport(run))

@@ -5,14 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from server.federation import background
 from server.federation.following import OnNotice, OnProgress, Rounds
+from server.federation.forgotten import OwnerForgotten
 from server.federation.model import Model
 from server.federation.preparation import Preparation, RecipeSource, Shown
 from server.federation.results import Evaluation, RoundResult, Statuses
 from server.federation.run import Run
+
+if TYPE_CHECKING:  # they load torch
+    from server.passport.making import SignedPassport
+    from server.passport.verification import Verified
 
 OnRound = Callable[[RoundResult], object]
 Stop = Callable[[RoundResult], bool]
@@ -116,6 +121,60 @@ class Federation(Preparation):
             others: as `train` has them, and those settings that a resumed run may change.
         """
         return self.train(resume=run, **others)
+
+    def forget(
+        self,
+        owner: str,
+        run: Run | str | Path,
+        *,
+        progress: OnProgress | Shown | None = None,
+        on_notice: OnNotice | None = None,
+    ) -> OwnerForgotten:
+        """Trains a run again without one of its owners, and compares; the old run stays.
+
+        The new run has the seed and settings of the old one, and is what that would have been
+        without the owner, to the bit. Its folder gets a signed statement, and a passport.
+
+        Raises:
+            UsageError: the owner is not in the run, or it cannot be done again by its settings.
+            FedsmsError: as `train`; then nothing is forgotten, and the whole is to be done again.
+        """
+        plan = self._forgetting(owner, run)
+        callback = progress if callable(progress) else None
+        shown: Shown | None = None if callable(progress) else progress
+        with Rounds(
+            lambda deliver, opened: self._without(plan, shown, deliver, opened),
+            callback,
+            on_notice,
+        ) as rounds:
+            for _ in rounds:
+                pass
+        return background.wait(self._forgotten(plan, rounds.run))
+
+    def passport(self, run: Run | str | Path | None = None) -> SignedPassport:
+        """Writes a run's passport.json and model_card.md, with its nodes' countersignatures.
+
+        Args:
+            run: None takes the last run, or else the newest in run_dir.
+
+        Raises:
+            StorageError: there is no such model. IdentityError: the identity is unfit.
+        """
+        return background.wait(self._passport(run))
+
+    def verify(self, run: Run | str | Path, ca: str | Path | None = None) -> Verified:
+        """Verifies a run's passport, and that an owner is out of it; dials nobody.
+
+        Args:
+            ca: the certificate of the CA that counts; None takes the identity's.
+
+        Raises:
+            NotProven: it is unsigned, or does not hold.
+        """
+        from server.passport.verification import verify
+
+        path = run.path if isinstance(run, Run) else Path(run)
+        return verify(path, self.configuration.identity, Path(ca) if ca is not None else None)
 
 
 def is_enough(

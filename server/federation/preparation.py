@@ -16,6 +16,7 @@ from server.federation.configuration import (
     configure,
 )
 from server.federation.events import Event
+from server.federation.forgotten import OwnerForgotten
 from server.federation.model import Model
 from server.federation.results import ByOwner, Evaluation, Statuses
 from server.federation.run import Run
@@ -26,6 +27,8 @@ if TYPE_CHECKING:  # torch and PySyft come with the first run
     from server.aggregation.aggregators import Aggregate, Aggregator
     from server.display.progress import Display
     from server.federation.pace import Pace, Work
+    from server.passport.forgetting import Forgetting
+    from server.passport.making import SignedPassport
     from server.runs.training_run import Steering
     from shared.model.vectors import Vector
 
@@ -87,7 +90,6 @@ class Preparation:
         settings: dict[str, Any],
     ) -> Pace:
         """A run that has not begun. Raises UsageError where it cannot."""
-        from server.federation.pace import Pace
         from server.runs.training_run import Steering
 
         rule = settings.pop("aggregation", None)
@@ -103,6 +105,17 @@ class Preparation:
         else:
             path = resume.path if isinstance(resume, Run) else Path(resume)
             work = self._going_on(path, given, shown)
+
+        return self._paced(work, steering, deliver, opened)
+
+    def _paced(
+        self,
+        work: Work,
+        steering: Steering,
+        deliver: Callable[[Event], object],
+        opened: Callable[[Run], object],
+    ) -> Pace:
+        from server.federation.pace import Pace
 
         def open_run(path: Path, pace: Pace) -> None:
             begun = {**self._begun, path: pace}
@@ -168,6 +181,43 @@ class Preparation:
             return await resume(stopped, settings, replace(steering, display=display))
 
         return work
+
+    def _forgetting(self, owner: str, run: Run | str | Path) -> Forgetting:
+        """What a run without the owner is; raises as plan_forgetting does."""
+        from server.passport.forgetting import plan_forgetting
+
+        moved = {node.id: node for node in self.configuration.nodes}
+        path = run.path if isinstance(run, Run) else Path(run)
+        plan = plan_forgetting(owner, path, moved)
+        self.configuration.vet(plan.settings.nodes)
+        identity = self.configuration.identity
+        return replace(plan, settings=replace(plan.settings, identity=identity))
+
+    def _without(
+        self,
+        plan: Forgetting,
+        shown: Shown | None,
+        deliver: Callable[[Event], object],
+        opened: Callable[[Run], object],
+    ) -> Pace:
+        """The run without the owner, that has not begun."""
+        from server.runs.training_run import Steering
+
+        return self._paced(self._beginning(plan.settings, shown), Steering(), deliver, opened)
+
+    async def _forgotten(self, plan: Forgetting, run: Run | None) -> OwnerForgotten:
+        from server.passport.forgetting import finish_forgetting
+
+        assert run is not None
+        return OwnerForgotten(run, await finish_forgetting(plan, run.path))
+
+    async def _passport(self, run: Run | str | Path | None) -> SignedPassport:
+        from server.passport.making import make_passport
+
+        path = self._model(run).path
+        return await make_passport(
+            path, self.configuration.identity, self.configuration.nodes, self.configuration.vet
+        )
 
     async def _status(self) -> Statuses:
         from server.nodes.status import ask_all

@@ -31,11 +31,14 @@ from shared.pysyft import (
 )
 from shared.wire.commands import (
     CANCEL,
+    COUNTERSIGN,
     EVALUATE,
     PROPOSE,
     SUM_KEYS,
     SUM_STEP,
     TRAIN,
+    CountersignCommand,
+    CountersignReport,
     EvaluateCommand,
     EvaluateReport,
     OnProgress,
@@ -195,6 +198,13 @@ class NodeClient(WebsocketClientWorker):
         answer = await self.link.request(request, seconds=self.link.timeouts.transfer_timeout)
         with self._blaming():
             return SumAnswer.parse(self._open(answer)).data
+
+    async def countersign(self, command: CountersignCommand) -> str:
+        """The node's countersignature as JSON, not looked at; raises as Link.request does."""
+        request = self._pack_command(COUNTERSIGN, command.model_dump())
+        answer = await self.link.request(request, seconds=self.link.timeouts.transfer_timeout)
+        with self._blaming():
+            return CountersignReport.parse(self._open(answer)).signed
 
     async def forget(self, object_id: int) -> None:
         """Removes an object of this session from the node."""

@@ -27,7 +27,9 @@ def check_stepwise(recipe: Recipe) -> None:
         'training.optimizer = "sgd"': training.optimizer == "sgd",
         'training.schedule = "constant"': training.schedule == "constant",
         "training.max_batches = 0": not training.max_batches,
+        "training.proximal_mu = 0": not training.proximal_mu,
         'federation.aggregation = "fedavg"': recipe.federation.aggregation == "fedavg",
+        'federation.server_optimizer = "none"': recipe.federation.server_optimizer == "none",
     }
     missing = [rule for rule, met in wanted.items() if not met]
     if missing:

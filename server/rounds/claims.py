@@ -15,9 +15,9 @@ an honest one is then the rows of the other honest one or more, however few the 
 
 What it does not prevent: a bounded claim still counts `rows_bound` times as much as a usual node's,
 which at 10 is 91 % of two nodes, 53 % of ten and 9 % of a hundred; whoever is a majority so can
-ruin the model as one. More than half of the nodes that lie together set the median themselves. And a
-result that is bad in itself needs no claim at all: see server/aggregation/robust.py, whose trimmed
-mean and median do not weigh by rows.
+ruin the model as one. More than half of the nodes that lie together set the median themselves. And
+a result that is bad in itself needs no claim at all: see server/aggregation/robust.py, whose
+trimmed mean and median do not weigh by rows.
 """
 
 from __future__ import annotations

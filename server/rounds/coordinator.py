@@ -14,6 +14,7 @@ import numpy as np
 
 from server.aggregation.aggregators import Aggregate, MakeAggregator
 from server.aggregation.rules import make_aggregator
+from server.aggregation.server_optimizer import ServerOptimizer, make_server_optimizer
 from server.nodes.members import Member, Members
 from server.rounds.cohort import draw_order
 from server.rounds.evaluation import Evaluation
@@ -47,6 +48,7 @@ class Coordinator:
         observers: told of progress and of each completed round.
         make: how a round's results become a state; None for the rule that the recipe names.
         secure: what secure sums take; None has the nodes tell their own numbers.
+        optimizer: what then becomes of that state; None for what the recipe names, from its start.
     """
 
     def __init__(
@@ -57,11 +59,13 @@ class Coordinator:
         observers: Sequence[Observer] = (),
         make: MakeAggregator | None = None,
         secure: Secure | None = None,
+        optimizer: ServerOptimizer | None = None,
     ) -> None:
         self._members = members
         self._recipe = recipe
         self._plan = plan
         self._observers = observers
+        self._optimizer = optimizer or make_server_optimizer(recipe.federation)
         self._asked = min(plan.cohort or len(members.all), len(members.all))
         self._exchange = Exchange(recipe, plan, self._tell)
         need = plan.min_nodes.of(self._asked)
@@ -121,15 +125,15 @@ class Coordinator:
         chosen = self._choose(number)
         parts = {member.id: NodePart(member.id) for member in chosen}
         trained = await self._gathering.train(number, chosen, parts, base)
-        state = _checked(trained.aggregate, base.state).state
-        following = OutgoingState(state, base)
+        mean = _checked(trained.aggregate, base.state).state
+        following = OutgoingState(self._optimizer.step(base.state, mean), base)
         measured = await self._gathering.measure(number, chosen, parts, following)
         for node, why in measured.left_out.items():
             parts[node].left_out = why
         following.drop_base()
         record = self._complete(number, trained, measured.evaluation, parts)
         for observer in self._observers:
-            observer.on_round(record, state)
+            observer.on_round(record, following.state)
         return record, following
 
     def _choose(self, number: int) -> list[Member]:

@@ -10,13 +10,15 @@ one that nobody stopped.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from server.aggregation.server_optimizer import Moments
 from server.nodes.addresses import NodeAddress, parse_address
 from server.rounds.records import Round, round_from_rows
 from server.runs.run_lock import RunLock
+from server.runs.server_moments import MOMENTS_FILES, drop_moments, load_moments
 from server.runs.settings import RunSettings, from_json
 from server.trained_model.saved_model import load_state, round_of
 from shared.errors import StorageError, UsageError
@@ -40,6 +42,7 @@ class StoppedRun:
     rows_at_start: the rows that each node told when it was first there, by its id.
     secure_sums: whether it was begun with secure aggregation.
     own_rule: what its script's own aggregation rule is called; None where the recipe's was used.
+    moments: what the server optimiser remembers after the last completed round.
     lock: held; whoever opened the run releases it.
     """
 
@@ -53,6 +56,7 @@ class StoppedRun:
     rows_at_start: dict[str, Any]
     lock: RunLock
     own_rule: str | None = None
+    moments: Moments = field(default_factory=dict)
     secure_sums: bool = False
 
 
@@ -87,6 +91,8 @@ def _opened(path: Path, lock: RunLock) -> StoppedRun:
     rounds = _records(path, kept, completed, settings.recipe.federation.rounds, is_secure)
     # Not by its config, which a crash in the first round may have kept from being written.
     state = load_state(path, settings.recipe) if completed else None
+    moments = load_moments(path, completed, settings.recipe)
+    drop_moments(path, completed)
     resumed = [*values["resumed_after"], completed]
     return StoppedRun(
         path,
@@ -99,6 +105,7 @@ def _opened(path: Path, lock: RunLock) -> StoppedRun:
         values.get("rows_at_start", {}),  # runs of older versions have none
         lock,
         values.get("own_rule"),
+        moments,
         is_secure,
     )
 
@@ -158,7 +165,8 @@ def read_settings(path: Path) -> tuple[dict[str, Any], RunSettings]:
 
 def _sweep(path: Path) -> None:
     """Removes what a write that was cut off has left; see shared/files.py."""
-    for name in ("model.safetensors", "config.json", "metrics.jsonl", "summary.json"):
+    names = ("model.safetensors", "config.json", "metrics.jsonl", "summary.json", MOMENTS_FILES)
+    for name in names:
         for left in path.rglob(f".{name}.*"):
             left.unlink(missing_ok=True)
 

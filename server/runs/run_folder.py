@@ -7,6 +7,8 @@ runs/20261122-170501-default/
     model.safetensors   the newest aggregated model, by the names of its state_dict
     config.json         its recipe, for `predict` and `evaluate`
     checkpoints/        the models of the last rounds
+    server-optimizer-00007.safetensors
+                        what the server optimiser remembers after that round, where there is one
     log.txt             what happened, with times
 
 While a coordinator works in it, it holds a lock on the folder.
@@ -20,18 +22,21 @@ import re
 import shutil
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from server.aggregation.server_optimizer import Moments
 from server.display.words import notice_line, round_line
 from server.rounds.records import Round
 from server.runs.lasting_pool import LastingPool
 from server.runs.resume import StoppedRun
 from server.runs.run_lock import RunLock
 from server.runs.run_log import close_log, open_log
+from server.runs.server_moments import drop_moments, save_moments
 from server.trained_model.saved_model import SavedModel, save
 from shared.errors import StorageError
 from shared.files import append_lines, make_folder, storage_error, write_whole
@@ -53,6 +58,7 @@ class RunFolder:
         settings: what else belongs into settings.json.
         checkpoints: how many rounds' models are kept; 0 keeps none but the newest model.
         stopped: the run that goes on in its own folder; None begins a new one.
+        moments: gives what the server optimiser remembers; asked once a round is complete.
 
     Raises:
         StorageError: the folder cannot be made or written to.
@@ -66,8 +72,10 @@ class RunFolder:
         settings: dict[str, Any],
         checkpoints: int,
         stopped: StoppedRun | None = None,
+        moments: Callable[[], Moments] = dict,
     ) -> None:
         self._recipe = recipe
+        self._moments = moments
         self._kept = checkpoints
         self._started = time.monotonic()
         self._totals = _Totals()
@@ -96,10 +104,10 @@ class RunFolder:
         """
         self._wait_for_disk()
         self._totals.add(record)
-        self._writing = self._disk.submit(self._write, record, state)
+        self._writing = self._disk.submit(self._write, record, state, self._moments())
         log.info("%s", round_line(record))
 
-    def _write(self, record: Round, state: Vector) -> None:
+    def _write(self, record: Round, state: Vector, moments: Moments) -> None:
         self._lock.require_folder()
         # Metrics first: a model in the folder is always a measured one.
         append_lines(self.path / "metrics.jsonl", [json.dumps(row) for row in record.rows()])
@@ -111,7 +119,10 @@ class RunFolder:
             make_folder(folder)
             save(folder, model, facts)
             self._drop_old_checkpoints()
+        # Before the model, which says that the round is complete; the one before's goes after it.
+        save_moments(self.path, record.number, moments)
         save(self.path, model, facts)
+        drop_moments(self.path, record.number)
 
     def settle(self) -> None:
         """Waits until all rounds that are complete are on the disk. Safe from any thread.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from server.aggregation.aggregators import MakeAggregator
+from server.aggregation.server_optimizer import ServerOptimizer, make_server_optimizer
 from server.display.progress import Silent
 from server.nodes.dial import connected, dial
 from server.nodes.link import Link
@@ -158,6 +159,8 @@ async def _in_folder(
 ) -> Path:
     """The rounds, with all that they leave in the run folder."""
     run = stopped.run if stopped is not None else new_run_id()
+    remembered = stopped.moments if stopped is not None else {}
+    optimizer = make_server_optimizer(settings.recipe.federation, remembered)
     choice = _choice(settings, members, stopped, steering.own_rule)
     folder = RunFolder(
         settings.run_dir,
@@ -166,6 +169,7 @@ async def _in_folder(
         _resolved(settings, members, run, stopped, steering.own_rule, choice.is_on),
         settings.checkpoints,
         stopped,
+        lambda: optimizer.moments,
     )
     rounds = settings.recipe.federation.rounds
     memory = _Memory(stopped.completed if stopped is not None else 0)
@@ -183,6 +187,7 @@ async def _in_folder(
                 stopped,
                 observers,
                 steering,
+                optimizer,
                 secure if choice.is_on else None,
             )
     except asyncio.CancelledError:
@@ -243,6 +248,7 @@ async def _rounds(
     stopped: StoppedRun | None,
     observers: list[Observer],
     steering: Steering,
+    optimizer: ServerOptimizer,
     secure: Secure | None,
 ) -> None:
     # Before PySyft hooks torch: from then on every torch call of this process is slower.
@@ -270,7 +276,9 @@ async def _rounds(
 
     resumed = stopped is not None
     plan = Plan(settings.seed, run, settings.quorum, settings.cohort, resumed)
-    coordinator = Coordinator(members, settings.recipe, plan, observers, steering.make, secure)
+    coordinator = Coordinator(
+        members, settings.recipe, plan, observers, steering.make, secure, optimizer
+    )
     await coordinator.run(state, completed, steering.proceed)
 
 

@@ -24,6 +24,7 @@ MAX_PARAMETERS = 16_000_000
 MAX_NUMBERS_A_BATCH = 250_000_000
 
 Aggregation = Literal["fedavg", "norm-clip", "norm-refuse", "trimmed-mean", "median"]
+ServerOptimizerName = Literal["none", "fedavgm", "fedadam", "fedyogi"]
 
 
 class _Table(BaseModel):
@@ -89,6 +90,7 @@ class TrainingRecipe(_Table):
     schedule: "cosine" lets the learning rate fall to 0 over all rounds; "constant" does not.
     clip_norm: largest L2 norm of a gradient over all parameters; 0 turns clipping off.
     max_batches: steps after which a round's training ends, also amid an epoch; 0 sets no limit.
+    proximal_mu: pull of FedProx towards the state that the round began with; 0 turns it off.
     """
 
     optimizer: Literal["sgd", "adam"] = "sgd"
@@ -98,6 +100,17 @@ class TrainingRecipe(_Table):
     batch_size: int = Field(default=32, ge=1, le=4096)
     local_epochs: int = Field(default=1, ge=1, le=100)
     max_batches: int = Field(default=0, ge=0, le=10_000_000)
+    proximal_mu: float = Field(default=0.0, ge=0, le=1000)
+
+    @property
+    def most_steps_told(self) -> int:
+        """How many of its last steps a round's result tells of, at most; 0 where of all.
+
+        Each step's pull takes learning_rate * proximal_mu of what the steps before have done.
+        """
+        taken = self.learning_rate * self.proximal_mu
+        bounds = [self.max_batches, max(1, int(1 / taken)) if taken else 0]
+        return min((bound for bound in bounds if bound), default=0)
 
 
 def _none_or_one(bound: float) -> float:
@@ -142,6 +155,38 @@ class FederationRecipe(_Table):
         le=1e6,
         description="Times the median of the other nodes' rows that a node may count for, where "
         "rows weigh; 1 or more, 0 sets no bound.",
+    )
+    server_optimizer: ServerOptimizerName = Field(
+        default="none",
+        description="What is done with the mean of the results: none makes it the model, as FedAvg "
+        "does; the others take a step towards it, with a memory of the rounds before.",
+    )
+    server_learning_rate: float = Field(
+        default=0.0,
+        ge=0,
+        le=100,
+        description="Of the server optimiser; 0 takes its usual one: 1 for fedavgm, 0.1 for "
+        "fedadam, 0.03 for fedyogi.",
+    )
+    server_momentum: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="Of the server optimiser, the beta 1 of fedadam and fedyogi; 0 turns it off. "
+        "Without it the usual one counts: 0.6 for fedavgm, 0.9 for the others.",
+    )
+    server_beta2: float = Field(
+        default=0.99,
+        ge=0,
+        lt=1,
+        description="For fedadam and fedyogi: how much of the second moments stays each round.",
+    )
+    server_tau: float = Field(
+        default=1e-3,
+        gt=0,
+        le=1e3,
+        description="For fedadam and fedyogi: added to the root of the second moments; steps that "
+        "are much smaller are taken as they are.",
     )
 
 

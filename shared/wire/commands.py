@@ -21,6 +21,7 @@ EVALUATE: Final = "evaluate"
 CANCEL: Final = "cancel"
 SUM_KEYS: Final = "sum_keys"
 SUM_STEP: Final = "sum_step"
+COUNTERSIGN: Final = "countersign"
 
 MAX_ROWS = 2**29 - 1
 """Rows that a node may tell of; the largest weight that the exact sum of states takes
@@ -29,6 +30,7 @@ MAX_ROWS = 2**29 - 1
 ObjectId = Annotated[int, Field(ge=0, lt=2**63)]
 RunId = Annotated[str, Field(min_length=1, max_length=64)]
 RecipeJson = Annotated[str, Field(max_length=65_536)]
+Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 RoundNumber = Annotated[int, Field(ge=1, lt=2**31)]
 SumStep = Literal["share", "receive", "agree", "open"]
 """What is asked of an owner in a secure sum besides its keys and its numbers, in order."""
@@ -184,6 +186,26 @@ class SumAnswer(WireTable):
     """The owner's message in a secure sum; the coordinator reads it as the protocol says."""
 
     data: bytes = Field(max_length=2**20)
+
+
+class CountersignCommand(WireTable):
+    """Sign what a passport says of this node's own part in a run, if that is so.
+
+    recipe, model: SHA-256 in hexadecimal, of the recipe's JSON and of the model's numbers.
+    rounds: in which the node trained. rows: to train on, as it told; None where it told none.
+    """
+
+    run: RunId
+    recipe: Hex
+    model: Hex
+    rounds: list[RoundNumber] = Field(min_length=1, max_length=100_000)
+    rows: int | None = Field(ge=1, le=MAX_ROWS)
+
+
+class CountersignReport(WireTable):
+    """A Countersignature as JSON (shared/passport/statements.py)."""
+
+    signed: str = Field(max_length=2**21)
 
 
 class Progress(WireTable):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from scripts.local.nodes import local_nodes
 from scripts.reconstruction.asking import Training, moved
 from shared.errors import PolicyRefused
+from shared.model.classifier import SpamGRU, initial_state, vector_to_state
 from shared.model.recipe import Recipe
 from shared.model.text import encode_all
 from tests.attacks.scene import report
@@ -23,12 +25,13 @@ from worker_node.guarding.guard import Guard
 from worker_node.guarding.policy import Policy
 from worker_node.node import DataOwnerNode
 from worker_node.serving.listener import listening
+from worker_node.training.local_training import train
 from worker_node.training.trainer_process import TrainerProcess
 
 pytestmark = pytest.mark.timeout(300)
 
 
-def asked(recipe: Recipe, **changed: int) -> Recipe:
+def asked(recipe: Recipe, **changed: Any) -> Recipe:
     tables = recipe.model_dump()
     tables["training"] |= changed
     return Recipe.model_validate(tables)
@@ -43,10 +46,14 @@ def asked(recipe: Recipe, **changed: int) -> Recipe:
         ({"batch_size": 4096, "max_batches": 0}, ""),
         ({"batch_size": 15, "max_batches": 16}, ""),
         ({"batch_size": 15}, ""),
+        ({"optimizer": "sgd", "learning_rate": 1.0, "proximal_mu": 1.0}, "fewest_rows_mixed"),
+        ({"optimizer": "sgd", "learning_rate": 0.5, "proximal_mu": 0.5}, "fewest_rows_mixed"),
+        ({"optimizer": "sgd", "learning_rate": 0.05, "proximal_mu": 0.5}, ""),
+        ({"proximal_mu": 1.0}, ""),
     ],
 )
 def test_the_default_policy_refuses_a_training_of_few_rows_and_no_other(
-    recipe: Recipe, changed: dict[str, int], rule: str
+    recipe: Recipe, changed: dict[str, Any], rule: str
 ) -> None:
     wanted = asked(recipe, **changed).training
     if rule:
@@ -54,6 +61,37 @@ def test_the_default_policy_refuses_a_training_of_few_rows_and_no_other(
             Policy().check_mixing(wanted)
     else:
         Policy().check_mixing(wanted)
+
+
+def test_a_pull_that_undoes_all_but_the_last_step_is_what_the_rule_is_for() -> None:
+    """With learning_rate * proximal_mu = 1, what is left is the gradient of the last batch alone,
+    and no bound on steps or rows says so."""
+    tables = {
+        "text": {"tokens": 6, "buckets": 211},
+        "model": {"embedding": 4, "hidden": 3, "dropout": 0.0},
+        "training": {"learning_rate": 1.0, "proximal_mu": 1.0, "clip_norm": 0.0, "batch_size": 16},
+    }
+    recipe = Recipe.parse(tables, "here")
+    drawn = np.random.default_rng(0)
+    ids, labels = drawn.integers(1, 211, (160, 6)), drawn.integers(0, 2, 160)
+    state = initial_state(recipe, 1)
+    model = SpamGRU(recipe)
+    vector_to_state(model, state)
+    words = {int(word) for word in ids.ravel()}
+    result = train(state, ids, labels, recipe, seed=3).state
+    vector_to_state(model, result - state)
+    moved = model.embedding.weight.detach().abs().amax(dim=1) > 1e-6
+    kept = {int(word) for word in moved.nonzero().flatten()}
+    (*_, last) = np.array_split(np.random.default_rng((3, 0)).permutation(160), 10)
+    assert kept <= {int(word) for word in ids[last].ravel()}
+    assert kept < words
+    with pytest.raises(PolicyRefused, match=r"rule recipe\.fewest_rows_mixed"):
+        Policy().check_mixing(recipe.training)
+
+
+def test_a_stronger_pull_than_the_owner_allows_is_refused_by_name(recipe: Recipe) -> None:
+    with pytest.raises(PolicyRefused, match=r"rule recipe\.proximal_mu"):
+        Policy().check_recipe(asked(recipe, proximal_mu=1.5))
 
 
 def test_a_node_refuses_it_before_anything_is_trained(

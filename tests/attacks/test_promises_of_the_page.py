@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import json
 import re
-import tomllib
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,34 +14,23 @@ import pytest
 import torch
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from scripts.local.nodes import LocalNode, local_nodes
+from scripts.local.nodes import local_nodes
 from server.pointers import connect
 from server.rounds.claims import counted_rows
-from server.rounds.exchange import CLOCKS_APART, SLACK_SECONDS, check_seconds
+from server.rounds.exchange import check_seconds
 from shared.errors import NodeFailed
 from shared.model.recipe import FederationRecipe
-from shared.pysyft.messages.content_rules import _MAX_DEPTH
-from shared.pysyft.messages.item_count import MAX_VALUES
-from shared.wire.commands import MAX_ROWS
-from shared.wire.timeouts import DEFAULT_TIMEOUTS
 from tests.conftest import OwnerFiles
 from tests.helpers.pointers import rows_of, worker, write_recipe
-from tests.helpers.running import ROOT
 from worker_node.audit.lines import Entry
-from worker_node.audit.log import ROTATE_BYTES, AuditLog
+from worker_node.audit.log import AuditLog
 from worker_node.audit.reading import verify
 from worker_node.data.shard import Shard
-from worker_node.guarding import owner_prompt, pace
-from worker_node.guarding.guard import _FRAME_ROOM, Guard
+from worker_node.guarding.guard import Guard
 from worker_node.guarding.pace import Pace
-from worker_node.guarding.policy import BITS_A_NUMBER, PointerBounds, Policy
-from worker_node.node import MAX_OBJECTS, MAX_STATES, DataOwnerNode
-from worker_node.pointers import store
-from worker_node.pointers.release import ANSWER_BITS, Asked, price
-from worker_node.serving import bounded_connection as bounded
-from worker_node.serving.gate import GateSettings
-from worker_node.serving.listener import MAX_SESSIONS, MAX_SESSIONS_OF_ONE, listening
-from worker_node.training.known_trainings import FINISHED_SECONDS
+from worker_node.guarding.policy import Policy
+from worker_node.node import DataOwnerNode
+from worker_node.serving.listener import listening
 from worker_node.training.trainer_process import TrainerProcess
 
 

@@ -107,6 +107,11 @@ class AuditLog:
             self._writing = asyncio.create_task(self._write_pending())
         await asyncio.shield(written)
 
+    @property
+    def place(self) -> Place:
+        """Where the log has got to."""
+        return self._place
+
     async def close(self) -> None:
         """Waits for what is being written, and lets go of the file. Idempotent."""
         while self._writing is not None and not self._writing.done():

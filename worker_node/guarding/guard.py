@@ -6,18 +6,30 @@ import asyncio
 import logging
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from shared.errors import FedsmsError, NodeFailed, PolicyRefused, StorageError
 from shared.model.recipe import Recipe
+from shared.passport.statements import Countersignature
 from shared.quoting import MAX_QUOTED, escaped, quoted
-from shared.wire.commands import EvaluateCommand, ProposeCommand, TrainCommand
+from shared.secure_aggregation.contents import recipe_digest, state_digest
+from shared.wire.commands import (
+    CountersignCommand,
+    EvaluateCommand,
+    ProposeCommand,
+    TrainCommand,
+)
 from worker_node.audit.lines import Entry
 from worker_node.audit.log import Audit, NoAudit
 from worker_node.data.shard import Shard
+from worker_node.guarding.countersigning import Countersigning
 from worker_node.guarding.day_counts import Counted, DayCounts
 from worker_node.guarding.owner_prompt import Terminal
 from worker_node.guarding.pace import Pace
 from worker_node.guarding.policy import BITS_A_NUMBER, Mode, Policy, Question, refusal
+
+if TYPE_CHECKING:  # it loads torch
+    from shared.model.vectors import Vector
 
 log = logging.getLogger("fedsms.node")
 
@@ -50,12 +62,14 @@ class Guard:
         counts: DayCounts | None = None,
         terminal: Terminal | None = None,
         pace: Pace | None = None,
+        countersigning: Countersigning | None = None,
     ) -> None:
         self.policy = policy or Policy()
         self._audit: Audit = audit or NoAudit()
         self._counts = counts or DayCounts()
         self._terminal = terminal or Terminal()
         self._pace = pace or Pace()
+        self._countersigning = countersigning or Countersigning()
         self._bits = 0  # counted as told already, and not told yet
         self._asking: dict[str, asyncio.Task[None]] = {}
 
@@ -117,6 +131,29 @@ class Guard:
         recipe = Recipe.from_json(command.recipe)
         await self._may_work("train", who, shard, recipe, command.rounds, command.secure)
         self._count("rounds", self.policy.day.rounds)
+        digest = recipe_digest(recipe.to_json()).hex()
+        rows = len(shard.train)
+        self._countersigning.participation.trains(
+            who.name, command.run, digest, command.round, rows
+        )
+
+    def countersign(self, who: Who, command: CountersignCommand) -> Countersignature:
+        """Signs what a passport says of this node; raises as Countersigning.sign does.
+
+        Raises:
+            PolicyRefused: the owner signs no passports.
+        """
+        if not self.policy.countersign:
+            raise refusal("countersign", "its owner signs no passports of models")
+        if self.policy.secure_aggregation.required and command.rows is not None:
+            # a no to a wrong number would tell it, after enough of them
+            raise refusal("secure_aggregation.required", "it tells nobody how many rows it has")
+        return self._countersigning.sign(who.name, command)
+
+    def has_measured(self, who: Who, state: Vector) -> None:
+        """Notes that a model (P,) was measured here."""
+        digest = state_digest(state).hex()
+        self._countersigning.participation.measures(who.name, digest)
 
     async def may_evaluate(self, who: Who, command: EvaluateCommand, shard: Shard) -> None:
         """Likewise for an evaluation."""

@@ -84,6 +84,12 @@ class RecipeBounds(_Table):
         description="Steps that max_batches must leave a training. The result of one step alone\n"
         "is the sum of what each of its rows did.",
     )
+    proximal_mu: float = Field(
+        1.0,
+        ge=0,
+        description="Pull of FedProx towards the state that was sent. A strong one undoes what a\n"
+        "training's first steps did, so the steps that are left count in the three rules above.",
+    )
 
 
 class DailyBounds(_Table):
@@ -262,6 +268,11 @@ class Policy(_Table):
     tell_label_counts: bool = Field(
         True, description="Tell coordinators how many of the rows are spam, before any work."
     )
+    countersign: bool = Field(
+        True,
+        description="Countersign what the passport of a model says of this node's part in it, if\n"
+        "it is so. Tells the digest of this policy, and how far the audit log has got.",
+    )
     recipe: RecipeBounds = RecipeBounds()
     day: DailyBounds = DailyBounds()
     pointers: PointerBounds = PointerBounds()
@@ -305,8 +316,10 @@ class Policy(_Table):
             "tokens": recipe.text.tokens,
             "local_epochs": recipe.training.local_epochs,
             "batch_size": recipe.training.batch_size,
+            "proximal_mu": recipe.training.proximal_mu,
             "rounds": rounds,
         }
+        value: float
         for name, value in found.items():
             most = getattr(self.recipe, name)
             if value > most:
@@ -323,9 +336,9 @@ class Policy(_Table):
         """
         rows_a_step = (training.batch_size + 1) // 2  # of rows that are dealt out evenly
         found = {"fewest_rows_a_step": rows_a_step}
-        if training.max_batches:
-            found["fewest_rows_mixed"] = training.max_batches * rows_a_step
-            found["fewest_steps"] = training.max_batches
+        if steps := training.most_steps_told:
+            found["fewest_rows_mixed"] = steps * rows_a_step
+            found["fewest_steps"] = steps
         for name, value in found.items():
             least = getattr(self.recipe, name)
             if value < least:

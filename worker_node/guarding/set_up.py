@@ -11,14 +11,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from shared.files import is_present, read_bytes
-from shared.identity.folder import Identity, read_key
+from shared.identity.folder import Identity, load, read_key
 from shared.identity.names import check_node_id
 from worker_node.audit import AUDIT_LOG
 from worker_node.audit.lines import Entry
 from worker_node.audit.log import AuditLog, NoAudit
 from worker_node.data.shard import Shard
+from worker_node.guarding.countersigning import Countersigning
 from worker_node.guarding.day_counts import DayCounts
 from worker_node.guarding.guard import Guard, Who
+from worker_node.guarding.participation import Participation
 from worker_node.guarding.policy import Mode, Policy
 from worker_node.guarding.policy_file import find_policy
 
@@ -26,6 +28,7 @@ OFF = Path("off")
 COUNTS = "counts.json"
 OLD_COUNTS = "standing.json"
 """What the file was called before; one that is there goes on."""
+PARTICIPATION = "participation.json"
 
 log = logging.getLogger("fedsms.node")
 
@@ -107,7 +110,9 @@ async def opened(guarding: Guarding, node_id: str, shard: Shard) -> AsyncIterato
     audit: AuditLog | NoAudit = NoAudit()
     try:
         audit = _open_log(guarding)
-        guard = Guard(guarding.policy, audit, counts)
+        guard = Guard(
+            guarding.policy, audit, counts, countersigning=_countersigning(guarding, audit)
+        )
         _tell(guarding, shard)
         counts.warn_of_days_to_come(guarding.policy.hours.now())
         started = Entry("start", detail=f"node {node_id}, {_policy_in_words(guarding)}")
@@ -125,6 +130,28 @@ def _open_log(guarding: Guarding) -> AuditLog | NoAudit:
         return NoAudit()
     key = read_key(guarding.identity) if guarding.identity is not None else None
     return AuditLog(guarding.audit_log, key)
+
+
+def _countersigning(guarding: Guarding, audit: AuditLog | NoAudit) -> Countersigning:
+    """Without an identity there is no key, and nothing to remember for it."""
+    folder, counts = guarding.identity, guarding.counts
+    if folder is None:
+        return Countersigning()
+    kept = None
+    if counts is not None:
+        kept = counts.with_name(f"{_prefix(counts)}{PARTICIPATION}")
+    return Countersigning(
+        Participation(kept),
+        lambda: load(folder, "node"),
+        _policy_in_words(guarding),
+        lambda: audit.place if isinstance(audit, AuditLog) else None,
+    )
+
+
+def _prefix(counts: Path) -> str:
+    """What the names of an owner's files begin with: nothing in an identity folder."""
+    before = counts.name.removesuffix(COUNTS)
+    return before if before != counts.name else f"{counts.stem}."
 
 
 def _policy_in_words(guarding: Guarding) -> str:

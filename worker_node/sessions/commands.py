@@ -16,11 +16,14 @@ from shared.pointers.commands import OPEN_POINTERS, SUMMARISE
 from shared.pysyft import serialize
 from shared.wire.commands import (
     CANCEL,
+    COUNTERSIGN,
     EVALUATE,
     PROPOSE,
     SUM_KEYS,
     SUM_STEP,
     TRAIN,
+    CountersignCommand,
+    CountersignReport,
     EvaluateCommand,
     EvaluateReport,
     OnProgress,
@@ -45,7 +48,7 @@ from worker_node.training.known_trainings import Key, Trained, key_of
 MAX_TASKS = 4
 """Requests to train or evaluate that one session may have open at a time."""
 
-Told = TrainReport | EvaluateReport | SecureReport | SumAnswer
+Told = TrainReport | EvaluateReport | SecureReport | SumAnswer | CountersignReport
 Report = Coroutine[Any, Any, Told | None]
 
 log = logging.getLogger("fedsms.node")
@@ -76,6 +79,7 @@ class Commands:
             EVALUATE: self._on_evaluate,
             SUM_KEYS: self._on_sum_keys,
             SUM_STEP: self._on_sum_step,
+            COUNTERSIGN: self._on_countersign,
             CANCEL: self._on_cancel,
             OPEN_POINTERS: self._on_pointers,
             SUMMARISE: self._on_pointers,
@@ -153,6 +157,12 @@ class Commands:
         request.entry.detail = f"{command.step}, {command.sum} of round {command.round}"
         data = await self._secure.step(self._answers.who.name, command)
         await self._reply(request, SumAnswer(data=data))
+
+    async def _on_countersign(self, _: str, arguments: Any, request: Request) -> None:
+        command = CountersignCommand.parse(arguments)
+        request.entry.detail = f"model {command.model[:16]} of run {command.run}"
+        signed = self._node.guard.countersign(self._answers.who, command)
+        await self._reply(request, CountersignReport(signed=signed.model_dump_json()))
 
     def _require_a_free_task(self) -> None:
         if len(self._tasks) >= MAX_TASKS:
@@ -244,6 +254,7 @@ class Commands:
             self._secure.check_evaluation(who.name, command)
         await self._node.guard.may_evaluate(who, command, self._node.shard)
         report = await evaluate(self._node, who.name, command, state)
+        self._node.guard.has_measured(who, state)
         if command.secure is None:
             return report
         return await self._secure.evaluated(who.name, command, report, state)

@@ -30,7 +30,8 @@ from shared.model.classifier import (
 )
 from shared.model.metrics import ScoreSummary, summarise
 from shared.model.recipe import MAX_NUMBERS_A_BATCH, Recipe, TrainingRecipe
-from worker_node.training.optimizers import TouchedRowOptimizer, touch
+from worker_node.training.optimizers import Touched, TouchedRowOptimizer, touch
+from worker_node.training.proximal import Proximal
 
 Ids = npt.NDArray[np.integer]
 Labels = npt.NDArray[np.integer]
@@ -168,6 +169,8 @@ class _Trainer:
         ]
         dense = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = TouchedRowOptimizer(dense, self.tables, recipe.training)
+        training = recipe.training
+        self.proximal = Proximal(dense, self.tables, training) if training.proximal_mu else None
 
     def run(
         self,
@@ -205,14 +208,14 @@ class _Trainer:
         """One step on the rows of `batch`; the loss before it."""
         model, ids = self.model, self.tokens[batch]
         words, lengths = model.arrange(ids[:, : model.tokens])
-        used, where = touch(self.tables[0], words)
+        used, where = self._touch(self.tables[0], words)
         touched = [used]
         # a number that is dropped is dropped wherever its word stands in the batch
         states = scanned(where, model.embedding_dropout(used.rows), model.cells)
         logits = model.classify(states, lengths)
         if model.wide is not None:
             features = ids[:, model.tokens :]
-            used, where = touch(self.tables[1], features)
+            used, where = self._touch(self.tables[1], features)
             touched.append(used)
             logits = logits + model.wide_logits(used.rows.squeeze(1)[where], features)
         loss = functional.binary_cross_entropy_with_logits(logits, self.labels[batch])
@@ -220,8 +223,13 @@ class _Trainer:
         if not math.isfinite(found):
             raise TrainingDiverged
         torch.autograd.backward(loss)
+        if self.proximal is not None:
+            self.proximal.pull(touched)
         self.optimizer.step(touched, learning_rate)
         return found
+
+    def _touch(self, table: Tensor, ids: Tensor) -> tuple[Touched, Tensor]:
+        return touch(table, ids, self.proximal.moved(table) if self.proximal is not None else None)
 
 
 def _batches_a_round(training: TrainingRecipe, rows: int) -> int:

@@ -6,10 +6,15 @@ matrix, which gets the gradient, and are written back.
 
 - SGD: the same result as a dense step, since a row without a gradient does not move. The norm for
   clipping is the same too: the missing rows would have added zeros.
+- FedProx's term pulls every number back towards where the round began, so under SGD a row that has
+  moved has a gradient until the round ends: it is gathered with the batch's rows from then on, and
+  the result is again that of a dense step. (Li et al., Federated Optimization in Heterogeneous
+  Networks, MLSys 2020.)
 - Adam is lazy, like `torch.optim.SparseAdam`: rows that a batch does not use keep their moments
   and do not move, where dense Adam would decay the moments and move them on. It is another
   algorithm, and for rare words the better one. Bias correction counts the steps of the whole
-  model. Everything but the tables gets the same step as `torch.optim.Adam`.
+  model. Everything but the tables gets the same step as `torch.optim.Adam`. FedProx pulls at the
+  batch's rows alone there, or rare words would lose what they learned to moments made of the pull.
 
 Dense parameters move by the kernels that `torch.optim` calls with `fused=True`, and without it: the
 first optimiser of a process imports torch's compiler and sympy, which costs as much as torch
@@ -49,11 +54,17 @@ class Touched:
         return self.rows.grad
 
 
-def touch(table: Tensor, ids: Tensor) -> tuple[Touched, Tensor]:
-    """The rows of `table` (buckets, n) that `ids` names, and where in them each id stands."""
+def touch(table: Tensor, ids: Tensor, also: Tensor | None = None) -> tuple[Touched, Tensor]:
+    """The rows of `table` (buckets, n) that `ids` names, and where in them each id stands.
+
+    Args:
+        also: further distinct rows to gather; None for none.
+    """
     # marking is several times faster than the sorting of torch.unique
     place = torch.zeros(len(table), dtype=torch.int64)
     place[ids.reshape(-1)] = 1
+    if also is not None:
+        place[also] = 1
     index = place.nonzero().squeeze(1)
     place[index] = torch.arange(len(index))
     return Touched(table, index, table[index].requires_grad_()), place[ids]

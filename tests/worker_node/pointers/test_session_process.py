@@ -15,7 +15,7 @@ from shared.errors import PolicyRefused
 from shared.pointers.frames import Item, pack_commands, unpack_answers
 from shared.wire.frames import MalformedFrame
 from tests.helpers.running import children_of
-from worker_node.pointers import channel, session_process
+from worker_node.pointers import session_process
 from worker_node.pointers.channel import Said
 from worker_node.pointers.rows import TaggedTensor
 from worker_node.pointers.session_process import SessionEnded, SessionProcess
@@ -165,39 +165,6 @@ def test_a_malformed_frame_without_an_answer_is_told_at_the_next() -> None:
             await process.post(b"\x92\xc2\x01")
             with pytest.raises(MalformedFrame):
                 await process.ask(Said.FRAME, commands((ONES, [5])), none)
-        finally:
-            await process.close()
-
-    run(scene())
-
-
-def test_rows_come_into_the_process_when_they_are_named_and_not_before(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    sent: list[tuple[Said, bytes]] = []
-    write = channel.write
-
-    def look(writer: Any, said: Said, payload: Any = b"") -> None:
-        sent.append((said, bytes(payload)))
-        write(writer, said, payload)
-
-    monkeypatch.setattr(session_process, "write", look)
-    secret = torch.tensor([0x5EC4E7, 0x0B0B0B, 0x5EC4E7])
-    bytes_of_it = secret.numpy().tobytes()
-
-    async def scene() -> None:
-        kept = {"seed": 1, "threads": 1, "gradients": False, "megabytes": 512, "seconds": 30}
-        rows = [TaggedTensor(secret, ("#train", "#inputs"))]
-        process = await SessionProcess.start(kept, rows)
-        try:
-            await process.ask(Said.FRAME, commands((ONES, [5])), none)
-            found = pack_commands(True, [(Item.SEARCH, ("#inputs",))])
-            answer = (await process.ask(Said.FRAME, found, none)).answer
-            ((number, *_),) = unpack_answers(answer)[1][0]
-            assert not any(bytes_of_it in payload for _, payload in sent)
-            naming = commands((("__getitem__", (R, 0), ()), [number, 6]))
-            await process.ask(Said.FRAME, naming, lambda bits: None)
-            assert [said for said, payload in sent if bytes_of_it in payload] == [Said.ROWS]
         finally:
             await process.close()
 

@@ -56,10 +56,14 @@ def _rows(recipe: Recipe, rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndar
 def _dense(
     state: np.ndarray, tokens: np.ndarray, labels: np.ndarray, recipe: Recipe, seed: int
 ) -> np.ndarray:
-    """The same training with torch alone: dense gradients, its own GRU, clipping and SGD."""
+    """The same training with torch alone: dense gradients, its own GRU, clipping and SGD.
+
+    With FedProx, its term is a part of the loss, over all parameters and all rows of tables.
+    """
     model = SpamGRU(recipe)
     vector_to_state(model, state)
     training = recipe.training
+    starts = [one.detach().clone() for one in model.parameters()]
     optimizer = torch.optim.SGD(model.parameters(), lr=training.learning_rate)
     for epoch in range(training.local_epochs):
         for batch in local_training._batches(len(labels), training.batch_size, seed, epoch):
@@ -68,6 +72,8 @@ def _dense(
                 model(torch.from_numpy(tokens)[batch].long()),
                 torch.from_numpy(labels)[batch].float(),
             )
+            for one, start in zip(model.parameters(), starts, strict=True):
+                loss = loss + training.proximal_mu / 2 * (one - start).pow(2).sum()
             torch.autograd.backward(loss)
             if training.clip_norm:
                 torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm)
@@ -75,14 +81,14 @@ def _dense(
     return state_to_vector(model)
 
 
+@pytest.mark.parametrize("proximal_mu", [0.0, 0.3])
 @pytest.mark.parametrize("clip_norm", [0.0, 0.05, 5.0])
 @pytest.mark.parametrize(("model", "ngrams"), [(NARROW, 0), (WIDE, 4)])
 def test_touched_row_sgd_equals_dense_sgd(
-    model: dict[str, Any], ngrams: int, clip_norm: float
+    model: dict[str, Any], ngrams: int, clip_norm: float, proximal_mu: float
 ) -> None:
-    recipe = _recipe(
-        model, ngrams, learning_rate=0.5, clip_norm=clip_norm, batch_size=7, local_epochs=3
-    )
+    steps = {"batch_size": 7, "local_epochs": 3, "proximal_mu": proximal_mu}
+    recipe = _recipe(model, ngrams, learning_rate=0.5, clip_norm=clip_norm, **steps)
     tokens, labels = _rows(recipe, 40)
     state = initial_state(recipe, 1)
     trained = train(state, tokens, labels, recipe, seed=2).state
@@ -90,6 +96,35 @@ def test_touched_row_sgd_equals_dense_sgd(
 
     assert np.abs(expected - state).max() > 0.05
     np.testing.assert_allclose(trained, expected, rtol=0, atol=2e-5)
+
+
+def test_the_proximal_term_keeps_a_model_near_its_start_and_none_changes_no_bit() -> None:
+    recipes = {
+        mu: _recipe(WIDE, 4, optimizer="adam", local_epochs=5, proximal_mu=mu)
+        for mu in (0.0, 1.0, 100.0)
+    }
+    tokens, labels = _rows(recipes[0.0], 50)
+    state = initial_state(recipes[0.0], 1)
+    ends = {mu: train(state, tokens, labels, one, seed=2) for mu, one in recipes.items()}
+    apart = [float(np.linalg.norm(one.state - state)) for one in ends.values()]
+    assert apart == sorted(apart, reverse=True)
+    assert apart[0] > 1.5 * apart[1] > 1.5 * apart[2] > 0
+    plain = _recipe(WIDE, 4, optimizer="adam", local_epochs=5)
+    assert np.array_equal(train(state, tokens, labels, plain, seed=2).state, ends[0.0].state)
+    # the loss that is told is the rows' own: near the start it is that of the start
+    assert ends[100.0].first_loss == pytest.approx(ends[0.0].first_loss, rel=0.2)
+
+
+def test_under_adam_the_pull_leaves_rows_alone_that_no_batch_names() -> None:
+    recipe = _recipe(WIDE, 4, optimizer="adam", proximal_mu=0.5)
+    tokens, labels = _rows(recipe, 30)
+    tokens[:, 2:6] = np.minimum(tokens[:, 2:6], 20)
+    state = initial_state(recipe, 1)
+    trained = train(state, tokens, labels, recipe, seed=2).state
+    model = SpamGRU(recipe)
+    vector_to_state(model, trained - state)
+    moved = model.embedding.weight.detach().abs().sum(dim=1) > 0
+    assert set(moved.nonzero().flatten().tolist()) <= set(tokens[:, :6].ravel().tolist())
 
 
 @settings(deadline=None)
