@@ -28,6 +28,8 @@ def now_in_words() -> str:
 
 
 class _Table(BaseModel):
+    """A statement or a part of one: frozen, and with no key or type that it does not know."""
+
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=()
     )

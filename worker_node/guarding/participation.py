@@ -21,6 +21,8 @@ MAX_MODELS = 64
 
 
 class _Part(BaseModel):
+    """What this node did in one run; recipe is a digest."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
     coordinator: str
