@@ -9,6 +9,7 @@ import click
 
 from server.cli.federations import federation_of
 from server.cli.options import federation_option, insecure_option, json_option, node_option
+from server.runs.setting import SecureWanted
 from shared.cli import command, identity_option
 
 RUN = "runs/20261122-170501-default"
@@ -26,6 +27,11 @@ run_argument = click.argument("run_folder", metavar="RUN", type=click.Path(path_
 @node_option
 @identity_option
 @insecure_option
+@click.option(
+    "--secure-aggregation",
+    type=click.Choice(["auto", "on", "off"]),
+    help="Whether the new run has secure sums.  [default: where the old run had]",
+)
 @json_option
 def forget(
     owner: str,
@@ -33,6 +39,7 @@ def forget(
     node: tuple[str, ...],
     identity: Path,
     insecure: bool,
+    secure_aggregation: SecureWanted | None,
     as_json: bool,
 ) -> None:
     """Train a run again from its seed without OWNER, compare, and leave a signed statement.
@@ -42,7 +49,12 @@ def forget(
     from server.cli.interrupts import run_until_signal
 
     federation = federation_of(node, identity, insecure)
-    shown = federation.forget(owner, run_folder, progress="json" if as_json else "bars")
+    shown = federation.forget(
+        owner,
+        run_folder,
+        secure_aggregation=secure_aggregation,
+        progress="json" if as_json else "bars",
+    )
     forgotten = run_until_signal(shown)
     if as_json:
         said = forgotten.said.model_dump()

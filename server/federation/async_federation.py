@@ -14,6 +14,7 @@ from server.federation.model import Model
 from server.federation.preparation import Preparation, RecipeSource, Shown
 from server.federation.results import Evaluation, Statuses
 from server.federation.run import Run
+from server.runs.setting import SecureWanted
 
 if TYPE_CHECKING:  # it loads torch
     from server.passport.making import SignedPassport
@@ -80,11 +81,12 @@ class AsyncFederation(Preparation):
         owner: str,
         run: Run | str | Path,
         *,
+        secure_aggregation: SecureWanted | None = None,
         progress: OnProgress | Shown | None = None,
         on_notice: OnNotice | None = None,
     ) -> OwnerForgotten:
         """Trains a run again without one of its owners, and compares; the old run stays."""
-        plan = self._forgetting(owner, run)
+        plan = self._forgetting(owner, run, secure_aggregation)
         callback = progress if callable(progress) else None
         shown: Shown | None = None if callable(progress) else progress
         async with AsyncRounds(

@@ -14,6 +14,7 @@ from server.federation.model import Model
 from server.federation.preparation import Preparation, RecipeSource, Shown
 from server.federation.results import Evaluation, RoundResult, Statuses
 from server.federation.run import Run
+from server.runs.setting import SecureWanted
 
 if TYPE_CHECKING:  # they load torch
     from server.passport.making import SignedPassport
@@ -127,6 +128,7 @@ class Federation(Preparation):
         owner: str,
         run: Run | str | Path,
         *,
+        secure_aggregation: SecureWanted | None = None,
         progress: OnProgress | Shown | None = None,
         on_notice: OnNotice | None = None,
     ) -> OwnerForgotten:
@@ -135,11 +137,15 @@ class Federation(Preparation):
         The new run has the seed and settings of the old one, and is what that would have been
         without the owner, to the bit. Its folder gets a signed statement, and a passport.
 
+        Args:
+            secure_aggregation: None has secure sums where the old run had; with "off" two owners
+                can go on that demand more for a sum.
+
         Raises:
             UsageError: the owner is not in the run, or it cannot be done again by its settings.
             FedsmsError: as `train`; then nothing is forgotten, and the whole is to be done again.
         """
-        plan = self._forgetting(owner, run)
+        plan = self._forgetting(owner, run, secure_aggregation)
         callback = progress if callable(progress) else None
         shown: Shown | None = None if callable(progress) else progress
         with Rounds(

@@ -20,6 +20,7 @@ from server.federation.forgotten import OwnerForgotten
 from server.federation.model import Model
 from server.federation.results import ByOwner, Evaluation, Statuses
 from server.federation.run import Run
+from server.runs.setting import SecureWanted
 from server.runs.settings import RunSettings, changed, check_mode, check_resumed, from_values
 from shared.model.recipe import Recipe, load_recipe
 
@@ -182,13 +183,15 @@ class Preparation:
 
         return work
 
-    def _forgetting(self, owner: str, run: Run | str | Path) -> Forgetting:
+    def _forgetting(
+        self, owner: str, run: Run | str | Path, secure: SecureWanted | None
+    ) -> Forgetting:
         """What a run without the owner is; raises as plan_forgetting does."""
         from server.passport.forgetting import plan_forgetting
 
         moved = {node.id: node for node in self.configuration.nodes}
         path = run.path if isinstance(run, Run) else Path(run)
-        plan = plan_forgetting(owner, path, moved)
+        plan = plan_forgetting(owner, path, moved, secure)
         self.configuration.vet(plan.settings.nodes)
         identity = self.configuration.identity
         return replace(plan, settings=replace(plan.settings, identity=identity))

@@ -20,6 +20,7 @@ from server.passport.making import NO_KEY, make_passport, write_json
 from server.passport.verification import FORGOTTEN, SignedForgotten
 from server.runs.evaluation_run import evaluate
 from server.runs.resume import read_settings
+from server.runs.setting import SecureWanted
 from server.runs.settings import RunSettings
 from server.trained_model.saved_model import SavedModel, load
 from shared.errors import UsageError
@@ -45,11 +46,14 @@ class Forgetting:
     settings: RunSettings
 
 
-def plan_forgetting(owner: str, old: Path, moved: Mapping[str, NodeAddress]) -> Forgetting:
+def plan_forgetting(
+    owner: str, old: Path, moved: Mapping[str, NodeAddress], secure: SecureWanted | None = None
+) -> Forgetting:
     """The training without the owner; nobody is dialled yet.
 
     Args:
         moved: new addresses, by node id.
+        secure: whether the new run has secure sums; None has them where the old run had.
 
     Raises:
         UsageError: the owner is not in the run, nobody would be left, or the run cannot be done
@@ -69,12 +73,12 @@ def plan_forgetting(owner: str, old: Path, moved: Mapping[str, NodeAddress]) -> 
             next_step="Train again without the owner where that rule is: Federation.train.",
         )
     nodes = tuple(moved.get(node.id, node) for node in settings.nodes if node.id != owner)
-    wanted = "on" if values.get("secure_sums") is True else settings.secure_aggregation
+    as_before = "on" if values.get("secure_sums") is True else settings.secure_aggregation
     new = replace(
         settings,
         nodes=nodes,
         name=f"{settings.folder_name}-without-{owner}",
-        secure_aggregation=wanted,
+        secure_aggregation=secure or as_before,
     )
     return Forgetting(owner, old, values, new)
 

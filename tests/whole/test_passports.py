@@ -368,6 +368,25 @@ def test_an_owner_is_forgotten_and_what_is_left_is_the_model_in_which_it_never_w
     refused(verify(new, "--identity", identity), "changed since", code=11)
 
 
+def test_two_owners_who_demand_more_for_a_sum_go_on_without_one_where_that_is_asked_for(
+    certified: list[LocalNode], members: identities.Federation, quick: Path, tmp_path: Path
+) -> None:
+    """The old run's sums were secure, and stay so unless somebody says otherwise."""
+    nodes = {node.id: node.url for node in certified}
+    federation = Federation(nodes, identity=members.coordinator(), run_dir=tmp_path)
+    old = federation.train(quick).path
+    assert json.loads((old / "settings.json").read_text())["secure_sums"] is True
+    flags = ("--identity", members.coordinator())
+    done = run("server", "forget", "bob", old, *flags, cwd=tmp_path)
+    refused(done, "rule secure_aggregation.fewest_owners", code=10)
+    done_well(
+        run("server", "forget", "bob", old, *flags, "--secure-aggregation", "off", cwd=tmp_path)
+    )
+    (new,) = (one.parent for one in tmp_path.glob("*/forgotten.json"))
+    assert json.loads((new / "settings.json").read_text())["secure_sums"] is False
+    assert "forgotten: bob" in proven(new, members)
+
+
 def test_who_cannot_be_forgotten_is_a_usage_error(copy: Path) -> None:
     done = run("server", "forget", "dave", copy, cwd=copy)
     refused(done, "dave is not in the run", "anne, bob, carol", code=2)
