@@ -75,7 +75,8 @@ def test_who_hangs_up_for_what_was_sent_is_out_of_the_round_and_asked_in_the_nex
 
     asyncio.run(session())
     assert [list(record.left_out) for record in watcher.rounds] == [["mallory"]] * 3
-    assert mallory.asked[TRAIN] == len(mallory.connections) == 3  # once in each round
+    assert mallory.asked[TRAIN] == 3  # once in each round
+    assert mallory.asked[PROPOSE] == len(mallory.connections) == 4  # back in the last one too
     assert (anne.asked[TRAIN], anne.asked[PROPOSE]) == (3, 1)  # proposed once a connection
 
 
