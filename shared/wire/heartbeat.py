@@ -14,11 +14,13 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
+from shared.wire.lean_connection import LeanConnection
+
 BEATS = 5
 """Pings in the time after which silence counts as loss; all but the first may get lost."""
 
 
-class HeardClient(ClientConnection):
+class HeardClient(LeanConnection, ClientConnection):
     """A dialled connection that counts what arrives; `silent` says that it broke for want of it."""
 
     arrivals = 0
@@ -29,7 +31,7 @@ class HeardClient(ClientConnection):
         super().data_received(data)
 
 
-class HeardServer(ServerConnection):
+class HeardServer(LeanConnection, ServerConnection):
     """The same for a connection that came in."""
 
     arrivals = 0

@@ -19,6 +19,7 @@ from websockets.frames import DATA_OPCODES, Frame
 from websockets.protocol import State
 
 from shared.wire.heartbeat import HeardServer
+from shared.wire.lean_connection import below_tls
 from worker_node.guarding.pace import TokenBucket
 
 GREETING_BYTES = 2**16
@@ -159,6 +160,6 @@ class BoundedConnection(HeardServer):
 def unsent_bytes(transport: asyncio.WriteTransport) -> int:
     """What waits to be taken. asyncio's TLS hands an answer over to the TCP transport at once, and
     tells no more of it: a line that takes some of it would look like one that takes nothing."""
-    below = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
+    below = below_tls(transport)
     waiting = transport.get_write_buffer_size()
     return waiting if below is None else waiting + below.get_write_buffer_size()
