@@ -73,6 +73,8 @@ def evaluate(
         node, identity, insecure, run_dir=run_dir, secure_aggregation=secure_aggregation
     )
     evaluation = run_until_signal(federation.evaluate(model))
+    if model is None:
+        click.echo(f"The newest model: {evaluation.model}", err=True)
     if as_json:
         click.echo(json.dumps(evaluation.as_dict()))
     else:

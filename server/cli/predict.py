@@ -45,7 +45,9 @@ def predict(
 
     if message and path is not None:
         raise UsageError("messages and --file are both given", next_step="Give one of them.")
-    _, saved = open_model(model, run_dir)
+    folder, saved = open_model(model, run_dir)
+    if model is None:
+        click.echo(f"The newest model: {folder}", err=True)
     classifier = Classifier(saved)
     said = 0
     for texts in _batches(message, path):

@@ -82,5 +82,8 @@ def train(
     if as_json:
         click.echo(json.dumps({"run": str(run.path), "status": run.status}))
     else:
-        print_table(table_of(run.rounds))
+        rounds = run.rounds
+        print_table(table_of(rounds))
+        if rounds and rounds[-1].by_owner:
+            print_table(rounds[-1].table())
         click.echo(f"The model and all figures are in {run.path}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import mean
 from typing import TYPE_CHECKING
 
 from server.display.fitting import Column, Fitted
@@ -14,33 +15,41 @@ if TYPE_CHECKING:  # nothing of certificates is loaded to show metrics
     from server.authority.folder import Issued
 
 _SHARES = {
-    "AUC %": "AUC\n%",
-    "AP %": "AP\n%",
-    "precision %": "preci-\nsion %",
-    "recall %": "recall\n%",
-    "F1 %": "F1\n%",
+    "AUC %": ("roc_auc", "AUC\n%"),
+    "AP %": ("average_precision", "AP\n%"),
+    "precision %": ("precision", "preci-\nsion %"),
+    "recall %": ("recall", "recall\n%"),
+    "F1 %": ("f1", "F1\n%"),
+    "MCC %": ("mcc", "MCC\n%"),
 }
+_COUNTS = {
+    "TN": "true_negatives",
+    "FP": "false_positives",
+    "FN": "false_negatives",
+    "TP": "true_positives",
+}
+Figures = Mapping[str, float | int | None]
 
 
 def metrics_table(title: str, each: Mapping[str, Metrics], overall: Metrics) -> Fitted:
-    """Held-out metrics, a row a node and one for all nodes."""
-    rows = [*each.values(), overall]
-    confusion = {
-        "TN": [one.true_negatives for one in rows],
-        "FP": [one.false_positives for one in rows],
-        "FN": [one.false_negatives for one in rows],
-        "TP": [one.true_positives for one in rows],
-    }
+    """Held-out metrics: a row a node and one for all nodes; where there are several nodes, also the
+    mean and the worst of each figure among those that have it."""
+    owners = [one.as_dict() for one in each.values()]
+    names: list[str] = [*each]
+    rows: list[Figures] = [*owners]
+    if len(owners) > 1:
+        # no node's id holds a blank
+        names += ["mean of owners", "worst of owners"]
+        rows += [_mean(owners), _worst(owners)]
+    names.append("all")
+    rows.append(overall.as_dict())
     return Fitted(
         title,
         [
-            Column("node", [*each, "all"]),
-            Column("rows", [str(one.rows) for one in rows], right=True),
+            Column("node", names),
+            Column("rows", _whole(rows, "rows"), right=True),
             *_figures(rows),
-            *(
-                Column(name, [f"{n}" for n in counts], right=True)
-                for name, counts in confusion.items()
-            ),
+            *(Column(name, _whole(rows, key), right=True) for name, key in _COUNTS.items()),
         ],
     )
 
@@ -53,7 +62,7 @@ def rounds_table(records: Sequence[Round]) -> Fitted:
     columns = [
         Column("round", [str(record.number) for record in records], right=True),
         Column("train loss", [f"{record.loss:.4f}" for record in records], "train\nloss", True),
-        *_figures([record.metrics for record in records]),
+        *_figures([record.metrics.as_dict() for record in records]),
         Column("seconds", [f"{record.seconds:.2f}" for record in records], "sec-\nonds", True),
         Column("MB out", [megabytes(count) for count in sent], "MB\nout", True),
         Column("MB in", [megabytes(count) for count in received], "MB\nin", True),
@@ -64,20 +73,38 @@ def rounds_table(records: Sequence[Round]) -> Fitted:
     return Fitted("Rounds (metrics on all owners' held-out rows)", columns)
 
 
-def _figures(rows: Sequence[Metrics]) -> list[Column]:
-    loss = ["-" if one.loss is None else f"{one.loss:.4f}" for one in rows]
-    shares: list[list[float | None]] = [
-        [one.roc_auc for one in rows],
-        [one.average_precision for one in rows],
-        [one.precision for one in rows],
-        [one.recall for one in rows],
-        [one.f1 for one in rows],
-    ]
+def _mean(rows: Sequence[Figures]) -> Figures:
+    """Of each figure, over the rows that have it."""
+    return {name: mean(known) if (known := _known(rows, name)) else None for name in _measured()}
+
+
+def _worst(rows: Sequence[Figures]) -> Figures:
+    """The lowest of each figure, and the highest loss."""
+    found: dict[str, float | int | None] = {
+        name: min(_known(rows, name), default=None) for name in _measured()
+    }
+    return {**found, "loss": max(_known(rows, "loss"), default=None)}
+
+
+def _measured() -> list[str]:
+    return ["loss", *(key for key, _ in _SHARES.values())]
+
+
+def _known(rows: Sequence[Figures], name: str) -> list[float]:
+    return [value for row in rows if (value := row.get(name)) is not None]
+
+
+def _whole(rows: Sequence[Figures], name: str) -> list[str]:
+    return ["" if name not in row else str(row[name]) for row in rows]
+
+
+def _figures(rows: Sequence[Figures]) -> list[Column]:
+    losses = [row["loss"] for row in rows]
     return [
-        Column("loss", loss, right=True),
+        Column("loss", ["-" if loss is None else f"{loss:.4f}" for loss in losses], right=True),
         *(
-            Column(name, [percent(value) for value in values], narrow, right=True)
-            for (name, narrow), values in zip(_SHARES.items(), shares, strict=True)
+            Column(name, [percent(row[key]) for row in rows], narrow, right=True)
+            for name, (key, narrow) in _SHARES.items()
         ),
     ]
 

@@ -87,9 +87,13 @@ class RoundResult:
     def __repr__(self) -> str:
         return round_line(self.record)
 
-    def _repr_html_(self) -> str:
+    def table(self) -> Fitted:
+        """The metrics, a row an owner."""
         title = f"Round {self.number} of {self.rounds}: metrics on held-out rows"
-        return html_table(metrics_table(title, self.by_owner, self.metrics))
+        return metrics_table(title, self.by_owner, self.metrics)
+
+    def _repr_html_(self) -> str:
+        return html_table(self.table())
 
 
 @dataclass(frozen=True, repr=False)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,7 @@ def save(folder: Path, model: SavedModel, facts: dict[str, Any]) -> None:
         "format": 1,
         "recipe": model.recipe.model_dump(),
         "tokeniser": tokeniser_fingerprint(),
+        "saved": datetime.now(UTC).isoformat(timespec="microseconds"),
         **facts,
     }
     # The round in the weights' own file: after a crash the config may be that of the round before.
@@ -161,18 +164,39 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def newest(runs: Path) -> Path:
-    """The newest run folder that holds a model.
+    """The newest run folder that holds a model, by what the models say of themselves.
+
+    The times of files tell when they were copied.
 
     Raises:
         StorageError: there is none.
     """
-    found = sorted(runs.glob(f"*/{CONFIG}"), key=lambda path: path.stat().st_mtime)
+    found = sorted(runs.glob(f"*/{CONFIG}"), key=lambda path: (_saved_at(path), path.parent.name))
     if not found:
         raise StorageError(
             f"there is no trained model in {runs}",
             next_step="Train one first, or name its folder with --model.",
         )
     return found[-1].parent
+
+
+def _saved_at(config: Path) -> datetime:
+    """When a model was saved; of one that does not say, when its run began, by the folder's name.
+
+    What says neither is older than all others, and what is damaged so too: it must not hide them.
+    """
+    try:
+        when = datetime.fromisoformat(_config(config.parent).get("saved", ""))
+        return when.astimezone(UTC)
+    except (StorageError, ValueError, TypeError, OverflowError):
+        stamp = _STAMP.match(config.parent.name)
+    try:
+        return datetime.strptime(stamp[0] if stamp else "", "%Y%m%d-%H%M%S").astimezone(UTC)
+    except (ValueError, OverflowError):
+        return datetime.min.replace(tzinfo=UTC)
+
+
+_STAMP = re.compile(r"\d{8}-\d{6}")
 
 
 def open_model(model: Path | None, runs: Path) -> tuple[Path, SavedModel]:

@@ -9,6 +9,7 @@ between two bins, so accuracy, precision, recall, F1 and the confusion matrix ar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from operator import mul
@@ -61,7 +62,7 @@ class Metrics:
     """Figures of one model on one set of rows; spam is the positive class.
 
     None stands for a figure that the rows cannot tell: the curves need both classes, the loss
-    needs a row. Precision, recall and F1 are 0 where their denominator is.
+    needs a row, and a ratio a denominator: no spam has no recall, nothing flagged no precision.
     """
 
     rows: int
@@ -69,16 +70,29 @@ class Metrics:
     roc_auc: float | None
     average_precision: float | None
     accuracy: float | None
-    precision: float
-    recall: float
-    f1: float
+    precision: float | None
+    recall: float | None
+    f1: float | None
     true_negatives: int
     false_positives: int
     false_negatives: int
     true_positives: int
 
+    @property
+    def mcc(self) -> float | None:
+        """Matthews' correlation coefficient, -1 to 1; None where rows or verdicts are of one kind.
+
+        B. W. Matthews, Biochimica et Biophysica Acta 405 (1975), 442-451.
+        """
+        tn, fp = self.true_negatives, self.false_positives
+        fn, tp = self.false_negatives, self.true_positives
+        # as Python's integers, which do not wrap
+        square = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
+        return (tp * tn - fp * fn) / math.sqrt(square) if square else None
+
     def as_dict(self) -> dict[str, float | int | None]:
-        return asdict(self)
+        """All figures, by name."""
+        return {**asdict(self), "mcc": self.mcc}
 
 
 def bin_of(logits: npt.NDArray[np.floating]) -> Counts:
@@ -166,8 +180,8 @@ def _split(counts: Counts) -> tuple[int, int]:
     return int(counts[:_THRESHOLD].sum()), int(counts[_THRESHOLD:].sum())
 
 
-def _ratio(part: float, whole: float) -> float:
-    return part / whole if whole else 0.0
+def _ratio(part: float, whole: float) -> float | None:
+    return part / whole if whole else None
 
 
 def _roc_auc(summary: ScoreSummary) -> float | None:

@@ -17,7 +17,7 @@ from server.display.tables import metrics_table, rounds_table
 from server.nodes.addresses import NodeAddress
 from server.nodes.status import NodeStatus
 from shared.errors import NodeUnreachable
-from shared.model.metrics import BINS, ScoreSummary, metrics_from
+from shared.model.metrics import BINS, Metrics, ScoreSummary, metrics_from
 from shared.wire.commands import Progress
 from shared.wire.handshake import Greeting
 from tests.server.runs.test_runs import figures, one_round
@@ -100,10 +100,31 @@ def test_tables_show_what_is_known_and_a_dash_for_what_is_not(
     shown = capsys.readouterr().out
     assert "runs/[/x] on held-out rows" in shown
     lines = {line.split()[0]: line.split()[1:] for line in shown.splitlines() if line.strip()}
-    assert lines["anne"] == ["9", "0.1667", *["100.00"] * 5, "5", "0", "0", "4"]
-    assert lines["bob"][:4] == ["0", "-", "-", "-"]
+    assert lines["anne"] == ["9", "0.1667", *["100.00"] * 6, "5", "0", "0", "4"]
+    assert lines["bob"] == ["0", *["-"] * 7, "0", "0", "0", "0"]  # no rows, no figure
     assert lines["1"][0] == "0.3000"
     assert "\x1b" not in shown
+
+
+def measured(tn: int, fp: int, fn: int, tp: int) -> Metrics:
+    """Figures of rows with these verdicts."""
+    ham, spam = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64)
+    ham[0], ham[-1], spam[0], spam[-1] = tn, fp, fn, tp
+    return metrics_from(ScoreSummary(ham, spam, 1.0))
+
+
+def test_the_owners_mean_and_the_worst_of_them_stand_beside_all(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    each = {"anne": measured(9, 0, 0, 3), "bob": measured(8, 2, 2, 2), "zoe": NOTHING}
+    print_table(metrics_table("", each, measured(17, 2, 2, 5)))
+    lines = capsys.readouterr().out.splitlines()
+    (mean,) = (line.split() for line in lines if line.strip().startswith("mean of owners"))
+    (worst,) = (line.split() for line in lines if line.strip().startswith("worst of owners"))
+    assert mean[-2:] == ["75.00", "65.00"]  # F1 and MCC: (1 + .5) / 2, (1 + .3) / 2; zoe has none
+    assert worst[-2:] == ["50.00", "30.00"]
+    alone = metrics_table("", {"anne": measured(9, 0, 0, 3)}, measured(9, 0, 0, 3))
+    assert list(alone.columns[0].cells) == ["anne", "all"]
 
 
 def test_the_table_of_rounds_names_who_was_left_out_where_somebody_was(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -283,3 +284,25 @@ def test_a_record_keeps_a_figure_that_is_unknown_as_null(tmp_path: Path, recipe:
     row = json.loads((run.path / "metrics.jsonl").read_text().splitlines()[-1])
     assert row["held_out_loss"] is None
     assert row["held_out_roc_auc"] is None
+
+
+def test_the_newest_model_is_the_one_that_was_saved_last_whatever_the_files_times(
+    tmp_path: Path, recipe: Recipe
+) -> None:
+    folders = [tmp_path / name for name in ("20260102-000000-b", "20260101-000000-a", "copied")]
+    for folder in folders:
+        folder.mkdir()
+        save(folder, SavedModel(recipe, initial_state(recipe, 0)), {})
+    for age, folder in enumerate(folders):  # as a copy that was made in the other order
+        os.utime(folder / "config.json", (1e9 - age, 1e9 - age))
+    assert newest(tmp_path) == folders[-1]
+
+    for folder in folders:  # as versions wrote them that did not say when
+        config = json.loads((folder / "config.json").read_text())
+        del config["saved"]
+        (folder / "config.json").write_text(json.dumps(config))
+    assert newest(tmp_path) == folders[0]
+
+    (folders[0] / "config.json").write_text('{"saved": [1]}')
+    (folders[1] / "config.json").write_text("{")  # damaged; its name still says when
+    assert newest(tmp_path) == folders[0]

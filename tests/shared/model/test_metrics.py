@@ -46,6 +46,7 @@ def test_every_figure_equals_scikit_learns_on_the_binned_scores(seed: int) -> No
     )
     assert found.recall == pytest.approx(reference.recall_score(labels, predicted))
     assert found.f1 == pytest.approx(reference.f1_score(labels, predicted))
+    assert found.mcc == pytest.approx(reference.matthews_corrcoef(labels, predicted))
     matrix = reference.confusion_matrix(labels, predicted).ravel().tolist()
     assert matrix == [
         found.true_negatives,
@@ -96,6 +97,8 @@ def test_one_class_has_no_curves_but_has_counts_and_a_loss(label: int) -> None:
     assert found.rows == 2
     assert found.loss is not None
     assert found.precision == (0.0 if label == 0 else 1.0)
+    assert found.recall == (None if label == 0 else 0.5)
+    assert found.mcc is None
 
 
 def test_no_rows_have_no_figures() -> None:
@@ -103,7 +106,7 @@ def test_no_rows_have_no_figures() -> None:
 
     assert found.rows == 0
     assert (found.loss, found.roc_auc, found.accuracy) == (None, None, None)
-    assert (found.precision, found.recall, found.f1) == (0.0, 0.0, 0.0)
+    assert (found.precision, found.recall, found.f1, found.mcc) == (None, None, None, None)
 
 
 def test_summaries_of_parts_merge_to_the_summary_of_the_whole_and_stay_as_they_are() -> None:
@@ -170,6 +173,7 @@ def test_no_figure_leaves_its_range_however_many_rows_there_are(
     found = metrics_from(_summary(ham, spam))
     shares = [found.accuracy, found.precision, found.recall, found.f1, found.average_precision]
     assert all(0 <= share <= 1 + 1e-12 for share in shares if share is not None)
+    assert found.mcc is None or -1 - 1e-9 <= found.mcc <= 1 + 1e-9
     assert found.rows == sum(ham.values()) + sum(spam.values())
 
 
