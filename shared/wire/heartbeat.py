@@ -9,8 +9,10 @@ not read, because it has enough to do, neither.
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.connection import Connection
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
@@ -18,8 +20,14 @@ BEATS = 5
 """Pings in the time after which silence counts as loss; all but the first may get lost."""
 
 
-class HeardClient(ClientConnection):
-    """A dialled connection that counts what arrives; `silent` says that it broke for want of it."""
+if TYPE_CHECKING:  # type checkers know a mixin as what it is mixed into
+    _Base = Connection
+else:
+    _Base = object
+
+
+class Heard(_Base):
+    """Counts what arrives; `silent` says that the connection broke for want of it."""
 
     arrivals = 0
     silent = False
@@ -29,18 +37,15 @@ class HeardClient(ClientConnection):
         super().data_received(data)
 
 
-class HeardServer(ServerConnection):
-    """The same for a connection that came in."""
-
-    arrivals = 0
-    silent = False
-
-    def data_received(self, data: bytes) -> None:
-        self.arrivals += 1
-        super().data_received(data)
+class HeardClient(Heard, ClientConnection):
+    """Of a connection that this side opened."""
 
 
-async def watch(connection: HeardClient | HeardServer, seconds: float) -> None:
+class HeardServer(Heard, ServerConnection):
+    """Of a connection that came in."""
+
+
+async def watch(connection: Heard, seconds: float) -> None:
     """Breaks a connection over which nothing came for so long; returns when it is over.
 
     Args:
@@ -66,7 +71,7 @@ async def watch(connection: HeardClient | HeardServer, seconds: float) -> None:
             pinging.cancel()
 
 
-async def _ping(connection: HeardClient | HeardServer) -> None:
+async def _ping(connection: Heard) -> None:
     try:
         await connection.ping()
     except ConnectionClosed:
