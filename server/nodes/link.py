@@ -41,7 +41,7 @@ from shared.wire.frames import (
     unpack_map,
 )
 from shared.wire.handshake import Greeting, check, greeting_from
-from shared.wire.heartbeat import HeardClient, watch
+from shared.wire.heartbeat import Heard, watch
 from shared.wire.timeouts import DEFAULT_TIMEOUTS, Timeouts, limit
 from shared.wire.transport import describe_close
 
@@ -82,7 +82,7 @@ class Link:
 
     def __init__(
         self,
-        connection: HeardClient,
+        connection: Heard,
         name: str,
         greeting: Greeting,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
@@ -259,7 +259,7 @@ def told_by(who: str, error: FedsmsError) -> FedsmsError:
     return told
 
 
-async def greet(connection: HeardClient, ours: Greeting, name: str) -> Greeting:
+async def greet(connection: Heard, ours: Greeting, name: str) -> Greeting:
     """The coordinator's half of the handshake, over a connection that was just opened.
 
     Args:

@@ -20,8 +20,8 @@ BEATS = 5
 """Pings in the time after which silence counts as loss; all but the first may get lost."""
 
 
-class HeardClient(LeanConnection, ClientConnection):
-    """A dialled connection that counts what arrives; `silent` says that it broke for want of it."""
+class Heard(LeanConnection):
+    """Counts what arrives; `silent` says that the connection broke for want of it."""
 
     arrivals = 0
     silent = False
@@ -31,18 +31,15 @@ class HeardClient(LeanConnection, ClientConnection):
         super().data_received(data)
 
 
-class HeardServer(LeanConnection, ServerConnection):
-    """The same for a connection that came in."""
-
-    arrivals = 0
-    silent = False
-
-    def data_received(self, data: bytes) -> None:
-        self.arrivals += 1
-        super().data_received(data)
+class HeardClient(Heard, ClientConnection):
+    """Of a connection that this side opened."""
 
 
-async def watch(connection: HeardClient | HeardServer, seconds: float) -> None:
+class HeardServer(Heard, ServerConnection):
+    """Of a connection that came in."""
+
+
+async def watch(connection: Heard, seconds: float) -> None:
     """Breaks a connection over which nothing came for so long; returns when it is over.
 
     Args:
@@ -68,7 +65,7 @@ async def watch(connection: HeardClient | HeardServer, seconds: float) -> None:
             pinging.cancel()
 
 
-async def _ping(connection: HeardClient | HeardServer) -> None:
+async def _ping(connection: Heard) -> None:
     try:
         await connection.ping()
     except ConnectionClosed:

@@ -17,6 +17,8 @@ from websockets.frames import Frame, Opcode
 from shared.identity.folder import load
 from shared.identity.tls import server_context
 from shared.pysyft import ObjectMessage, ObjectRequestMessage
+from shared.wire import bounded_connection
+from shared.wire.bounded_connection import unsent_bytes
 from shared.wire.frames import Kind
 from shared.wire.timeouts import Timeouts
 from tests.attacks.scene import report
@@ -26,8 +28,7 @@ from tests.helpers.peers import coordinator, stranger
 from worker_node.data.shard import Message, Shard
 from worker_node.membership.admission import Admission, make_admission
 from worker_node.node import DataOwnerNode
-from worker_node.serving import bounded_connection, listener
-from worker_node.serving.bounded_connection import unsent_bytes
+from worker_node.serving import listener
 from worker_node.training.trainer_process import TrainerProcess
 
 SHORT = 0.3
@@ -229,7 +230,7 @@ def test_one_address_does_not_take_all_places_of_those_who_come() -> None:
 
 
 def test_of_many_connections_at_once_some_are_turned_away_and_counted_down_again() -> None:
-    from worker_node.serving.gate import Gate, GateSettings
+    from shared.wire.gate import Gate, GateSettings
 
     now = [0.0]
     gate = Gate(GateSettings(strangers_of_one=3, burst=6, rate=1), clock=lambda: now[0])

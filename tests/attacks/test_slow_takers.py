@@ -17,6 +17,7 @@ from websockets.asyncio.client import connect
 
 from shared.identity import folder as identity
 from shared.pysyft import ObjectMessage, ObjectRequestMessage
+from shared.wire import bounded_connection
 from shared.wire.frames import Kind, frame, new_request_id
 from shared.wire.handshake import Greeting
 from shared.wire.transport import transport_options
@@ -25,7 +26,6 @@ from tests.helpers.node_requests import pack, run, tensor
 from tests.helpers.peers import PATIENCE_SECONDS, Peer, coordinator
 from tests.helpers.served_nodes import served_node
 from worker_node.membership.admission import make_admission
-from worker_node.serving import bounded_connection
 
 NUMBERS = 2_500_000
 PIECE = 64 * 1024

@@ -21,7 +21,9 @@ from shared.pointers.commands import OPEN_POINTERS
 from shared.pointers.frames import Item, pack_commands
 from shared.pysyft.messages import content_rules, item_count
 from shared.pysyft.messages.errors import MalformedMessage
+from shared.wire import bounded_connection
 from shared.wire.frames import Kind
+from shared.wire.gate import Gate, GateSettings
 from shared.wire.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from shared.wire.transport import transport_options
 from tests.attacks.security_page import table_rows
@@ -34,8 +36,7 @@ from worker_node.guarding import pace
 from worker_node.guarding.policy import PointerBounds
 from worker_node.membership.admission import make_admission
 from worker_node.pointers import store
-from worker_node.serving import bounded_connection, listener
-from worker_node.serving.gate import Gate, GateSettings
+from worker_node.serving import listener
 
 GATE = GateSettings()
 POINTERS = PointerBounds()

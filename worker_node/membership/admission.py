@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.connection import Connection
 
 from shared.errors import CertificateRefused, IdentityError, UsageError
 from shared.identity import folder as identity
@@ -45,7 +45,7 @@ class Admission:
         )
 
 
-def peer_name(connection: ServerConnection) -> Name | None:
+def peer_name(connection: Connection) -> Name | None:
     """The name in the verified certificate of whoever dialled; None without TLS.
 
     Raises:

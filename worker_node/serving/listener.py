@@ -8,17 +8,18 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
+from websockets.asyncio.connection import Connection
 from websockets.asyncio.server import Server, ServerConnection, serve
 
 from shared.identity.certificates import fingerprint
 from shared.identity.tls import peer_certificate
-from shared.wire.heartbeat import HeardServer
+from shared.wire.bounded_connection import BoundedConnection, BoundedServer
+from shared.wire.gate import Gate, gated_sockets, group_of
+from shared.wire.heartbeat import Heard
 from shared.wire.timeouts import Timeouts, limit
 from shared.wire.transport import transport_options
 from worker_node.membership.admission import Admission
 from worker_node.node import DataOwnerNode
-from worker_node.serving.bounded_connection import BoundedConnection
-from worker_node.serving.gate import Gate, gated_sockets, group_of
 from worker_node.serving.when_to_stop import StopRule
 from worker_node.sessions.session import Session
 
@@ -63,7 +64,7 @@ class _Door:
                 del self._sessions[peer]
             self._rule.left(after_a_run=session.ended_a_run)
 
-    def _on_greeted(self, connection: HeardServer) -> None:
+    def _on_greeted(self, connection: Heard) -> None:
         self._gate.greeted(connection.remote_address, connection.local_address)
         assert isinstance(connection, BoundedConnection)
         connection.greeted(self._node.guard.most_message_bytes)
@@ -90,7 +91,7 @@ async def listening(
     """
     gate = Gate()
     door = _Door(node, admission, stop_rule or StopRule(lambda: None), gate)
-    sockets = gated_sockets(str(node.id), host, port, gate)
+    sockets = gated_sockets(f"node {node.id}", host, port, gate)
     async with AsyncExitStack() as servers:
         for one in sockets:
             await servers.enter_async_context(_server(door, one, admission, node.timeouts))
@@ -107,13 +108,13 @@ def _server(
         ssl=admission.context if admission else None,
         # asyncio takes none where there is no TLS
         ssl_handshake_timeout=patience if admission else None,
-        create_connection=BoundedConnection,
+        create_connection=BoundedServer,
         open_timeout=patience,
         **transport_options(),
     )
 
 
-def peer_of(connection: ServerConnection) -> str:
+def peer_of(connection: Connection) -> str:
     """Who it counts for: the certificate, or the address of whoever has none."""
     certificate = peer_certificate(connection)
     return fingerprint(certificate) if certificate else group_of(connection.remote_address)

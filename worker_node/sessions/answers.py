@@ -13,7 +13,7 @@ import logging
 from dataclasses import dataclass, replace
 from typing import Any
 
-from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.connection import Connection
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 
 from shared.errors import FedsmsError, PolicyRefused, StorageError
@@ -89,7 +89,7 @@ class Request:
 class Answers:
     """One connection's requests without an answer, and what leaves the node over it."""
 
-    def __init__(self, guard: Guard, connection: ServerConnection) -> None:
+    def __init__(self, guard: Guard, connection: Connection) -> None:
         self._guard = guard
         self._connection = connection
         self._open: dict[bytes, Request] = {}

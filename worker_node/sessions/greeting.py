@@ -11,7 +11,7 @@ from shared.errors import FedsmsError, HandshakeRefused, PolicyRefused, one_line
 from shared.wire.frames import Frame, Kind, MalformedFrame, pack_error, pack_map, parse_frame
 from shared.wire.frames import unpack_map as unpacked
 from shared.wire.handshake import Greeting, check, greeting_from
-from shared.wire.heartbeat import HeardServer
+from shared.wire.heartbeat import Heard
 from shared.wire.timeouts import limit
 from worker_node.guarding.guard import Who
 from worker_node.membership.admission import Admission, peer_name
@@ -23,10 +23,10 @@ log = logging.getLogger("fedsms.node")
 
 async def greet(
     node: DataOwnerNode,
-    connection: HeardServer,
+    connection: Heard,
     admission: Admission | None,
     answers: Answers,
-    on_greeted: Callable[[HeardServer], None],
+    on_greeted: Callable[[Heard], None],
 ) -> bool:
     """The handshake, up to the node's answer; False where the peer is refused or says nothing.
 
@@ -68,7 +68,7 @@ def _check_fit(node: DataOwnerNode, ours: Greeting, first: Frame, who: Who) -> N
 
 
 async def _refuse(
-    connection: HeardServer,
+    connection: Heard,
     answers: Answers,
     request: Request,
     error: FedsmsError,
@@ -81,7 +81,7 @@ async def _refuse(
     await connection.close(1008, "handshake refused")
 
 
-async def _first_frame(node: DataOwnerNode, connection: HeardServer) -> Frame | None:
+async def _first_frame(node: DataOwnerNode, connection: Heard) -> Frame | None:
     """The other side's greeting; None where it says nothing in time."""
     try:
         async with asyncio.timeout(limit(node.timeouts.handshake_timeout)):

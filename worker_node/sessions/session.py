@@ -19,7 +19,7 @@ from websockets.frames import CloseCode
 from shared.errors import FedsmsError
 from shared.pysyft import WorkerCommandMessage
 from shared.wire.frames import Frame, Kind, MalformedFrame, parse_frame
-from shared.wire.heartbeat import HeardServer, watch
+from shared.wire.heartbeat import Heard, watch
 from shared.wire.transport import describe_close
 from worker_node.membership.admission import Admission
 from worker_node.node import DataOwnerNode, ObjectStore
@@ -42,9 +42,9 @@ class Session:
     def __init__(
         self,
         node: DataOwnerNode,
-        connection: HeardServer,
+        connection: Heard,
         admission: Admission | None = None,
-        on_greeted: Callable[[HeardServer], None] = lambda _: None,
+        on_greeted: Callable[[Heard], None] = lambda _: None,
     ) -> None:
         self._node = node
         self._connection = connection

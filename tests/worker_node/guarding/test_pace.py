@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker_node.guarding.pace import Pace, TokenBucket, TokenBuckets
+from shared.wire.token_buckets import TokenBucket, TokenBuckets
+from worker_node.guarding.pace import Pace
 
 bursts = st.integers(1, 50).map(float)
 rates = st.floats(0.5, 100)

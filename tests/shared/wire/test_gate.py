@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
-from worker_node.serving.gate import Gate, GatedSocket, GateSettings, gated_sockets
+from shared.wire.gate import Gate, GatedSocket, GateSettings, gated_sockets
 
 OURS = ("127.0.0.1", "127.0.0.2")
 

@@ -18,9 +18,9 @@ from typing import Any
 from websockets.frames import DATA_OPCODES, Frame
 from websockets.protocol import State
 
-from shared.wire.heartbeat import HeardServer
+from shared.wire.heartbeat import Heard, HeardClient, HeardServer
 from shared.wire.lean_connection import below_tls
-from worker_node.guarding.pace import TokenBucket
+from shared.wire.token_buckets import TokenBucket
 
 GREETING_BYTES = 2**16
 """Largest message of somebody whose handshake is not done."""
@@ -38,8 +38,8 @@ a node that waits for room in the line does not read, and blames nobody for sile
 CHECK_SECONDS = 5.0
 
 
-class BoundedConnection(HeardServer):
-    """Ends with 1008 where a bound is passed. `greeted` widens the bounds to a coordinator's."""
+class BoundedConnection(Heard):
+    """Ends with 1008 where a bound is passed. `greeted` widens the bounds to a known peer's."""
 
     _waiting_bytes = 0
     _most_waiting = GREETING_BYTES
@@ -155,6 +155,14 @@ class BoundedConnection(HeardServer):
             self.protocol.fail(1008, why)
             self.send_data()
         self.transport.abort()
+
+
+class BoundedServer(BoundedConnection, HeardServer):
+    """A connection that came in."""
+
+
+class BoundedClient(BoundedConnection, HeardClient):
+    """A connection that this side opened, to somebody whom it bounds all the same."""
 
 
 def unsent_bytes(transport: asyncio.WriteTransport) -> int:

@@ -1,6 +1,6 @@
 """The gate: how many may come in, and how fast, from one address, before anything is known of them.
 
-Whom it turns away is turned away before TLS, which costs the node some microseconds. A connection
+Whom it turns away is turned away before TLS, which costs some microseconds. A connection
 counts as a stranger's until its handshake is done; then its session counts for its coordinator.
 """
 
@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.errors import UsageError, describe_os_error
-from worker_node.guarding.pace import TokenBuckets
+from shared.wire.token_buckets import TokenBuckets
 
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closed at once, nothing kept for the other side
 REMEMBERED = 4096
 """Addresses whose rate is known."""
 _TOLD_SECONDS = 60.0
 
-log = logging.getLogger("fedsms.node")
+log = logging.getLogger("fedsms.gate")
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Gate:
         return self._buckets.of(group, now).take(now)
 
     def _tell(self, group: str, why: str) -> None:
-        """A flood must not fill the owner's log."""
+        """A flood must not fill the log."""
         self._refused += 1
         now = self._clock()
         if now - self._told >= _TOLD_SECONDS:
@@ -155,10 +155,11 @@ class GatedSocket(socket.socket):
         return counted, address
 
 
-def gated_sockets(node_id: str, host: str, port: int, gate: Gate) -> list[GatedSocket]:
+def gated_sockets(who: str, host: str, port: int, gate: Gate) -> list[GatedSocket]:
     """Sockets bound to every address of the host, for a server to listen at.
 
     Args:
+        who: would listen there; for the error.
         port: 0 takes a free one, the same for all.
 
     Raises:
@@ -184,7 +185,7 @@ def gated_sockets(node_id: str, host: str, port: int, gate: Gate) -> list[GatedS
             describe_os_error(error) if isinstance(error, OSError) else "its host name is not known"
         )
         raise UsageError(
-            f"node {node_id} cannot listen at {host}:{port}",
+            f"{who} cannot listen at {host}:{port}",
             why,
             "Give another --host or --port; --port 0 takes a free one.",
         ) from error
