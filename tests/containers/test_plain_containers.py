@@ -20,7 +20,13 @@ from tests.helpers.terminals import Terminal, give_to_caller
 
 OWNERS = ("bob", "anne")
 MACHINES = ("coordinator", *OWNERS)
-KEPT = {"audit.jsonl", "audit.jsonl.anchor", "counts.json", ".counts.json.lock"}
+KEPT = {
+    "audit.jsonl",
+    "audit.jsonl.anchor",
+    "counts.json",
+    ".counts.json.lock",
+    "participation.json",
+}
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1200)]
 
