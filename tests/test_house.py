@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.running import ROOT, environment
+from tests.helpers.running import ROOT, done_well, run_python
 
 ROOMS = ("shared", "server", "worker_node")
 FORBIDDEN = {
@@ -195,15 +193,7 @@ def test_no_duration_is_taken_from_a_clock_that_somebody_can_set() -> None:
 def loads(module: str, *unwanted: str) -> set[str]:
     """Which of the unwanted modules are loaded once a module is."""
     script = f"import sys, {module}; print(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return set(unwanted) & set(done.stdout.split())
+    return set(unwanted) & set(done_well(run_python("-W", "error", "-c", script)).split())
 
 
 def test_the_trainer_never_loads_pysyft() -> None:
@@ -238,15 +228,8 @@ def test_a_command_without_a_model_loads_neither_torch_nor_numpy_nor_syft(
         "    pass\n"
         "print('LOADED', *sys.modules)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    loaded = done.stdout.rpartition("LOADED")[2].split()
+    out = done_well(run_python("-W", "error", "-c", script, cwd=tmp_path))
+    loaded = out.rpartition("LOADED")[2].split()
     assert "click" in loaded
     assert set(HEAVY) & set(loaded) == set()
 
@@ -255,9 +238,7 @@ def test_importing_a_room_loads_nothing_and_its_names_neither_torch_nor_syft() -
     for room in ("server", "worker_node"):
         assert loads(room, *HEAVY, "click", "pydantic", f"{room}.cli") == set()
     script = "import sys\nfrom server import *\nfrom worker_node import *\nprint(*sys.modules)"
-    command = [sys.executable, "-W", "error", "-c", script]
-    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, check=True)
-    loaded = set(done.stdout.decode().split())
+    loaded = set(done_well(run_python("-W", "error", "-c", script)).split())
     assert {"server.federation.federation", "worker_node.embedding.node"} <= loaded
     assert {"torch", "syft"} & loaded == set()
 
@@ -282,15 +263,6 @@ def test_a_training_loads_neither_torchs_compiler_nor_symbolic_mathematics(recip
         "train(initial_state(recipe, 1), ids, np.array(labels), recipe, seed=1)\n"
         "print('TRAINED', *sys.modules)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    loaded = done.stdout.rpartition("TRAINED")[2].split()
+    loaded = done_well(run_python("-c", script)).rpartition("TRAINED")[2].split()
     assert "torch" in loaded
     assert {"torch._dynamo", "sympy"} & set(loaded) == set()

@@ -83,9 +83,21 @@ def run(
     **extra: str,
 ) -> Finished:
     """Runs `python -m module arguments` in a folder of the test's."""
+    line = ("-m", module, *arguments)
+    return run_python(*line, cwd=cwd, stdin=stdin, seconds=seconds, **extra)
+
+
+def run_python(
+    *arguments: object,
+    cwd: Path = ROOT,
+    stdin: str | bytes = "",
+    seconds: float | None = None,
+    **extra: str,
+) -> Finished:
+    """Runs `python arguments`; without `seconds` the test's own limit holds."""
     data = stdin.encode() if isinstance(stdin, str) else stdin
     done = subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
+        [sys.executable, *map(str, arguments)],
         input=data,
         capture_output=True,
         timeout=seconds,

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.helpers.running import environment
+from tests.helpers.running import run_python
 
 _PART = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
 _MARK = "=== block"
@@ -45,16 +44,9 @@ def run_page(page: Path, messages: Path) -> tuple[list[str], str]:
         script = Path(folder) / "script.py"
         script.write_text("\n".join(blocks), encoding="utf-8")
         shutil.copy(messages, Path(folder) / "SMSSpamCollection")
-        done = subprocess.run(
-            [sys.executable, "-W", "error", script.name],
-            cwd=folder,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return [one.removeprefix("\n") for one in done.stdout.split(_MARK)[1:]], done.stderr
+        done = run_python("-W", "error", script.name, cwd=Path(folder))
+    assert done.code == 0, done.out + done.err
+    return [one.removeprefix("\n") for one in done.out.split(_MARK)[1:]], done.err
 
 
 def shape(text: str) -> list[str]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from scripts.links import broken_in_html, broken_in_markdown
-from tests.helpers.running import ROOT, environment
+from tests.helpers.running import ROOT, done_well, run_python
 
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/*.ipynb")]
 
@@ -41,15 +39,7 @@ def test_links_of_html_that_lead_nowhere_are_found(tmp_path: Path) -> None:
 @pytest.mark.timeout(280)
 def test_the_reference_has_the_public_names_and_a_page_a_module(tmp_path: Path) -> None:
     pytest.importorskip("pdoc", reason="requirements-dev.txt is not installed")
-    done = subprocess.run(
-        [sys.executable, "scripts/reference.py", "--out", str(tmp_path)],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    done_well(run_python("scripts/reference.py", "--out", tmp_path))
     for page, names in {
         "server.html": ("Federation.rounds", "AsyncFederation.train", "EarlyStopping", "Run.model"),
         "worker_node.html": ("Node.serve_forever",),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import pytest
 
 from scripts.local.nodes import LocalNode
 from tests.helpers.messages import made_up, write_tsv
-from tests.helpers.running import PATIENCE_SECONDS, ROOT, environment
+from tests.helpers.running import PATIENCE_SECONDS, ROOT, done_well, environment, run_python
 from tests.helpers.scripted_pages import shape
 
 NOTEBOOK = ROOT / "docs" / "federation.ipynb"
@@ -39,16 +37,7 @@ def told(cell: dict[str, Any]) -> list[object]:
 def test_the_notebook_shows_what_it_is_committed_with(tmp_path: Path) -> None:
     messages = write_tsv(tmp_path / "messages.tsv", made_up(1800))
     executed = tmp_path / "executed.ipynb"
-    line = ["tests.helpers.notebooks", str(NOTEBOOK), str(messages), str(executed)]
-    done = subprocess.run(
-        [sys.executable, "-m", *line],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    done_well(run_python("-m", "tests.helpers.notebooks", NOTEBOOK, messages, executed))
     here, committed = cells(executed), cells(NOTEBOOK)
     assert [told(cell) for cell in here] == [told(cell) for cell in committed]
     pictures = [one for cell in committed for one in cell["outputs"] if "image/png" in str(one)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -22,7 +21,7 @@ from shared.wire.heartbeat import HeardClient, HeardServer
 from shared.wire.lean_connection import SLICE, SlicedWrites
 from shared.wire.transport import transport_options
 from tests.helpers.identities import make_federation
-from tests.helpers.running import ROOT
+from tests.helpers.running import done_well, run_python
 
 CONNECTIONS = 20
 MESSAGE_BYTES = 4_000_000
@@ -104,15 +103,8 @@ async def kept_bytes(node: Path, coordinator: Path) -> float:
 def test_a_connection_over_tls_keeps_little_of_what_it_sent(tmp_path: Path) -> None:
     """In a process of its own: what else this one has freed would hide it."""
     members = make_federation(tmp_path)
-    folders = (str(members.node("bob")), str(members.coordinator()))
-    told = subprocess.run(
-        [sys.executable, "-c", OF_ONE_PROCESS, *folders],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert float(told.stdout) < MESSAGE_BYTES / 3
+    told = run_python("-c", OF_ONE_PROCESS, members.node("bob"), members.coordinator())
+    assert float(done_well(told)) < MESSAGE_BYTES / 3
 
 
 def test_messages_of_any_size_come_whole(tmp_path: Path) -> None:
