@@ -79,15 +79,18 @@ def test_an_answers_moments_are_each_three_times_as_late() -> None:
     assert ratios == pytest.approx([3.0] * (MOMENTS - 1))
 
 
-@pytest.mark.parametrize(("told", "is_refused"), [(11.5, False), (11.51, True)])
+@pytest.mark.parametrize(("waited", "most"), [(10.0, 11.5), (100.0, 106.0)])
 def test_more_seconds_than_were_waited_are_refused_beyond_what_clocks_differ(
-    told: float, is_refused: bool
+    waited: float, most: float
 ) -> None:
-    if is_refused:
-        with pytest.raises(NodeFailed, match="impossible seconds"):
-            exchange.check_seconds("mallory", told, 10.0)
-    else:
-        exchange.check_seconds("mallory", told, 10.0)
+    exchange.check_seconds("mallory", most, waited)
+    with pytest.raises(NodeFailed, match="impossible seconds"):
+        exchange.check_seconds("mallory", most + 0.01, waited)
+
+
+def test_a_claim_of_500_000_000_rows_counts_for_20_000_beside_2_000() -> None:
+    counted = counted_rows({"bob": 2000, "mallory": 500_000_000}, BOUND)
+    assert counted == {"bob": 2000, "mallory": 20_000}
 
 
 def test_with_a_bound_of_one_nobody_counts_for_more_than_the_median_of_the_others() -> None:

@@ -7,6 +7,7 @@ the rows. docs/security.md says so, and the owner's policy can turn gradients of
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,20 @@ def open_node(
 def attacker(open_node: LocalNode, recipe_file: str) -> Iterator[PointerClient]:
     with worker(open_node, recipe_file) as opened:
         yield opened
+
+
+@contextmanager
+def pointed_at(
+    owner: OwnerFiles, recipe_file: str, folder: Path, rules: str
+) -> Iterator[PointerClient]:
+    """A node of its own whose policy has these rules for pointers."""
+    policy = folder / "policy.toml"
+    policy.write_text(f'modes = ["pointers"]\n[pointers]\n{rules}\n', encoding="utf-8")
+    with (
+        local_nodes({"bob": (*owner.flags, "--policy", str(policy))}) as (node,),
+        worker(node, recipe_file) as bob,
+    ):
+        yield bob
 
 
 def sent(tensor: Any, bob: PointerClient) -> Any:
@@ -110,9 +125,6 @@ def test_single_numbers_leave_until_the_day_is_full(
     owners: list[OwnerFiles], recipe_file: str, tmp_path: Path
 ) -> None:
     """One number after the other is a row in the end: the policy bounds how many there are."""
-    policy = tmp_path / "policy.toml"
-    text = 'modes = ["pointers"]\n[pointers]\ngradients = false\nnumbers = 64\n'
-    policy.write_text(text, encoding="utf-8")
     got = 0
 
     def all_of(inputs: Any) -> None:
@@ -122,8 +134,7 @@ def test_single_numbers_leave_until_the_day_is_full(
             got += 1
 
     with (
-        local_nodes({"bob": (*owners[1].flags, "--policy", str(policy))}) as (node,),
-        worker(node, recipe_file) as bob,
+        pointed_at(owners[1], recipe_file, tmp_path, "gradients = false\nnumbers = 64") as bob,
         pytest.raises(FedsmsError, match=r"rule pointers\.numbers"),
     ):
         all_of(rows_of(bob)[0])
@@ -136,29 +147,19 @@ def test_single_numbers_leave_until_the_day_is_full(
 def test_with_gradients_no_number_is_counted(
     owners: list[OwnerFiles], recipe_file: str, tmp_path: Path
 ) -> None:
-    policy = tmp_path / "policy.toml"
-    text = 'modes = ["pointers"]\n[pointers]\ngradients = true\nnumbers = 0\n'
-    policy.write_text(text, encoding="utf-8")
-    with (
-        local_nodes({"bob": (*owners[1].flags, "--policy", str(policy))}) as (node,),
-        worker(node, recipe_file) as bob,
-    ):
+    with pointed_at(owners[1], recipe_file, tmp_path, "gradients = true\nnumbers = 0") as bob:
         inputs, _ = rows_of(bob)
         for number in range(3):
             assert (inputs.view(-1)[number : number + 1] + 0).sum().get().numel() == 1
+        assert len({(inputs + one).sum().get().item() for one in range(3)}) == 3
 
 
 @pytest.mark.parametrize("gradients", [True, False])
 def test_a_gradient_is_as_good_as_rows_unless_the_policy_keeps_it(
     owners: list[OwnerFiles], recipe_file: str, tmp_path: Path, gradients: bool
 ) -> None:
-    policy = tmp_path / "policy.toml"
-    text = f'modes = ["pointers"]\n[pointers]\ngradients = {str(gradients).lower()}\n'
-    policy.write_text(text, encoding="utf-8")
-    with (
-        local_nodes({"bob": (*owners[1].flags, "--policy", str(policy))}) as (node,),
-        worker(node, recipe_file) as bob,
-    ):
+    rules = f"gradients = {str(gradients).lower()}"
+    with pointed_at(owners[1], recipe_file, tmp_path, rules) as bob:
         inputs, _ = rows_of(bob)
         weight: Any = torch.zeros(140, 6, requires_grad=True).send(bob)  # type: ignore[attr-defined]
         (weight * inputs.float()).sum().backward()

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.helpers.running import Finished
+from tests.helpers.running import Finished, done_well
 from tests.worker_node.audit.writing import write_log
 from worker_node.audit.lines import Entry, Place, check_line, line_of
 from worker_node.audit.log import ROTATE_BYTES, older_files
 from worker_node.audit.reading import lines_of, verify
+
+KEY = ec.generate_private_key(ec.SECP256R1())
 
 
 def forged(lines: int, after: Place) -> bytes:
@@ -65,21 +67,37 @@ def test_a_log_that_goes_on_after_the_anchor_in_a_new_file_is_whole(tmp_path: Pa
 
 
 @pytest.mark.parametrize("gone", [1, 3])
+@pytest.mark.parametrize("key", [None, KEY], ids=["unsigned", "signed"])
 def test_the_beginning_may_be_moved_away_and_the_rest_is_checked(
-    tmp_path: Path, cli: Callable[..., Finished], gone: int
+    tmp_path: Path,
+    cli: Callable[..., Finished],
+    key: ec.EllipticCurvePrivateKey | None,
+    gone: int,
 ) -> None:
-    path, key = tmp_path / "audit.jsonl", ec.generate_private_key(ec.SECP256R1())
+    path, public = tmp_path / "audit.jsonl", key.public_key() if key is not None else None
     write_log(path, key=key, rotate_bytes=2000)
     for oldest in older_files(path)[:gone]:
         oldest.rename(tmp_path / f"elsewhere-{oldest.name}")
     first = json.loads(next(lines_of(path)))["n"]
     assert first > 1
-    found = verify(path, key.public_key())
+    found = verify(path, public)
     assert (found.first, found.last, found.fault) == (first, 20, "")
-    told = cli("worker_node", "log", "--audit-log", path, "--verify").out
+    told = done_well(cli("worker_node", "log", "--audit-log", path, "--verify"))
     assert f"before line {first}, are not in this folder" in told
     write_log(path, key=key)  # and the node goes on in it
-    assert verify(path, key.public_key()).last == 40
+    assert verify(path, public).last == 40
+
+
+def test_an_anchor_without_an_identity_is_unsigned_and_proves_nothing(tmp_path: Path) -> None:
+    """Whoever can write the log writes another, and its anchor."""
+    real, forged = tmp_path / "real", tmp_path / "forged"
+    for folder in (real, forged):
+        folder.mkdir()
+        write_log(folder / "audit.jsonl")
+    assert "signature" not in (real / "audit.jsonl.anchor").read_text(encoding="utf-8")
+    for name in ("audit.jsonl", "audit.jsonl.anchor"):
+        (real / name).write_bytes((forged / name).read_bytes())
+    assert verify(real / "audit.jsonl", None).fault == ""
 
 
 def test_an_older_log_put_back_with_its_anchor_is_not_found(tmp_path: Path) -> None:

@@ -87,28 +87,6 @@ def test_a_round_waits_for_four_lines_on_disk(owners: list[OwnerFiles], recipe: 
     assert work == rounds * 4
 
 
-def test_a_log_that_is_off_is_no_file(
-    owners: list[OwnerFiles], recipe: Recipe, tmp_path: Path
-) -> None:
-    policy = tmp_path / "policy.toml"
-    policy.write_text("", encoding="utf-8")
-    serve = ("serve", "--id", "bob", "--port", 0, "--json", "--policy", policy)
-    node = start("worker_node", *serve, "--audit-log", "off", *owners[1].flags, cwd=tmp_path)
-    try:
-        assert node.stdout is not None
-        url = json.loads(node.stdout.readline())["url"]
-
-        async def session() -> None:
-            async with coordinator(url) as peer:
-                await peer.ask(b"garbage")
-
-        run(session())
-    finally:
-        node.terminate()
-        node.communicate()
-    assert {path.name for path in tmp_path.iterdir()} == {"policy.toml"}
-
-
 def test_following_a_log_goes_on_with_each_new_line(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     write_log(path, lines=5)
