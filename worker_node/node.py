@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from shared.errors import NodeFailed
+from shared.model.vectors import is_plain
 from shared.pysyft import (
     BaseDataset,
     ForceObjectDeleteMessage,
@@ -212,9 +213,7 @@ def _is_plain_tensor(received: object) -> bool:
     PySyft's store never lets go of tags; a gradient, a description and a long id are memory that
     nobody counts.
     """
-    if not isinstance(received, torch.Tensor) or hasattr(received, "child"):
-        return False
-    if type(getattr(received, "id", None)) is not int:
+    if not is_plain(received) or type(getattr(received, "id", None)) is not int:
         return False
     more = (getattr(received, name, None) for name in ("description", "grad"))
     return not getattr(received, "tags", None) and all(one is None for one in more)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import click
 
@@ -29,7 +30,7 @@ run_argument = click.argument("run_folder", metavar="RUN", type=click.Path(path_
 @insecure_option
 @click.option(
     "--secure-aggregation",
-    type=click.Choice(["auto", "on", "off"]),
+    type=click.Choice(get_args(SecureWanted)),
     help="Whether the new run has secure sums.  [default: where the old run had]",
 )
 @json_option

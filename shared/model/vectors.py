@@ -23,10 +23,15 @@ def new_object_id() -> int:
     return secrets.randbelow(10**11)
 
 
+def is_plain(received: object) -> bool:
+    """True for a tensor that holds its numbers itself, and is no wrapper of PySyft's."""
+    return isinstance(received, torch.Tensor) and not hasattr(received, "child")
+
+
 def plain_array(received: object) -> npt.NDArray[Any] | None:
     """The array in a received tensor, sharing its memory; None where it is no plain tensor, or one
     of numbers that numpy does not have."""
-    if not isinstance(received, torch.Tensor) or hasattr(received, "child"):
+    if not is_plain(received):
         return None
     base: Any = torch._C.TensorBase
     try:

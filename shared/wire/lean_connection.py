@@ -46,9 +46,8 @@ class SlicedWrites:
         below.set_write_buffer_limits(high=MOST_WAITING)
 
     def write(self, data: bytes) -> None:
-        with memoryview(data) as view:
-            for start in range(0, len(view), SLICE):
-                self._transport.write(view[start : start + SLICE].tobytes())
+        for start in range(0, len(data), SLICE):
+            self._transport.write(data[start : start + SLICE])
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)

@@ -9,6 +9,7 @@ import torch
 from torch._C import TensorBase
 
 from shared.errors import NodeFailed
+from shared.model.vectors import is_plain
 from shared.pysyft import BaseDataset
 from worker_node.pointers.operations import Operation
 from worker_node.pointers.release import Origin
@@ -105,7 +106,7 @@ class PointerStore:
         if not isinstance(received, (torch.Tensor, BaseDataset)):
             raise NodeFailed("pointers are kept to tensors and datasets, and nothing else")
         parts = [received.data, received.targets] if isinstance(received, BaseDataset) else []
-        if any(not isinstance(part, torch.Tensor) or hasattr(part, "child") for part in parts):
+        if not all(map(is_plain, parts)):
             raise NodeFailed("a dataset is made of two plain tensors")
         sent: Any = received
         object_id, tags = sent.id, sent.tags
