@@ -42,7 +42,7 @@ class _Examples(click.Command):
         if self.examples:
             with formatter.section("Examples"):
                 for example in self.examples:
-                    formatter.write(f"  {as_typed(example, ctx.find_root().info_name or '')}\n")
+                    formatter.write(f"  {as_typed(example, _typed_name(ctx))}\n")
             formatter.write("\n")
         super().format_help(ctx, formatter)
 
@@ -84,6 +84,15 @@ def as_typed(text: str, name: str) -> str:
     for long, short in SHORT.items() if name in SHORT.values() else ():
         text = text.replace(long, short)
     return text
+
+
+def say(text: str, err: bool = False) -> None:
+    """Writes a line that names commands, as whoever runs this one typed it."""
+    click.echo(as_typed(text, _typed_name(click.get_current_context())), err=err)
+
+
+def _typed_name(ctx: click.Context) -> str:
+    return ctx.find_root().info_name or ""
 
 
 Decorator = Callable[[Callable[..., Any]], click.Command]

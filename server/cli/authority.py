@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from shared.cli import command, identity_option
+from shared.cli import command, identity_option, say
 from shared.errors import FedsmsError, IdentityError, UsageError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def init(name: str | None, authority: Path, identity: Path, days: int) -> None:
         ca = authority / "ca.pem" if (authority / "ca.pem").exists() else identity / "ca.pem"
         check_own(identity, there, name, ca)
         click.echo(f"{identity} holds {describe(there)}")
-        click.echo("Nothing to do. To renew it: python -m server renew")
+        say("Nothing to do. To renew it: python -m server renew")
         return
     made, is_new = make_authority(authority)
     issued = make_own(made, identity, Name("coordinator", name or "coordinator"), days)
@@ -65,7 +65,7 @@ def init(name: str | None, authority: Path, identity: Path, days: int) -> None:
     click.echo(f"CA ({what}): {federation_of(made.ca)} in {authority}")
     click.echo(f"  fingerprint {fingerprint(made.ca)}")
     click.echo(f"{issued.name}: key and certificate in {identity}, {_until(issued)}")
-    click.echo("Next: python -m server admit FILE.csr, for each owner's request")
+    say("Next: python -m server admit FILE.csr, for each owner's request")
 
 
 @command(
@@ -114,7 +114,7 @@ def admit(
         _spread(ours, identity)
     click.echo(f"{name} is admitted, {_until(issued)}.")
     click.echo(f"Send {answer} back to its owner (nothing in it is secret), who runs:")
-    click.echo(f"  python -m worker_node join {answer.name}")
+    say(f"  python -m worker_node join {answer.name}")
 
 
 def _confirm(name: str, key_print: str, yes: bool, expected: str | None) -> None:

@@ -19,7 +19,7 @@ from server.cli.options import (
 )
 from server.cli.setting_options import option_of
 from server.runs.settings import BY_NAME
-from shared.cli import command, identity_option
+from shared.cli import command, identity_option, say
 
 
 @command("status", f"python -m server status {TWO_NODES}")
@@ -39,7 +39,7 @@ def status(node: tuple[str, ...], identity: Path, insecure: bool, as_json: bool)
     else:
         print_table(statuses.table())
     for error in statuses.errors.values():
-        click.echo(f"error: {error}", err=True)
+        say(f"error: {error}", err=True)
     return max((error.exit_code for error in statuses.errors.values()), default=0)
 
 

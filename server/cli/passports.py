@@ -11,7 +11,7 @@ import click
 from server.cli.federations import federation_of
 from server.cli.options import federation_option, insecure_option, json_option, node_option
 from server.runs.setting import SecureWanted
-from shared.cli import command, identity_option
+from shared.cli import command, identity_option, say
 
 RUN = "runs/20261122-170501-default"
 run_argument = click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
@@ -62,7 +62,7 @@ def forget(
         click.echo(json.dumps({"run": str(forgotten.run.path), "forgotten": said}))
     else:
         click.echo(repr(forgotten))
-        click.echo(f"Anybody can check it with: python -m server verify {forgotten.run.path}")
+        say(f"Anybody can check it with: python -m server verify {forgotten.run.path}")
 
 
 @command("passport", f"python -m server passport {RUN}")

@@ -75,6 +75,9 @@ def test_they_work_from_any_folder_and_call_themselves_so(installed: Path, tmp_p
 def test_files_are_those_of_the_folder_where_one_stands(installed: Path, tmp_path: Path) -> None:
     made = run(installed / "fedsms", "init", cwd=tmp_path)
     assert made.code == 0, made.err
+    assert "Next: fedsms admit FILE.csr" in made.out
+    away = run(installed / "fedsms", "status", "--node", "bob=ws://127.0.0.1:9", cwd=tmp_path)
+    assert (away.code, "fedsms-node serve --id bob" in away.err) == (4, True)
     assert {"authority", "identity"} <= {path.name for path in tmp_path.iterdir()}
     untrained = run(installed / "fedsms", "predict", "hello", cwd=tmp_path)
     assert untrained.code == 7

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from shared.cli import command, identity_option
+from shared.cli import command, identity_option, say
 
 
 @command("init", "python -m worker_node init --id bob")
@@ -27,7 +27,7 @@ def init(node_id: str, identity: Path) -> None:
     click.echo("Send the request to the coordinator's owner, and tell the fingerprint on another")
     click.echo("way, by telephone for instance. Install the file that comes back with:")
     where = "" if identity == Path("identity") else f" --identity {identity}"
-    click.echo(f"  python -m worker_node join {node_id}.pem{where}")
+    say(f"  python -m worker_node join {node_id}.pem{where}")
     if policy is not None:
         click.echo(f"What coordinators may have done on this node stands in {policy}.")
 
@@ -45,7 +45,7 @@ def join(answer_file: Path, identity: Path) -> None:
     click.echo(f"It works with: {', '.join(joined.coordinators) or 'no coordinator'}")
     for name in joined.not_listed:
         click.echo(f"Not with {name}: add it to {identity / 'coordinators.txt'} if it should.")
-    click.echo("A node that runs takes this up at its next start: python -m worker_node serve ...")
+    say("A node that runs takes this up at its next start: python -m worker_node serve ...")
 
 
 COMMANDS = (init, join)
