@@ -14,6 +14,7 @@ import pytest
 
 from tests.helpers.containers import COMMAND_SECONDS, TAG, docker, image, inspect
 from tests.helpers.messages import marked, messages_found, write_tsv
+from tests.helpers.needed import lacking
 from tests.helpers.pages import Block, Carry, steps
 from tests.helpers.running import ROOT, until
 from tests.helpers.terminals import Terminal, give_to_caller
@@ -37,7 +38,7 @@ def machines(built: None, tmp_path: Path) -> Iterator[dict[str, Terminal]]:
     names = [f"fedsms-node-{owner}" for owner in OWNERS]
     for name in names:
         if docker("container", "inspect", name, check=False).code == 0:
-            pytest.skip(f"a container {name} is here that the test did not make")
+            lacking("engine", f"a container {name} is here that the test did not make")
     address = address_of_engine()
     settings = {owner.upper(): f"{address}:{port}" for owner, port in ports(address).items()}
     settings["TAG"] = TAG
