@@ -41,8 +41,8 @@ ARITHMETIC: dict[type[ast.operator], str] = {
     ast.BitXor: "&",
 }
 SWAPPED_CALLS = {"min": "max", "max": "min", "all": "any", "any": "all"}
-UNREAD_KEYWORDS = ("description", "next_step", "help", "rule")
-"""Of words for people; what they say is no behaviour."""
+UNREAD_KEYWORDS = ("description", "next_step", "help", "rule", "frozen", "eq")
+"""Words for people, and what keeps programmers from mistakes."""
 LOGGERS = ("log", "logging", "logger")
 
 Change = tuple[str, int, int, str]

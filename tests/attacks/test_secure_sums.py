@@ -45,7 +45,9 @@ _RUNS = count()
 
 @pytest.fixture(scope="module")
 def federation(tmp_path_factory: pytest.TempPathFactory) -> Federation:
-    return make_federation(tmp_path_factory.mktemp("federation"))
+    made = make_federation(tmp_path_factory.mktemp("federation"))
+    made.coordinator()  # nodes that join after it work with it
+    return made
 
 
 @dataclass

@@ -37,12 +37,13 @@ def owners_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Loca
         yield running
 
 
-# Rounds, and the ROC AUC after them. docs/measurements.md has 0.996 and 0.981 after 15 rounds over
-# seeds and splits, give or take 0.003; `default` is as far after four, since its cosine ends then.
-# Five of these deviations are left to either side. All right would be rows that leaked.
+# Rounds, and the ROC AUC after them. Three seeds of splits and weights ended at 0.9963, 0.9932 and
+# 0.9977 with `default`, at 0.9683, 0.9664 and 0.9739 with `tutorial`, which is slow to learn. The
+# bands leave several times what lies between seeds to either side. Beyond the upper ends lies what
+# rows have that are held out and trained on.
 BANDS = {
     "default": (4, 0.98, 0.9999),
-    "tutorial": (15, 0.965, 0.9965),
+    "tutorial": (15, 0.94, 0.99),
 }
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from server.authority import folder as folder_module
 from server.authority.enrolment import (
     OUR_NAMES,
     answer_path,
@@ -278,3 +282,28 @@ def test_an_answer_replaces_an_earlier_answer_to_the_same_node_alone(
         path.write_bytes(data)
         with pytest.raises(IdentityError, match="is there already, and is no answer to"):
             answer_path(BOB)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"certificates": [{}]}', '{"others": []}'])
+def test_a_record_that_is_none_is_told(text: str, authority: Authority) -> None:
+    (authority.folder / "issued.json").write_text(text, encoding="utf-8")
+    with pytest.raises(IdentityError, match=r"issued.json is unfit"):
+        authority.issued()
+
+
+def test_who_waited_for_another_that_made_the_authority_takes_that_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others, _ = make_authority(tmp_path / "others")
+    real = folder_module._locked
+
+    @contextmanager
+    def late(folder: Path) -> Iterator[None]:
+        with real(folder):
+            for name in ("ca-key.pem", "crl.pem", "ca.pem"):
+                shutil.copy(others.folder / name, folder / name)
+            yield
+
+    monkeypatch.setattr(folder_module, "_locked", late)
+    made, is_new = make_authority(tmp_path / "authority")
+    assert (made.ca, is_new) == (others.ca, False)

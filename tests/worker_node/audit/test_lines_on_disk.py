@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -251,72 +250,3 @@ def test_a_line_whose_asker_has_gone_is_written_all_the_same(durable: bool, tmp_
 
     asyncio.run(scene())
     assert verify(path, None).last == 1
-
-
-def files(path: Path) -> list[str]:
-    return sorted(one.name for one in path.parent.iterdir())
-
-
-def test_a_file_is_put_aside_when_it_has_reached_its_size_and_the_next_number_goes_on(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "audit.jsonl"
-    write_log(path, lines=5)
-    size = path.stat().st_size
-    write_log(path, lines=5, rotate_bytes=size + 1)
-    assert files(path) == ["audit.jsonl", "audit.jsonl.anchor"]
-    size = path.stat().st_size
-    write_log(path, lines=5, rotate_bytes=size)
-    assert files(path) == ["audit.jsonl", "audit.jsonl.000001", "audit.jsonl.anchor"]
-    assert path.with_name("audit.jsonl.000001").read_bytes().count(b"\n") == 10
-    write_log(path, lines=5, rotate_bytes=1)
-    assert "audit.jsonl.000002" in files(path)
-    assert verify(path, None).last == 20
-    assert verify(path, None).fault == ""
-
-
-def test_a_log_that_cannot_be_put_aside_stays_where_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "audit.jsonl"
-
-    async def scene() -> None:
-        log = AuditLog(path, rotate_bytes=1)
-        await log.record(Entry("greet"))
-        opens = os.open
-
-        def refuses(name: Any, flags: int, *rest: Any) -> int:
-            if Path(name) == path:
-                raise OSError(24, "too many open files")
-            return opens(name, flags, *rest)
-
-        with monkeypatch.context() as broken:
-            broken.setattr(os, "open", refuses)
-            with pytest.raises(StorageError):
-                await log.record(Entry("train"))
-        assert "audit.jsonl.000001" not in files(path)
-        await log.record(Entry("train"))
-        await log.close()
-
-    asyncio.run(scene())
-    assert verify(path, None).last == 2
-    assert verify(path, None).fault == ""
-
-
-def test_all_files_of_a_log_are_their_owners_alone(tmp_path: Path) -> None:
-    path = tmp_path / "audit.jsonl"
-    write_log(path, lines=10, rotate_bytes=1)
-    modes = {one.name: one.stat().st_mode & 0o777 for one in tmp_path.iterdir()}
-    assert set(modes.values()) == {0o600}
-    assert len(modes) >= 3
-
-
-@pytest.mark.parametrize("lead", [lambda path: path.symlink_to("elsewhere"), Path.mkdir])
-def test_a_log_is_not_written_through_a_link_or_into_a_folder(
-    lead: Callable[[Path], None], tmp_path: Path
-) -> None:
-    path = tmp_path / "audit.jsonl"
-    lead(path)
-    with pytest.raises(StorageError):
-        AuditLog(path)
-    assert not (tmp_path / "elsewhere").exists()

@@ -15,7 +15,7 @@ from shared.identity import folder as identity
 from shared.identity.certificates import Name, to_pem
 from tests.helpers.answers import CA, HOSPITALS, KEY, OTHER, Answer, folder_with_key, good, joins
 from tests.helpers.made_certificates import BOB, DAY, HOSPITAL, NOW, resigned
-from worker_node.membership.enrolment import join
+from worker_node.membership.enrolment import join, make_request, read_coordinators
 
 
 @pytest.fixture
@@ -139,3 +139,42 @@ def test_an_owners_own_list_of_coordinators_is_left_as_it_is(folder: Path) -> No
     joined = join(path, folder)
     assert (joined.coordinators, joined.not_listed) == (["clinic"], ["hospital"])
     assert (folder / "coordinators.txt").read_text().startswith("# mine")
+
+
+def test_a_folder_whose_certificate_cannot_be_read_gets_no_request(folder: Path) -> None:
+    (folder / "certificate.pem").write_bytes(b"no certificate")
+    with pytest.raises(IdentityError, match="is unfit"):
+        make_request(folder, "bob")
+
+
+def test_a_folder_is_one_nodes_by_its_requests_and_its_certificate(folder: Path) -> None:
+    make_request(folder, "bob")
+    make_request(folder, "bob")
+    with pytest.raises(IdentityError, match="is the identity folder of bob"):
+        make_request(folder, "anne")
+    joins(folder, good())
+    (folder / "bob.csr").unlink()
+    with pytest.raises(IdentityError, match="is the identity folder of bob"):
+        make_request(folder, "anne")
+
+
+@pytest.mark.parametrize(("size", "is_read"), [(2**20, True), (2**20 + 1, False)])
+def test_an_answer_is_read_up_to_a_bound(size: int, is_read: bool, folder: Path) -> None:
+    path = folder.parent / "answer.pem"
+    path.write_bytes(good().pem.ljust(size, b"\n"))
+    if is_read:
+        assert join(path, folder).name == BOB
+        return
+    with pytest.raises(IdentityError, match="it is larger than"):
+        join(path, folder)
+
+
+@pytest.mark.parametrize("line", ["two names", "-bob", "a" * 65, "b\u00f6b"])
+def test_a_line_that_is_no_coordinators_name_is_told(line: str, folder: Path) -> None:
+    (folder / "coordinators.txt").write_text(f"# names\nclinic\n{line}\n", encoding="utf-8")
+    with pytest.raises(IdentityError, match="line 3 is no coordinator's name"):
+        read_coordinators(folder)
+
+
+def test_no_list_of_coordinators_names_nobody(folder: Path) -> None:
+    assert read_coordinators(folder) == []
