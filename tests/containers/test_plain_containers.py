@@ -13,6 +13,7 @@ import pytest
 
 from tests.helpers.containers import COMMAND_SECONDS, TAG, address_of_host, docker, image, inspect
 from tests.helpers.messages import marked, messages_found, write_tsv
+from tests.helpers.needed import lacking
 from tests.helpers.pages import Block, Carry, steps
 from tests.helpers.running import ROOT, until
 from tests.helpers.terminals import Terminal, give_to_caller
@@ -36,7 +37,7 @@ def machines(built: None, tmp_path: Path) -> Iterator[dict[str, Terminal]]:
     names = [f"fedsms-node-{owner}" for owner in OWNERS]
     for name in names:
         if docker("container", "inspect", name, check=False).code == 0:
-            pytest.skip(f"a container {name} is here that the test did not make")
+            lacking("engine", f"a container {name} is here that the test did not make")
     address = address_of_host("bridge")
     settings = {owner.upper(): f"{address}:{port}" for owner, port in ports(address).items()}
     settings["TAG"] = TAG
