@@ -254,7 +254,7 @@ def test_a_training_loads_neither_torchs_compiler_nor_symbolic_mathematics(recip
         "import sys\n"
         "from shared.model.classifier import initial_state\n"
         "from shared.model.recipe import load_recipe\n"
-        "from shared.model.text import encode_all\n"
+        "from shared.model.many_texts import encode_all\n"
         "from worker_node.training.local_training import train\n"
         f"recipe = load_recipe({recipe!r})\n"
         "texts, labels = ['win a prize now', 'see you at seven'] * 40, [1, 0] * 40\n"

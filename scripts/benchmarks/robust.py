@@ -30,9 +30,9 @@ from server.rounds.claims import counted_rows
 from server.rounds.plan import node_seed
 from server.runs.settings import over_recipe
 from shared.model.classifier import initial_state
+from shared.model.many_texts import encode_all
 from shared.model.metrics import Metrics, merge, metrics_from
 from shared.model.recipe import Aggregation, Recipe, load_recipe
-from shared.model.text import encode_all
 from shared.model.vectors import Vector
 from worker_node.data.shard import Message, Shard
 from worker_node.training.local_training import score, train

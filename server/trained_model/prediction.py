@@ -13,7 +13,7 @@ import torch
 from server.trained_model.saved_model import SavedModel
 from shared.errors import StorageError, describe_os_error
 from shared.model.classifier import SpamGRU, build_model, vector_to_state
-from shared.model.text import encode_all
+from shared.model.many_texts import encode_all
 from shared.reading.contents import contents
 from shared.reading.encodings import decode, lines_of
 from shared.reading.sms_backup import is_backup, received

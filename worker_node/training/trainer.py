@@ -24,17 +24,21 @@ import torch
 from shared.errors import FedsmsError
 from shared.model.classifier import initial_state
 from shared.model.coverage import coverage
+from shared.model.many_texts import encode_all
 from shared.model.metrics import Counts
 from shared.model.recipe import Recipe, TextRecipe
-from shared.model.text import encode_all
 from worker_node.training import pipes
+from worker_node.training.encoded_rows import EncodedRows
 from worker_node.training.local_training import TrainingDiverged, TrainingStopped, score, train
 from worker_node.training.secret_seed import mixed_seed, secret_of
 
 MAX_CAUSE = 300  # characters
 DIVERGED = "the loss is no finite number any more; a smaller learning rate may help"
 
-Rows = tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]
+REMARKED_ROWS = 2000
+"""How many rows, evenly drawn, are looked at for what a recipe does not see of them."""
+
+Rows = tuple[EncodedRows, npt.NDArray[np.integer]]
 """Ids (rows, recipe.text.width), and labels (rows,) with 1 for spam."""
 
 
@@ -46,7 +50,7 @@ class Trainer:
         self._outbox = outbox
         self._texts: dict[str, list[str]] = {}
         self._labels: dict[str, npt.NDArray[np.integer]] = {}
-        self._encoded: dict[tuple[str, str], Rows] = {}
+        self._encoded: dict[tuple[str, str], EncodedRows] = {}
         self._secret = b""
 
     def serve(self) -> None:
@@ -83,11 +87,19 @@ class Trainer:
         if key not in self._encoded:
             if all(text_key != key[1] for _, text_key in self._encoded):
                 self._encoded.clear()  # of another recipe: kept, they would add up
-            ids = encode_all(self._texts[part], text)
-            for line in coverage(ids, text).remarks(text) if part == "train" else ():
-                print(line, file=sys.stderr, flush=True)  # for the owner, in the node's log
-            self._encoded[key] = (ids, self._labels[part])
-        return self._encoded[key]
+            self._encoded[key] = EncodedRows(self._texts[part], text)
+            if part == "train":
+                for line in self._remarks(text):  # for the owner, in the node's log
+                    print(line, file=sys.stderr, flush=True)
+        return self._encoded[key], self._labels[part]
+
+    def _remarks(self, text: TextRecipe) -> list[str]:
+        texts = self._texts["train"]
+        looked_at = texts[:: max(1, -(-len(texts) // REMARKED_ROWS))]
+        lines = coverage(encode_all(looked_at, text), text).remarks(text)
+        if lines and len(looked_at) < len(texts):
+            lines.append(f"(looked at: {len(looked_at):,} of {len(texts):,} messages)")
+        return lines
 
     def _train(self, request: dict[str, Any]) -> dict[str, Any]:
         recipe = Recipe.from_json(request["recipe"])
