@@ -243,8 +243,14 @@ def test_importing_a_room_loads_nothing_and_its_names_neither_torch_nor_syft() -
     assert {"torch", "syft"} & loaded == set()
 
 
-@pytest.mark.parametrize("module", ["server.nodes.status", "server.display.tables"])
-def test_status_does_not_wait_for_torch(module: str) -> None:
+@pytest.mark.parametrize(
+    "module",
+    [
+        *("server.nodes.status", "server.display.tables"),
+        *("server.trained_model.prediction", "server.trained_model.saved_model"),
+    ],
+)
+def test_status_and_predictions_do_not_wait_for_torch(module: str) -> None:
     assert loads(module, "torch", "syft") == set()
 
 
