@@ -12,6 +12,7 @@ which makes the mean the model that the bad owner wants where all count alike.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -78,7 +79,7 @@ ATTACKS = {
 }
 
 
-def rows_of(messages: tuple[Message, ...], recipe: Recipe) -> Rows:
+def rows_of(messages: Sequence[Message], recipe: Recipe) -> Rows:
     texts = [message.text for message in messages]
     return encode_all(texts, recipe.text), np.array([message.label for message in messages])
 

@@ -177,7 +177,7 @@ class _Trainer:
         self.model: SpamGRU = build_model(recipe).train()
         vector_to_state(self.model, state)
         self.tokens = tokens
-        self.labels = torch.from_numpy(labels.astype(np.float32))
+        self.labels = labels
         self.tables = [
             module.weight.requires_grad_(False)
             for module in (self.model.embedding, self.model.wide)
@@ -242,7 +242,8 @@ class _Trainer:
             used, where = self._touch(self.tables[1], features)
             touched.append(used)
             logits = logits + model.wide_logits(used.rows.squeeze(1)[where], features)
-        loss = functional.binary_cross_entropy_with_logits(logits, self.labels[batch])
+        truth = torch.from_numpy(self.labels[batch.numpy()].astype(np.float32))
+        loss = functional.binary_cross_entropy_with_logits(logits, truth)
         found = loss.item()
         if not math.isfinite(found):
             raise TrainingDiverged
