@@ -29,6 +29,7 @@ from shared.model.metrics import Counts
 from shared.model.recipe import Recipe, TextRecipe
 from worker_node.data.packed_messages import PackedMessages
 from worker_node.training import pipes
+from worker_node.training.alone import against, train_alone
 from worker_node.training.encoded_rows import EncodedRows
 from worker_node.training.local_training import TrainingDiverged, TrainingStopped, score, train
 from worker_node.training.secret_seed import mixed_seed, secret_of
@@ -62,6 +63,7 @@ class Trainer:
             "loaded": self._loaded,
             "train": self._train,
             "score": self._score,
+            "compare": self._compare,
         }
         _warm_up()
         self._tell({"event": "ready"})
@@ -149,6 +151,32 @@ class Trainer:
             "ham": _sparse(summary.ham),
             "spam": _sparse(summary.spam),
             "loss_sum": summary.loss_sum,
+            "seconds": time.perf_counter() - started,
+        }
+
+    def _compare(self, request: dict[str, Any]) -> dict[str, Any]:
+        recipe = Recipe.from_json(request["recipe"])
+        started = time.perf_counter()
+        alone = train_alone(
+            *self._rows("train", recipe.text),
+            recipe,
+            request["rounds"],
+            request["start"],
+            lambda number: mixed_seed(self._secret, (request["seed"] + number) % 2**63),
+            self._progress,
+            self._should_stop,
+        )
+        federated = np.frombuffer(request["state"], dtype="<f4")
+        rows = self._rows("held_out", recipe.text)
+        found = against(alone, federated, *rows, recipe, mixed_seed(self._secret, request["seed"]))
+        return {
+            "ham": _sparse(found.federated.ham),
+            "spam": _sparse(found.federated.spam),
+            "loss_sum": found.federated.loss_sum,
+            "alone_ham": _sparse(found.alone.ham),
+            "alone_spam": _sparse(found.alone.spam),
+            "alone_loss_sum": found.alone.loss_sum,
+            "bounds": found.bounds,
             "seconds": time.perf_counter() - started,
         }
 
