@@ -270,8 +270,14 @@ def test_importing_a_room_loads_nothing_and_its_names_neither_torch_nor_syft() -
     assert {"torch", "syft"} & loaded == set()
 
 
-@pytest.mark.parametrize("module", ["server.nodes.status", "server.display.tables"])
-def test_status_does_not_wait_for_torch(module: str) -> None:
+@pytest.mark.parametrize(
+    "module",
+    [
+        *("server.nodes.status", "server.display.tables"),
+        *("server.trained_model.prediction", "server.trained_model.saved_model"),
+    ],
+)
+def test_status_and_predictions_do_not_wait_for_torch(module: str) -> None:
     assert loads(module, "torch", "syft") == set()
 
 
@@ -281,7 +287,7 @@ def test_a_training_loads_neither_torchs_compiler_nor_symbolic_mathematics(recip
         "import sys\n"
         "from shared.model.classifier import initial_state\n"
         "from shared.model.recipe import load_recipe\n"
-        "from shared.model.text import encode_all\n"
+        "from shared.model.many_texts import encode_all\n"
         "from worker_node.training.local_training import train\n"
         f"recipe = load_recipe({recipe!r})\n"
         "texts, labels = ['win a prize now', 'see you at seven'] * 40, [1, 0] * 40\n"

@@ -21,6 +21,7 @@ from server.nodes.members import Members
 from server.rounds.plan import Plan, new_run_id
 from server.rounds.records import Observer, Proceed, Round
 from server.rounds.secure_sums import Secure
+from server.runs.comparison_run import compare_after
 from server.runs.muted_display import Display, MutedDisplay
 from server.runs.resume import StoppedRun
 from server.runs.rosters_file import RostersFile
@@ -39,10 +40,11 @@ log = logging.getLogger("fedsms.coordinator")
 
 
 class _Memory:
-    """Counts the rounds that are complete."""
+    """Counts the rounds that are complete, and keeps the newest state (P,); None before it."""
 
-    def __init__(self, completed: int) -> None:
+    def __init__(self, completed: int, state: Vector | None) -> None:
         self.completed = completed
+        self.state = state
 
     def on_progress(self, number: int, node: str, stage: str, progress: Progress | None) -> None:
         """Nothing to keep."""
@@ -51,7 +53,7 @@ class _Memory:
         """Nothing to keep."""
 
     def on_round(self, record: Round, state: Vector) -> None:
-        self.completed = record.number
+        self.completed, self.state = record.number, state
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,8 @@ async def _train(settings: RunSettings, stopped: StoppedRun | None, steering: St
     members = Members(connects, settings.timeouts)
     members.notify = partial(_tell_before_the_first_round, steering)
     try:
-        if stopped is None or stopped.completed < settings.recipe.federation.rounds:
+        is_over = stopped is not None and stopped.completed == settings.recipe.federation.rounds
+        if not is_over or settings.compare:
             await members.start(_needed_to_begin(settings))
         return await _in_folder(settings, members, stopped, steering)
     finally:
@@ -172,7 +175,7 @@ async def _in_folder(
         lambda: optimizer.moments,
     )
     rounds = settings.recipe.federation.rounds
-    memory = _Memory(stopped.completed if stopped is not None else 0)
+    memory = _Memory(stopped.completed, stopped.state) if stopped is not None else _Memory(0, None)
     display = MutedDisplay(steering.display)
     observers: list[Observer] = [folder, display, memory, *steering.observers]
     try:
@@ -190,6 +193,11 @@ async def _in_folder(
                 optimizer,
                 secure if choice.is_on else None,
             )
+            failure = None
+            if settings.compare and memory.completed == rounds and memory.state is not None:
+                failure = await compare_after(
+                    folder.path, settings, members, memory.state, observers, choice.is_on
+                )
     except asyncio.CancelledError:
         folder.finish("interrupted")
         raise Interrupted(
@@ -205,6 +213,8 @@ async def _in_folder(
             error.next_step = f"{error.next_step}\n  {kept}{how}".strip()
         raise
     folder.finish("completed" if memory.completed == rounds else "stopped")
+    if failure is not None:
+        raise failure
     return folder.path
 
 

@@ -16,8 +16,8 @@ import torch
 
 from scripts.local.nodes import LocalNode
 from shared.model.classifier import SpamGRU, initial_state, state_to_vector, vector_to_state
+from shared.model.many_texts import encode_all
 from shared.model.recipe import Recipe
-from shared.model.text import encode_all
 from shared.model.vectors import Vector
 from tests.conftest import OwnerFiles
 from tests.helpers.federating import Watcher, trained
