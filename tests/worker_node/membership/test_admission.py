@@ -12,7 +12,6 @@ from shared.errors import CertificateRefused, IdentityError, UsageError
 from shared.identity.certificates import Name
 from shared.identity.folder import load
 from tests.helpers.identities import Federation, make_federation
-from worker_node.membership import admission as admission_module
 from worker_node.membership.admission import (
     Admission,
     FailedHandshakes,
@@ -135,7 +134,7 @@ def test_each_reason_is_told_once_a_minute(
 ) -> None:
     caplog.set_level(logging.WARNING, "fedsms.node")
     now = [1000.0]
-    monkeypatch.setattr(admission_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("worker_node.membership.admission.time.monotonic", lambda: now[0])
     tell = FailedHandshakes()
     for moment, reason in (
         (1000.0, "UNSUPPORTED_PROTOCOL"),
