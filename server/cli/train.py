@@ -10,10 +10,12 @@ import click
 
 from server.cli.federations import federation_of
 from server.cli.options import (
+    DIALLING_IN,
     TWO_NODES,
     federation_option,
     insecure_option,
     json_option,
+    listen_option,
     node_option,
 )
 from server.cli.setting_options import given, in_groups, is_typed, setting_options, typed
@@ -21,7 +23,7 @@ from server.runs.setting import Group
 from shared.cli import command, identity_option
 
 OTHERS = {
-    Group.WHO: ("federation", "node", "identity", "insecure"),
+    Group.WHO: ("federation", "node", "listen", "identity", "insecure"),
     Group.FAILS: ("run_folder",),
     Group.WHERE: ("as_json",),
 }
@@ -39,6 +41,7 @@ resume_option = click.option(
 @command(
     "train",
     f"python -m server train {TWO_NODES}",
+    f"python -m server train {DIALLING_IN}",
     f"python -m server train {TWO_NODES} --recipe tutorial --seed 7",
     f"python -m server train {TWO_NODES} --recipe tutorial --mode pointers --replay",
     "python -m server train --federation federation.toml --json",
@@ -48,6 +51,7 @@ resume_option = click.option(
 )
 @federation_option
 @node_option
+@listen_option
 @identity_option
 @insecure_option
 @resume_option
@@ -55,6 +59,7 @@ resume_option = click.option(
 @json_option
 def train(
     node: tuple[str, ...],
+    listen: str | None,
     identity: Path,
     insecure: bool,
     as_json: bool,
@@ -71,7 +76,8 @@ def train(
     if run_folder is not None:  # what decides the weights is the run's own
         settings = typed(context)
         node = node if is_typed(context, "node") else ()
-    federation = federation_of(node, identity, insecure)
+        listen = listen if is_typed(context, "listen") or node else None
+    federation = federation_of(node, listen, identity, insecure)
     run = run_until_signal(
         federation.train(
             resume=run_folder,

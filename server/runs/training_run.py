@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import platform
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,9 +15,9 @@ from typing import Any
 from server.aggregation.aggregators import MakeAggregator
 from server.aggregation.server_optimizer import ServerOptimizer, make_server_optimizer
 from server.display.progress import Silent
-from server.nodes.dial import connected, dial
 from server.nodes.link import Link
 from server.nodes.members import Members
+from server.nodes.reaching import connected, reaching
 from server.rounds.plan import Plan, new_run_id
 from server.rounds.records import Observer, Proceed, Round
 from server.rounds.secure_sums import Secure
@@ -121,30 +121,53 @@ def check_own_rule(stopped: StoppedRun, given: str | None) -> None:
 
 async def _train(settings: RunSettings, stopped: StoppedRun | None, steering: Steering) -> Path:
     begin_run()
+    tell = partial(_tell_before_the_first_round, steering)
     if settings.mode == "pointers":
-        async with connected(settings.nodes, settings.identity, settings.timeouts) as links:
+        waits = partial(_say_who_is_awaited, settings, tell)
+        async with connected(settings.nodes, settings.identity, settings.timeouts, waits) as links:
             members = Members.standing(links, settings.timeouts)
             try:
                 return await _in_folder(settings, members, None, steering)
             finally:  # or the end of the connections that follows would look like a loss
                 await members.close()
     settings.quorum.of(settings.asked)  # raises now where it asks for more than there are
-    connects = {
-        node.id: partial(dial, node, settings.identity, settings.timeouts)
-        for node in settings.nodes
-    }
-    members = Members(connects, settings.timeouts)
-    members.notify = partial(_tell_before_the_first_round, steering)
-    try:
-        if stopped is None or stopped.completed < settings.recipe.federation.rounds:
-            await members.start(_needed_to_begin(settings))
+    if stopped is not None and stopped.completed >= settings.recipe.federation.rounds:
+        members = Members({node.id: None for node in settings.nodes}, settings.timeouts)
         return await _in_folder(settings, members, stopped, steering)
-    finally:
-        await members.close()
+    async with _members(settings, tell) as members:
+        await members.start(_needed_to_begin(settings))
+        return await _in_folder(settings, members, stopped, steering)
+
+
+@asynccontextmanager
+async def _members(
+    settings: RunSettings, tell: Callable[[str, str], None]
+) -> AsyncIterator[Members]:
+    """The nodes, of which none is called yet, while the context lasts."""
+    async with reaching(
+        settings.nodes,
+        settings.identity,
+        settings.timeouts,
+        partial(_say_who_is_awaited, settings, tell),
+        lambda node, origin: log.info("node %s has dialled in from %s", node, origin),
+    ) as reach:
+        connects = {node.id: partial(reach, node) for node in settings.nodes}
+        awaited = {node.id for node in settings.nodes if node.dials_in}
+        members = Members(connects, settings.timeouts, awaited)
+        members.notify = tell
+        try:
+            yield members
+        finally:
+            await members.close()
+
+
+def _say_who_is_awaited(settings: RunSettings, tell: Callable[[str, str], None], url: str) -> None:
+    names = ", ".join(node.id for node in settings.nodes if node.dials_in)
+    tell("", f"listens at {url}, for: {names}")
 
 
 def _tell_before_the_first_round(steering: Steering, node: str, text: str) -> None:
-    log.warning("node %s %s", node, text)
+    log.warning("%s", f"node {node} {text}" if node else text)
     for observer in (steering.display, *steering.observers):
         observer.on_notice(0, node, text)
 
@@ -302,7 +325,8 @@ def _resolved(
         "rows_at_start": rows_at_start(links, at_start),
         "coordinator": {"host": platform.node(), "versions": versions()},
         "nodes": {
-            node.id: {"url": node.url, **_facts(links.get(node.id))} for node in settings.nodes
+            node.id: {"url": node.url, "dials_in": node.dials_in, **_facts(links.get(node.id))}
+            for node in settings.nodes
         },
     }
 

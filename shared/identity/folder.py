@@ -69,7 +69,7 @@ class Identity:
         if until - datetime.now(UTC) < WARNING_TIME:
             found.append(
                 f"the certificate of {self.name} ends at {moment_in_words(until)}. "
-                + _renewal(self.name, self.folder)
+                + renewal(self.name, self.folder)
             )
         if (self.folder / KEY).stat().st_mode & 0o077:
             path = self.folder / KEY
@@ -107,7 +107,7 @@ def load(folder: Path, role: Role) -> Identity:
     if name.role != role:
         why = f"it is a {name.role}'s, and a {role}'s is needed here"
         raise unfit(folder / CERTIFICATE, why, f"Give the {role}'s folder with --identity.")
-    check_dates(certificate, _renewal(name, folder))
+    check_dates(certificate, renewal(name, folder))
     check_dates(ca, "The federation needs a new CA: python -m server init in new folders.")
     return Identity(folder, name, certificate, ca, _crl(folder, ca))
 
@@ -212,7 +212,7 @@ def install_crl(folder: Path, crl: x509.CertificateRevocationList, source: Path)
     write_whole(path, to_pem(crl))
 
 
-def _renewal(name: Name, folder: Path) -> str:
+def renewal(name: Name, folder: Path) -> str:
     if name.role == "coordinator":
         return f"Renew it with: python -m server renew --identity {folder}"
     return (
