@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from server.cli.authority import authority_option
 from server.cli.federations import federation_of
 from server.cli.options import (
     DIALLING_IN,
@@ -23,7 +24,7 @@ from server.runs.setting import Group
 from shared.cli import command, identity_option
 
 OTHERS = {
-    Group.WHO: ("federation", "node", "listen", "identity", "insecure"),
+    Group.WHO: ("federation", "node", "listen", "authority", "identity", "insecure"),
     Group.FAILS: ("run_folder",),
     Group.WHERE: ("as_json",),
 }
@@ -52,6 +53,7 @@ resume_option = click.option(
 @federation_option
 @node_option
 @listen_option
+@authority_option
 @identity_option
 @insecure_option
 @resume_option
@@ -60,6 +62,7 @@ resume_option = click.option(
 def train(
     node: tuple[str, ...],
     listen: str | None,
+    authority: Path,
     identity: Path,
     insecure: bool,
     as_json: bool,
@@ -77,7 +80,7 @@ def train(
         settings = typed(context)
         node = node if is_typed(context, "node") else ()
         listen = listen if is_typed(context, "listen") or node else None
-    federation = federation_of(node, listen, identity, insecure)
+    federation = federation_of(node, listen, identity, insecure, authority=authority)
     run = run_until_signal(
         federation.train(
             resume=run_folder,

@@ -46,6 +46,7 @@ class Configuration:
     """nodes: may be none, for a run that is resumed knows its own. settings: those given, by name.
 
     listen: URL at which nodes dial in; None where none do.
+    authority: folder with the CA, whose open invitations are taken there; None takes none.
     insecure: lines to other machines may be without TLS.
     """
 
@@ -54,6 +55,7 @@ class Configuration:
     insecure: bool
     settings: Mapping[str, Any]
     listen: str | None = None
+    authority: Path | None = None
 
     def addresses(self) -> tuple[NodeAddress, ...]:
         """Where the nodes are, checked as `vet` does.
@@ -99,6 +101,7 @@ def configure(
     insecure: bool | None,
     settings: Mapping[str, Any],
     listen: str | None = None,
+    authority: str | Path | None = None,
 ) -> Configuration:
     """What Federation's arguments say; those with a name win over those of the source.
 
@@ -106,6 +109,7 @@ def configure(
         source: the path of a federation.toml, its content, or a mapping of node ids to addresses;
             None reads ./federation.toml where it is there and no nodes are named.
         listen: host and port at which nodes dial in.
+        authority: folder whose open invitations are taken there; None takes none.
 
     Raises:
         UsageError: no such file, an unknown key, a value out of bounds, or a malformed address.
@@ -121,6 +125,7 @@ def configure(
         bool(file.insecure if insecure is None else insecure),
         {**given, **checked_settings(settings)},
         url,
+        Path(authority) if authority is not None else None,
     )
 
 

@@ -50,6 +50,8 @@ class Preparation:
             addresses; None reads ./federation.toml where it is there and no nodes are named.
         nodes: ids and addresses, or nodes that know theirs; they win over the source's.
         listen: host and port, such as "0.0.0.0:8770", at which nodes without an address dial in.
+        authority: the CA's folder, whose open invitations are taken while a run listens; None
+            takes none.
         identity: the coordinator's identity folder, for lines with TLS.
         insecure: lines to other machines may be without TLS.
         settings: of each run of this federation, by the names of `train`'s flags.
@@ -67,12 +69,13 @@ class Preparation:
         *,
         nodes: Nodes | None = None,
         listen: str | None = None,
+        authority: str | Path | None = None,
         identity: str | Path | None = None,
         insecure: bool | None = None,
         **settings: Any,
     ) -> None:
         self.configuration: Configuration = configure(
-            source, nodes, identity, insecure, settings, listen
+            source, nodes, identity, insecure, settings, listen, authority
         )
         self.last_run: Run | None = None
         self._begun: dict[Path, Pace] = {}  # runs that are not over
@@ -146,6 +149,7 @@ class Preparation:
             loaded,
             nodes=self.configuration.addresses(),
             identity=self.configuration.identity,
+            authority=self.configuration.authority,
         )
         if settings.mode == "pointers":
             from server.pointers.stepwise import check_stepwise
@@ -177,7 +181,10 @@ class Preparation:
                 moved = configuration.moved(stopped.settings.nodes)
                 configuration.vet(moved or stopped.settings.nodes)
                 settings = with_changes(
-                    changed(stopped.settings, given), moved, identity=configuration.identity
+                    changed(stopped.settings, given),
+                    moved,
+                    identity=configuration.identity,
+                    authority=configuration.authority,
                 )
                 display = _display(settings, shown)
             except BaseException:

@@ -20,7 +20,8 @@ from server.nodes.addresses import NodeAddress
 from server.nodes.handshake import shake_hands
 from server.nodes.link import Link
 from server.nodes.places import Places
-from shared.errors import FedsmsError, NodeUnreachable, one_line
+from server.nodes.reception import Reception
+from shared.errors import FedsmsError, IdentityError, NodeUnreachable, one_line
 from shared.identity import folder as identity
 from shared.identity import tls
 from shared.identity.certificates import Name, UnfitCertificate, fingerprint, name_of
@@ -49,7 +50,12 @@ class Port:
     """
 
     def __init__(
-        self, awaited: Collection[str], own: Identity | None, timeouts: Timeouts, tell: OnArrival
+        self,
+        awaited: Collection[str],
+        own: Identity | None,
+        timeouts: Timeouts,
+        tell: OnArrival,
+        reception: Reception | None,
     ) -> None:
         self.url = ""
         self.places = Places(awaited)
@@ -57,6 +63,7 @@ class Port:
         self._name = own.name.id if own is not None else platform.node() or "coordinator"
         self._timeouts = timeouts
         self._tell = tell
+        self._reception = reception
         # each node may have an older line that nobody has missed yet
         connections = max(GateSettings.connections, 2 * len(awaited) + GateSettings.strangers)
         self.gate = Gate(GateSettings(connections=connections))
@@ -68,6 +75,9 @@ class Port:
     async def handle(self, connection: ServerConnection) -> None:
         """One connection, from its beginning to its end; never raises for what the peer does."""
         assert isinstance(connection, BoundedServer)
+        if self._reception is not None and tls.peer_certificate(connection) is None:
+            await self._reception.serve(connection, limit(self._timeouts.handshake_timeout))
+            return
         name = self._name_of(connection)
         if self._own is not None and name is None:
             await connection.close(1008, "a certificate that names no node")
@@ -134,6 +144,7 @@ async def open_port(
     folder: Path = identity.DEFAULT,
     timeouts: Timeouts | None = None,
     tell: OnArrival = lambda node, origin: None,
+    reception: Reception | None = None,
 ) -> AsyncIterator[Port]:
     """Listens while the context lasts.
 
@@ -142,6 +153,7 @@ async def open_port(
         awaited: ids of the nodes that may dial in; others are told to come back later.
         folder: the coordinator's identity folder, for wss://.
         tell: called for each line that a node opens.
+        reception: takes invitations, with TLS; None asks everybody for a certificate.
 
     Raises:
         UsageError: the address is not this machine's, or the port is taken.
@@ -149,8 +161,13 @@ async def open_port(
     """
     timeouts = timeouts or Timeouts()
     own = identity.load(folder, "coordinator") if is_secure(url) else None
-    context = tls.server_context(own, FailedHandshakes(log, "coordinator")) if own else None
-    port = Port(awaited, own, timeouts, tell)
+    context = None
+    if own is not None:
+        if reception is not None:
+            _check_federation(own, reception)
+        failed = FailedHandshakes(log, "coordinator")
+        context = tls.server_context(own, failed, everybody=reception is not None)
+    port = Port(awaited, own, timeouts, tell, reception if own is not None else None)
     patience = limit(timeouts.handshake_timeout)
     host, number = endpoint_of(url)
     sockets = gated_sockets("the coordinator", host, number, port.gate)
@@ -172,6 +189,17 @@ async def open_port(
             yield port
         finally:
             await port.places.close()
+
+
+def _check_federation(own: Identity, reception: Reception) -> None:
+    """Raises IdentityError where owners would join another federation than the coordinator's."""
+    authority = reception.invitations.authority
+    if fingerprint(authority.ca) != fingerprint(own.ca):
+        raise IdentityError(
+            f"the CA in {authority.folder} is not the one of {own.name}",
+            f"its identity is in {own.folder}",
+            "Name the federation's own folder with --authority.",
+        )
 
 
 def _url_of(listener: socket.socket, scheme: str) -> str:

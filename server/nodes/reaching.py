@@ -12,6 +12,7 @@ from server.nodes.addresses import NodeAddress
 from server.nodes.dial import dial
 from server.nodes.link import Link
 from server.nodes.port import OnArrival, Port, open_port
+from server.nodes.reception import Reception
 from shared.identity import folder as identity
 from shared.wire.knocks import LONGEST_KNOCK
 from shared.wire.timeouts import DEFAULT_TIMEOUTS, Timeouts
@@ -33,11 +34,13 @@ async def reaching(
     timeouts: Timeouts = DEFAULT_TIMEOUTS,
     on_listening: OnListening = lambda url: None,
     on_arrival: OnArrival = lambda node, origin: None,
+    reception: Reception | None = None,
 ) -> AsyncIterator[Reach]:
     """Listens, where there are nodes that dial in, while the context lasts.
 
     Args:
         folder: the coordinator's identity folder, for TLS.
+        reception: takes invitations meanwhile; None takes none.
 
     Raises:
         UsageError, IdentityError: as open_port.
@@ -47,7 +50,7 @@ async def reaching(
         awaited = [one for one in addresses if one.dials_in]
         for url in sorted({one.url for one in awaited}):
             ids = {one.id for one in awaited if one.url == url}
-            opened = open_port(url, ids, folder, timeouts, on_arrival)
+            opened = open_port(url, ids, folder, timeouts, on_arrival, reception)
             ports[url] = await stack.enter_async_context(opened)
             on_listening(ports[url].url)
 

@@ -14,10 +14,13 @@ from typing import Any
 
 from server.aggregation.aggregators import MakeAggregator
 from server.aggregation.server_optimizer import ServerOptimizer, make_server_optimizer
+from server.authority.folder import open_authority
+from server.authority.invitations import INVITATIONS, Invitations
 from server.display.progress import Silent
 from server.nodes.link import Link
 from server.nodes.members import Members
 from server.nodes.reaching import connected, reaching
+from server.nodes.reception import Reception
 from server.rounds.plan import Plan, new_run_id
 from server.rounds.records import Observer, Proceed, Round
 from server.rounds.secure_sums import Secure
@@ -30,6 +33,7 @@ from server.runs.secure_choice import Choice, choose, secure_from
 from server.runs.settings import RunSettings, to_json
 from server.runs.told_rows import rows_at_start, warnings
 from shared.errors import FedsmsError, Interrupted, StorageError, UsageError
+from shared.files import is_present
 from shared.model.classifier import initial_state
 from shared.model.vectors import Vector
 from shared.version import versions
@@ -150,6 +154,7 @@ async def _members(
         settings.timeouts,
         partial(_say_who_is_awaited, settings, tell),
         lambda node, origin: log.info("node %s has dialled in from %s", node, origin),
+        _reception(settings, tell),
     ) as reach:
         connects = {node.id: partial(reach, node) for node in settings.nodes}
         awaited = {node.id for node in settings.nodes if node.dials_in}
@@ -159,6 +164,17 @@ async def _members(
             yield members
         finally:
             await members.close()
+
+
+def _reception(settings: RunSettings, tell: Callable[[str, str], None]) -> Reception | None:
+    """Takes invitations where some are open: training needs no CA's key otherwise."""
+    folder = settings.authority
+    if folder is None or not is_present(folder / INVITATIONS):
+        return None
+    invitations = Invitations(open_authority(folder))
+    if not invitations.any_open:
+        return None
+    return Reception(invitations, lambda node, origin: tell(node, f"has joined from {origin}"))
 
 
 def _say_who_is_awaited(settings: RunSettings, tell: Callable[[str, str], None], url: str) -> None:

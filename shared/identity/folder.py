@@ -143,7 +143,7 @@ def check_dates(certificate: x509.Certificate, next_step: str) -> None:
         raise IdentityError(fact, cause, "Set this machine's clock.")
 
 
-def unfit(path: Path, why: str, next_step: str = "") -> IdentityError:
+def unfit(path: str | Path, why: str, next_step: str = "") -> IdentityError:
     """The error for a file that is not what it should be."""
     return IdentityError(f"{path} is unfit", why, next_step)
 
@@ -183,7 +183,7 @@ def _crl(folder: Path, ca: x509.Certificate) -> x509.CertificateRevocationList:
     return crl
 
 
-def check_crl(path: Path, crl: x509.CertificateRevocationList, ca: x509.Certificate) -> None:
+def check_crl(path: str | Path, crl: x509.CertificateRevocationList, ca: x509.Certificate) -> None:
     """Raises IdentityError for a list of revoked certificates that is another CA's, or is over."""
     key = ca.public_key()
     if not isinstance(key, ec.EllipticCurvePublicKey) or not crl.is_signature_valid(key):
@@ -193,7 +193,7 @@ def check_crl(path: Path, crl: x509.CertificateRevocationList, ca: x509.Certific
         raise unfit(path, f"its list of revoked certificates ended at {moment_in_words(until)}")
 
 
-def install_crl(folder: Path, crl: x509.CertificateRevocationList, source: Path) -> None:
+def install_crl(folder: Path, crl: x509.CertificateRevocationList, source: str | Path) -> None:
     """Puts a list of revoked certificates into an identity folder, unless a newer one is there.
 
     Raises:

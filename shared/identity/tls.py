@@ -49,11 +49,13 @@ def client_context(identity: Identity) -> ssl.SSLContext:
 
 
 def server_context(
-    identity: Identity, on_failure: Callable[[ssl.SSLError], None]
+    identity: Identity, on_failure: Callable[[ssl.SSLError], None], everybody: bool = False
 ) -> ssl.SSLContext:
     """What somebody listens with.
 
     Args:
+        everybody: who has no certificate comes through TLS too, and must then be told apart by
+            `peer_certificate`; one that is not good is still refused.
         on_failure: told of each handshake that fails for TLS's own reasons; asyncio tells nobody.
 
     Raises:
@@ -88,7 +90,10 @@ def server_context(
     context.sslobject_class = Reporting
     # A resumed session would pass by the certificate's end and by the list of revoked ones.
     context.num_tickets = 0
-    return _prepared(context, identity)
+    _prepared(context, identity)
+    if everybody:
+        context.verify_mode = ssl.CERT_OPTIONAL
+    return context
 
 
 def _of_an_older_version(identity: Identity, allows: str) -> IdentityError:

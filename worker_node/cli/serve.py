@@ -48,9 +48,11 @@ def serve(
     **others: Any,
 ) -> None:
     """Hold an owner's messages, and train models on them for coordinators, until Ctrl-C."""
+    from shared.identity.folder import DEFAULT
     from shared.identity.names import check_node_id
     from shared.wire.urls import check_url
     from worker_node.membership.admission import check_dials
+    from worker_node.membership.dials import read_dials
 
     if node_id is not None:
         check_node_id(node_id)
@@ -58,6 +60,8 @@ def serve(
     from worker_node.guarding.set_up import find_guarding
 
     urls = tuple(dict.fromkeys(check_url(url, "a coordinator") for url in dials))
+    if not urls and not insecure:
+        urls = tuple(read_dials(identity or DEFAULT))
     listens = not urls or _is_given("host", "port")
     own = _identity(node_id, identity, others["host"] if listens else LOOPBACK, insecure)
     check_dials(urls, own, insecure)

@@ -19,11 +19,11 @@ from shared.errors import FedsmsError, one_line
 from shared.identity import folder as identity
 from shared.identity import tls
 from shared.wire.bounded_connection import BoundedClient
+from shared.wire.dial_failures import closed_words, failure_words
 from shared.wire.knocks import LONGEST_KNOCK, knocks
 from shared.wire.timeouts import limit
 from shared.wire.transport import NOT_NOW, REPLACED, transport_options
 from shared.wire.urls import is_secure
-from worker_node.serving.dial_failures import closed_words, failure_words
 from worker_node.serving.door import Door
 
 log = logging.getLogger("fedsms.node")

@@ -1,4 +1,4 @@
-"""Why a coordinator that a node dials is not to be had, in an owner's words."""
+"""Why whoever is dialled by an owner's side is not to be had, in an owner's words."""
 
 from __future__ import annotations
 
