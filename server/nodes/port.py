@@ -21,6 +21,7 @@ from server.nodes.handshake import shake_hands
 from server.nodes.link import Link
 from server.nodes.places import Places
 from server.nodes.reception import Reception
+from server.nodes.revoked import Revoked
 from shared.errors import FedsmsError, IdentityError, NodeUnreachable, one_line
 from shared.identity import folder as identity
 from shared.identity import tls
@@ -60,6 +61,7 @@ class Port:
         self.url = ""
         self.places = Places(awaited)
         self._own = own
+        self._revoked = Revoked(own) if own is not None else None
         self._name = own.name.id if own is not None else platform.node() or "coordinator"
         self._timeouts = timeouts
         self._tell = tell
@@ -76,9 +78,14 @@ class Port:
         """One connection, from its beginning to its end; never raises for what the peer does."""
         assert isinstance(connection, BoundedServer)
         if self._reception is not None and tls.peer_certificate(connection) is None:
-            await self._reception.serve(connection, limit(self._timeouts.handshake_timeout))
+            patience = limit(self._timeouts.handshake_timeout)
+            folder = self._own.folder if self._own is not None else None
+            await self._reception.serve(connection, patience, folder)
             return
         name = self._name_of(connection)
+        if self._is_revoked(connection):
+            await connection.close(1008, "this certificate was revoked")
+            return
         if self._own is not None and name is None:
             await connection.close(1008, "a certificate that names no node")
             return
@@ -131,6 +138,12 @@ class Port:
         except UnfitCertificate:
             return None
         return name if name.role == "node" else None
+
+    def _is_revoked(self, connection: BoundedServer) -> bool:
+        certificate = tls.peer_certificate(connection)
+        if certificate is None or self._revoked is None:
+            return False
+        return self._revoked.has(certificate)
 
     def _proof(self, connection: BoundedServer) -> str | None:
         certificate = tls.peer_certificate(connection)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 from websockets.exceptions import ConnectionClosed
 
-from server.authority.invitations import Invitations
+from server.authority.enrolment import spread_crl
+from server.authority.invitations import Invitations, Invited
 from shared.errors import FedsmsError, NodeFailed, one_line
 from shared.identity.certificates import to_pem
 from shared.wire.bounded_connection import BoundedServer
@@ -42,10 +44,13 @@ class Reception:
         self._tell = tell
         self._turn = asyncio.Semaphore(AT_A_TIME)
 
-    async def serve(self, connection: BoundedServer, seconds: float | None) -> None:
+    async def serve(
+        self, connection: BoundedServer, seconds: float | None, folder: Path | None
+    ) -> None:
         """One question; never raises for what the peer does.
 
         Args:
+            folder: the coordinator's identity folder, which learns of who is revoked with a join.
             seconds: how long all of it may take; None sets no limit.
         """
         request = connection.request
@@ -55,7 +60,8 @@ class Reception:
         try:
             async with asyncio.timeout(seconds):
                 asked = await connection.recv()
-                await connection.send(await self._answer(asked, str(connection.remote_address[0])))
+                origin = str(connection.remote_address[0])
+                await connection.send(await self._answer(asked, origin, folder))
             await connection.close()
         except TimeoutError:
             await connection.close(1008, "no question in time")
@@ -64,7 +70,7 @@ class Reception:
         except ConnectionClosed:
             return
 
-    async def _answer(self, asked: str | bytes, origin: str) -> bytes:
+    async def _answer(self, asked: str | bytes, origin: str, folder: Path | None) -> bytes:
         if isinstance(asked, str):
             raise MalformedFrame("a text message")
         values = unpack_map(asked)
@@ -74,7 +80,7 @@ class Reception:
         question = JoinQuestion.parse(values)
         try:
             async with self._turn:
-                spending = asyncio.to_thread(self.invitations.answer, question, origin)
+                spending = asyncio.to_thread(self._spend, question, origin, folder)
                 # a peer that leaves must not leave half of it done
                 spent, answer = await asyncio.shield(spending)
         except FedsmsError as error:
@@ -83,3 +89,11 @@ class Reception:
         log.info("node %s has joined from %s, with the key %s", spent.node, origin, spent.key)
         self._tell(spent.node, origin)
         return pack_map(JoinAnswer(answer=answer.decode()).model_dump())
+
+    def _spend(
+        self, question: JoinQuestion, origin: str, folder: Path | None
+    ) -> tuple[Invited, bytes]:
+        spent, answer = self.invitations.answer(question, origin)
+        if spent.replace and folder is not None:
+            spread_crl(self.invitations.authority, folder)
+        return spent, answer

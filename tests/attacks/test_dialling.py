@@ -95,6 +95,22 @@ def test_strangers_at_the_coordinators_port_are_refused_in_tls(
     report("dial in without a good certificate", "it never listens", "refused in TLS")
 
 
+def test_who_is_revoked_while_the_port_stands_does_not_come_in_again(ours: Federation) -> None:
+    async def scene() -> None:
+        own = ours.coordinator()
+        async with listens(ours) as port:
+            await bob_comes_in(port, ours)
+            ours.authority.revoke("bob")
+            (own / "crl.pem").write_bytes(ours.authority.crl())
+            async with knocking_node(port.url, ours.node("bob")) as line:
+                await until(lambda: "was revoked" in line.state, "its refusal")
+            (own / "crl.pem").write_bytes(b"nothing of the kind")
+            async with knocking_node(port.url, ours.node("anne")) as line:
+                await until(lambda: "was revoked" in line.state, "its refusal")
+
+    run(scene())
+
+
 @pytest.mark.parametrize("role", ["another coordinator", "another node"])
 def test_a_good_certificate_of_somebody_else_does_not_get_bobs_place(
     ours: Federation, role: str

@@ -25,6 +25,7 @@ from websockets.exceptions import ConnectionClosed, InvalidMessage
 
 from server.authority import invitations as invitations_module
 from server.authority.invitations import INVITATIONS, MAX_TRIES, Invitations
+from server.nodes.addresses import NodeAddress
 from server.nodes.port import Port, open_port
 from server.nodes.reception import Reception
 from shared.errors import CertificateRefused, FedsmsError, IdentityError, UsageError
@@ -34,7 +35,8 @@ from shared.identity.invitation import Invitation, parse_invitation
 from shared.wire.frames import pack_map, unpack_map
 from shared.wire.joining import JOIN_PATH, JoinQuestion
 from tests.attacks.scene import report
-from tests.helpers.dialling_nodes import PATIENT
+from tests.helpers.dialling_nodes import PATIENT, knocking_node
+from tests.helpers.federating import until
 from tests.helpers.identities import Federation, make_federation, unchecked_client, unchecked_server
 from worker_node.membership.dials import read_dials
 from worker_node.membership.joining import join_by_invitation
@@ -179,6 +181,30 @@ def test_an_invitation_is_for_its_node_alone(ours: Federation) -> None:
     with pytest.raises(IdentityError, match="asks to be coordinator bob"):
         taken.answer(asked, "10.0.0.9")
     assert state(taken) == "open"
+
+
+def test_who_joins_in_anothers_place_ends_its_certificates_at_the_port_too(
+    ours: Federation, tmp_path: Path
+) -> None:
+    """A new machine of bob's, invited with --replace; the old one's key may be anybody's."""
+    older = ours.node("bob")
+
+    async def scene() -> None:
+        taken = Invitations(ours.authority)
+        opened = open_port(SECURE, {"bob"}, ours.coordinator(), PATIENT, reception=Reception(taken))
+        async with opened as port:
+            place = port.url.removeprefix("wss://")
+            with pytest.raises(IdentityError, match="admitted already"):
+                taken.invite("bob", place, DAY, days=30)
+            invitation = taken.invite("bob", place, DAY, days=30, replace=True)
+            await join_by_invitation(invitation, tmp_path / "newer")
+            async with knocking_node(port.url, older) as line:
+                await until(lambda: "was revoked" in line.state, "the older one's refusal")
+            async with knocking_node(port.url, tmp_path / "newer"):
+                link = await port.link(NodeAddress("bob", port.url, dials_in=True))
+                await link.close()
+
+    run(scene())
 
 
 def test_an_invitation_ends_and_may_be_revoked(

@@ -60,11 +60,11 @@ class Door:
 
         def on_greeted(greeted: Heard) -> None:
             welcomed.append(greeted)
+            self._rule.came()
             self._on_greeted(greeted)
 
         session = Session(self.node, connection, self.admission, on_greeted)
         self._sessions[peer] += 1
-        self._rule.came()
         try:
             await session.run()
             log.info("%s left", session.peer)
@@ -72,7 +72,8 @@ class Door:
             self._sessions[peer] -= 1
             if not self._sessions[peer]:
                 del self._sessions[peer]
-            self._rule.left(after_a_run=session.ended_a_run)
+            if welcomed:  # a stranger, or one who waits for others, is nobody who came
+                self._rule.left(after_a_run=session.ended_a_run)
         return session.peer if welcomed else None
 
     def _on_greeted(self, connection: Heard) -> None:
