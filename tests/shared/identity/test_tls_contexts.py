@@ -106,10 +106,6 @@ CLIENTS: dict[str, tuple[Callable[[Federation, Federation], ssl.SSLContext], str
         lambda ours, others: unchecked_client(ours.expire(ours.coordinator("late"))),
         "certificate has expired",
     ),
-    "with a node's certificate": (
-        lambda ours, others: unchecked_client(ours.node("anne")),
-        "unsuitable certificate purpose",
-    ),
     "with TLS 1.2": (
         lambda ours, others: unchecked_client(ours.coordinator(), ssl.TLSVersion.TLSv1_2),
         "UNSUPPORTED_PROTOCOL",
@@ -118,7 +114,7 @@ CLIENTS: dict[str, tuple[Callable[[Federation, Federation], ssl.SSLContext], str
 
 
 @pytest.mark.parametrize("name", CLIENTS)
-def test_a_node_lets_nobody_in_who_is_no_coordinator_of_its_federation(
+def test_a_node_lets_nobody_in_who_is_no_member_of_its_federation(
     name: str, ours: Federation, others: Federation
 ) -> None:
     make, reason = CLIENTS[name]
@@ -137,10 +133,6 @@ SERVERS: dict[str, tuple[Callable[[Federation, Federation], ssl.SSLContext], str
         lambda ours, others: unchecked_server(ours.expire(ours.node("late-node"))),
         "certificate has expired",
     ),
-    "with a coordinator's certificate": (
-        lambda ours, others: unchecked_server(ours.coordinator()),
-        "unsuitable certificate purpose",
-    ),
     "with TLS 1.2": (
         lambda ours, others: unchecked_server(ours.node("bob"), ssl.TLSVersion.TLSv1_2),
         "TLSV1_ALERT_PROTOCOL_VERSION",
@@ -149,7 +141,7 @@ SERVERS: dict[str, tuple[Callable[[Federation, Federation], ssl.SSLContext], str
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_a_coordinator_talks_to_nobody_who_is_no_node_of_its_federation(
+def test_a_coordinator_talks_to_nobody_who_is_no_member_of_its_federation(
     name: str, ours: Federation, others: Federation
 ) -> None:
     make, reason = SERVERS[name]
@@ -188,3 +180,19 @@ def test_files_that_openssl_does_not_take_are_told(
     (folder / name).write_bytes(b"nothing of the kind")
     with pytest.raises(IdentityError, match="OpenSSL cannot use the files in"):
         client_context(own)
+
+
+def test_where_everybody_comes_through_tls_no_certificate_is_told_from_one_that_is_not_good(
+    ours: Federation, others: Federation
+) -> None:
+    own = load(ours.node("bob"), "node")
+
+    def to(client: ssl.SSLContext) -> Handshake:
+        return Handshake(client, server_context(own, lambda _: None, everybody=True))
+
+    stranger = to(unchecked_client(None))
+    assert stranger.worked
+    assert stranger.server.getpeercert(binary_form=True) is None
+    assert to(client_context(load(ours.coordinator(), "coordinator"))).worked
+    assert not to(unchecked_client(others.coordinator())).worked
+    assert not to(unchecked_client(ours.expire(ours.coordinator("late")))).worked

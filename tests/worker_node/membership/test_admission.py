@@ -1,8 +1,7 @@
-"""Whom a node lets in, with which identity it serves, and what its log says of handshakes."""
+"""Whom a node lets in, and with which identity it serves."""
 
 from __future__ import annotations
 
-import logging
 import ssl
 from pathlib import Path
 
@@ -14,8 +13,6 @@ from shared.identity.folder import load
 from tests.helpers.identities import Federation, make_federation
 from worker_node.membership.admission import (
     Admission,
-    FailedHandshakes,
-    describe_failure,
     find_identity,
     make_admission,
 )
@@ -43,12 +40,18 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Federation:
 )
 def test_a_coordinator_comes_in_by_its_name_and_its_role(peer: Name, comes_in: bool) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    admission = Admission(BOB, context, frozenset({"hospital"}))
+    admission = Admission(BOB, Path("bob"), context, frozenset({"hospital"}))
     if comes_in:
         admission.check(peer)
         return
-    with pytest.raises(CertificateRefused, match=f"node bob does not work with {peer}"):
+    with pytest.raises(CertificateRefused, match=f"{peer}"):
         admission.check(peer)
+
+
+def test_who_shows_no_certificate_does_not_come_in() -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with pytest.raises(CertificateRefused, match="nobody who shows no certificate"):
+        Admission(BOB, Path("bob"), context, frozenset({"hospital"})).check(None)
 
 
 def test_names_that_are_given_come_before_the_file(federation: Federation) -> None:
@@ -101,49 +104,3 @@ def test_an_identity_that_is_there_is_used_and_one_that_is_begun_is_an_error(
         find_identity(tmp_path / "missing", "127.0.0.1", insecure=False)
     with pytest.raises(IdentityError, match="it is a coordinator's"):
         find_identity(federation.coordinator("hospital"), "127.0.0.1", insecure=False)
-
-
-def failure(reason: str) -> ssl.SSLError:
-    error = ssl.SSLError(1, reason)
-    error.reason = reason
-    return error
-
-
-@pytest.mark.parametrize(
-    ("reason", "words"),
-    [
-        ("PEER_DID_NOT_RETURN_A_CERTIFICATE", "whoever dialled has no certificate"),
-        ("UNSUPPORTED_PROTOCOL", "whoever dialled speaks no TLS 1.3"),
-        ("NO_PROTOCOLS_AVAILABLE", "whoever dialled speaks no TLS 1.3"),
-        ("TLSV1_ALERT_UNKNOWN_CA", "does not accept this node's certificate"),
-        ("WRONG_VERSION_NUMBER", "speaks no TLS that this node understands (wrong version number)"),
-    ],
-)
-def test_a_failed_handshake_is_told_in_an_owners_words(reason: str, words: str) -> None:
-    assert words in describe_failure(failure(reason))
-
-
-def test_a_certificate_that_is_not_good_is_told_by_why() -> None:
-    error = ssl.SSLCertVerificationError(1, "failed")
-    error.verify_message = "certificate has expired"
-    assert describe_failure(error).endswith("not good here: certificate has expired")
-
-
-def test_each_reason_is_told_once_a_minute(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    caplog.set_level(logging.WARNING, "fedsms.node")
-    now = [1000.0]
-    monkeypatch.setattr("worker_node.membership.admission.time.monotonic", lambda: now[0])
-    tell = FailedHandshakes()
-    for moment, reason in (
-        (1000.0, "UNSUPPORTED_PROTOCOL"),
-        (1000.0, "WRONG_VERSION_NUMBER"),
-        (1059.9, "UNSUPPORTED_PROTOCOL"),
-        (1060.0, "UNSUPPORTED_PROTOCOL"),
-        (1061.0, "UNSUPPORTED_PROTOCOL"),
-    ):
-        now[0] = moment
-        tell(failure(reason))
-    told = [record.getMessage() for record in caplog.records]
-    assert [("1.3" in one) for one in told] == [True, False, True]
