@@ -10,6 +10,7 @@ from server.cli.nodes import evaluate, status
 from server.cli.options import TWO_NODES
 from server.cli.passports import COMMANDS as OF_PASSPORTS
 from server.cli.predict import predict
+from server.cli.show import runs, show
 from server.cli.train import train
 from shared.cli import HELP, GroupWithExamples
 from shared.version import FEDSMS
@@ -31,5 +32,5 @@ def main() -> None:
     """The coordinator: trains a spam classifier on SMS messages that never leave their owners."""
 
 
-for command in (*COMMANDS, train, compare, status, evaluate, predict, *OF_PASSPORTS):
+for command in (*COMMANDS, train, compare, runs, show, status, evaluate, predict, *OF_PASSPORTS):
     main.add_command(command)
