@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from shared.model.classifier import initial_state
 from shared.model.comparison import FIGURES, SCALE, figures_of
+from shared.model.many_texts import encode_all
 from shared.model.metrics import BINS, ScoreSummary
 from shared.model.recipe import Recipe
-from shared.model.text import encode_all
 from tests.helpers.messages import made_up
 from worker_node.training.alone import against, train_alone
 from worker_node.training.bootstrap import FEWEST, bounds_of, figures_of_draws
