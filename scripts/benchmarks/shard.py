@@ -96,8 +96,8 @@ def make_messages(path: Path, number: int) -> Path:
 
 
 def _measured(root: Path, data: Path, rows: int, recipe: str, rounds: int, scratch: Path) -> Cost:
-    flags = ("--id", "bob", "--data", data, "--port", 0, "--json", "--insecure")
-    flags += ("--policy", UNGUARDED, "--audit-log", "off")
+    listen = ("--id", "bob", "--data", data, "--port", 0, "--json", "--insecure")
+    flags = (*listen, "--policy", UNGUARDED, "--audit-log", "off")
     began = time.perf_counter()
     node = _started(root, "worker_node", "serve", *flags)
     try:
