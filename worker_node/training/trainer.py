@@ -135,6 +135,7 @@ class Trainer:
     def _train(self, request: dict[str, Any]) -> dict[str, Any]:
         recipe = Recipe.from_json(request["recipe"])
         tokens, labels = self._rows("train", recipe.text)
+        order = request.get("order")
         result = train(
             np.frombuffer(request["state"], dtype="<f4"),
             tokens,
@@ -144,6 +145,7 @@ class Trainer:
             on_progress=self._progress,
             should_stop=self._should_stop,
             round_index=request["round"] - 1,
+            order=None if order is None else mixed_seed(self._secret, order),
         )
         return {
             "state": result.state.astype("<f4", copy=False).tobytes(),
