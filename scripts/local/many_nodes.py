@@ -61,7 +61,8 @@ class SharedTrainer(TrainerProcess):
         async with self._pool.turn:
             holds, self._pool.holds = self._pool.holds, None
             if holds is not self:
-                await self._pool.process.call(self._load_request(), _nothing, _ignore)
+                for piece in self._load_requests():
+                    await self._pool.process.call(piece, _nothing, _ignore)
             answer = await self._pool.process.call(request, on_turn, on_progress)
             self._pool.holds = self  # not where it failed: then the process may be a new one
         return answer

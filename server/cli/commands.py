@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from server.cli.authority import COMMANDS
+from server.cli.compare import compare
 from server.cli.inviting import COMMANDS as OF_INVITATIONS
 from server.cli.nodes import evaluate, status
 from server.cli.options import TWO_NODES
@@ -32,5 +33,14 @@ def main() -> None:
     """The coordinator: trains a spam classifier on SMS messages that never leave their owners."""
 
 
-for command in (*COMMANDS, *OF_INVITATIONS, train, status, evaluate, predict, *OF_PASSPORTS):
+for command in (
+    *COMMANDS,
+    *OF_INVITATIONS,
+    train,
+    compare,
+    status,
+    evaluate,
+    predict,
+    *OF_PASSPORTS,
+):
     main.add_command(command)

@@ -44,6 +44,7 @@ resume_option = click.option(
     f"python -m server train {TWO_NODES}",
     f"python -m server train {DIALLING_IN}",
     f"python -m server train {TWO_NODES} --recipe tutorial --seed 7",
+    f"python -m server train {TWO_NODES} --compare",
     f"python -m server train {TWO_NODES} --recipe tutorial --mode pointers --replay",
     "python -m server train --federation federation.toml --json",
     f"python -m server train {TWO_NODES} --min-nodes 0.8 --round-deadline 120",
@@ -70,6 +71,7 @@ def train(
     **_: Any,
 ) -> None:
     """Train on all nodes, a round at a time, and leave a run folder."""
+    from server.cli.compare import print_worth
     from server.cli.interrupts import run_until_signal
     from server.display.fitting import print_table
     from server.federation.results import table_of
@@ -95,4 +97,7 @@ def train(
         print_table(table_of(rounds))
         if rounds and rounds[-1].by_owner:
             print_table(rounds[-1].table())
+        worth = run.comparison
+        if settings.get("compare") and worth is not None:
+            print_worth(worth)
         click.echo(f"The model and all figures are in {run.path}")

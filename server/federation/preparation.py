@@ -18,7 +18,7 @@ from server.federation.configuration import (
 from server.federation.events import Event
 from server.federation.forgotten import OwnerForgotten
 from server.federation.model import Model
-from server.federation.results import ByOwner, Evaluation, Statuses
+from server.federation.results import ByOwner, Evaluation, Statuses, Worth
 from server.federation.run import Run
 from server.runs.setting import SecureWanted
 from server.runs.settings import RunSettings, changed, check_mode, check_resumed, from_values
@@ -247,6 +247,22 @@ class Preparation:
         wanted = self.configuration.settings.get("secure_aggregation", "auto")
         overall, each = await evaluate(nodes, found.saved, self.configuration.identity, wanted)
         return Evaluation(overall, ByOwner(each), str(found.path))
+
+    async def _compare(self, run: Run | str | Path | None, shown: Shown | None) -> Worth:
+        from server.runs.comparison_run import compare
+        from server.runs.resume import read_settings
+
+        path = run.path if isinstance(run, Run) else Path(run) if run else self._model(None).path
+        settings = read_settings(path)[1]
+        configuration = self.configuration
+        nodes = configuration.moved(settings.nodes) or settings.nodes
+        configuration.vet(nodes)
+        given = configuration.settings.get("secure_aggregation", settings.secure_aggregation)
+        settings = replace(
+            settings, identity=configuration.identity, secure_aggregation=given, nodes=nodes
+        )
+        found = await compare(path, settings, nodes, _display(settings, shown))
+        return Worth(str(path), found)
 
     def _model(self, model: Model | Run | str | Path | None) -> Model:
         if isinstance(model, Model):

@@ -69,6 +69,14 @@ class RunSettings:
         decides=True,
         modes=("pointers",),
     )
+    compare: bool = setting(
+        False,
+        Group.TRAINED,
+        "After the last round each node also trains alone, as many rounds, and tells how that "
+        "model does beside the federated one: was it worth joining?",
+        may_change=True,
+        modes=ROUNDS_ONLY,
+    )
     cohort: int = setting(
         0,
         Group.WHO,

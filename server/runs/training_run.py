@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import platform
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,26 +14,24 @@ from typing import Any
 
 from server.aggregation.aggregators import MakeAggregator
 from server.aggregation.server_optimizer import ServerOptimizer, make_server_optimizer
-from server.authority.folder import open_authority
-from server.authority.invitations import INVITATIONS, Invitations
 from server.display.progress import Silent
 from server.nodes.link import Link
 from server.nodes.members import Members
-from server.nodes.reaching import connected, reaching
-from server.nodes.reception import Reception
+from server.nodes.reaching import connected
 from server.rounds.plan import Plan, new_run_id
 from server.rounds.records import Observer, Proceed, Round
 from server.rounds.secure_sums import Secure
+from server.runs.comparison_run import compare_after
 from server.runs.muted_display import Display, MutedDisplay
 from server.runs.resume import StoppedRun
 from server.runs.rosters_file import RostersFile
 from server.runs.run_folder import RunFolder
 from server.runs.run_log import begin_run
+from server.runs.run_members import members_of, say_who_is_awaited
 from server.runs.secure_choice import Choice, choose, secure_from
 from server.runs.settings import RunSettings, to_json
 from server.runs.told_rows import rows_at_start, warnings
 from shared.errors import FedsmsError, Interrupted, StorageError, UsageError
-from shared.files import is_present
 from shared.model.classifier import initial_state
 from shared.model.vectors import Vector
 from shared.version import versions
@@ -43,10 +41,11 @@ log = logging.getLogger("fedsms.coordinator")
 
 
 class _Memory:
-    """Counts the rounds that are complete."""
+    """Counts the rounds that are complete, and keeps the newest state (P,); None before it."""
 
-    def __init__(self, completed: int) -> None:
+    def __init__(self, completed: int, state: Vector | None) -> None:
         self.completed = completed
+        self.state = state
 
     def on_progress(self, number: int, node: str, stage: str, progress: Progress | None) -> None:
         """Nothing to keep."""
@@ -55,7 +54,7 @@ class _Memory:
         """Nothing to keep."""
 
     def on_round(self, record: Round, state: Vector) -> None:
-        self.completed = record.number
+        self.completed, self.state = record.number, state
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ async def _train(settings: RunSettings, stopped: StoppedRun | None, steering: St
     begin_run()
     tell = partial(_tell_before_the_first_round, steering)
     if settings.mode == "pointers":
-        waits = partial(_say_who_is_awaited, settings, tell)
+        waits = partial(say_who_is_awaited, settings, tell)
         async with connected(settings.nodes, settings.identity, settings.timeouts, waits) as links:
             members = Members.standing(links, settings.timeouts)
             try:
@@ -135,51 +134,13 @@ async def _train(settings: RunSettings, stopped: StoppedRun | None, steering: St
             finally:  # or the end of the connections that follows would look like a loss
                 await members.close()
     settings.quorum.of(settings.asked)  # raises now where it asks for more than there are
-    if stopped is not None and stopped.completed >= settings.recipe.federation.rounds:
+    is_over = stopped is not None and stopped.completed >= settings.recipe.federation.rounds
+    if is_over and not settings.compare:
         members = Members({node.id: None for node in settings.nodes}, settings.timeouts)
         return await _in_folder(settings, members, stopped, steering)
-    async with _members(settings, tell) as members:
+    async with members_of(settings, tell) as members:
         await members.start(_needed_to_begin(settings))
         return await _in_folder(settings, members, stopped, steering)
-
-
-@asynccontextmanager
-async def _members(
-    settings: RunSettings, tell: Callable[[str, str], None]
-) -> AsyncIterator[Members]:
-    """The nodes, of which none is called yet, while the context lasts."""
-    async with reaching(
-        settings.nodes,
-        settings.identity,
-        settings.timeouts,
-        partial(_say_who_is_awaited, settings, tell),
-        lambda node, origin: log.info("node %s has dialled in from %s", node, origin),
-        _reception(settings, tell),
-    ) as reach:
-        connects = {node.id: partial(reach, node) for node in settings.nodes}
-        awaited = {node.id for node in settings.nodes if node.dials_in}
-        members = Members(connects, settings.timeouts, awaited)
-        members.notify = tell
-        try:
-            yield members
-        finally:
-            await members.close()
-
-
-def _reception(settings: RunSettings, tell: Callable[[str, str], None]) -> Reception | None:
-    """Takes invitations where some are open: training needs no CA's key otherwise."""
-    folder = settings.authority
-    if folder is None or not is_present(folder / INVITATIONS):
-        return None
-    invitations = Invitations(open_authority(folder))
-    if not invitations.any_open:
-        return None
-    return Reception(invitations, lambda node, origin: tell(node, f"has joined from {origin}"))
-
-
-def _say_who_is_awaited(settings: RunSettings, tell: Callable[[str, str], None], url: str) -> None:
-    names = ", ".join(node.id for node in settings.nodes if node.dials_in)
-    tell("", f"listens at {url}, for: {names}")
 
 
 def _tell_before_the_first_round(steering: Steering, node: str, text: str) -> None:
@@ -211,7 +172,7 @@ async def _in_folder(
         lambda: optimizer.moments,
     )
     rounds = settings.recipe.federation.rounds
-    memory = _Memory(stopped.completed if stopped is not None else 0)
+    memory = _Memory(stopped.completed, stopped.state) if stopped is not None else _Memory(0, None)
     display = MutedDisplay(steering.display)
     observers: list[Observer] = [folder, display, memory, *steering.observers]
     try:
@@ -229,6 +190,11 @@ async def _in_folder(
                 optimizer,
                 secure if choice.is_on else None,
             )
+            failure = None
+            if settings.compare and memory.completed == rounds and memory.state is not None:
+                failure = await compare_after(
+                    folder.path, settings, members, memory.state, observers, choice.is_on
+                )
     except asyncio.CancelledError:
         folder.finish("interrupted")
         raise Interrupted(
@@ -244,6 +210,8 @@ async def _in_folder(
             error.next_step = f"{error.next_step}\n  {kept}{how}".strip()
         raise
     folder.finish("completed" if memory.completed == rounds else "stopped")
+    if failure is not None:
+        raise failure
     return folder.path
 
 

@@ -12,9 +12,8 @@ import os
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors.numpy
@@ -22,10 +21,12 @@ from safetensors import SafetensorError, safe_open
 
 from shared.errors import FedsmsError, StorageError
 from shared.files import open_regular, read_bytes, write_whole
-from shared.model.classifier import build_model
+from shared.model.layout import layout
 from shared.model.recipe import Recipe
 from shared.model.text import fingerprint_of, tokeniser_fingerprint
-from shared.model.vectors import Vector
+
+if TYPE_CHECKING:  # it imports torch, which predicting does without
+    from shared.model.vectors import Vector
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -39,13 +40,6 @@ class SavedModel:
 
     recipe: Recipe
     state: Vector
-
-
-@lru_cache(maxsize=8)
-def layout(recipe: Recipe) -> dict[str, tuple[int, ...]]:
-    """Name and shape of each tensor of the recipe's model, in the order of its state."""
-    weights = build_model(recipe).state_dict()
-    return {name: tuple(tensor.shape) for name, tensor in weights.items()}
 
 
 def named_weights(model: SavedModel) -> dict[str, Vector]:

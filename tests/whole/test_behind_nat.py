@@ -14,6 +14,7 @@ import pytest
 from tests.helpers.hosts import Host, ip
 from tests.helpers.messages import made_up, write_tsv
 from tests.helpers.nat import Home, behind_nat, why_no_nat
+from tests.helpers.needed import lacking
 from tests.helpers.page_readers import Reader, activated, check_out
 from tests.helpers.pages import Block, Carry, steps_in
 from tests.helpers.running import ROOT, until
@@ -34,9 +35,9 @@ pytestmark = pytest.mark.timeout(900)
 def machines(tmp_path: Path) -> Iterator[dict[str, Host]]:
     why_not = why_no_nat()
     if why_not:
-        pytest.skip(why_not)
+        lacking("namespaces", why_not)
     if not (ROOT / ".venv" / "installed").is_dir():
-        pytest.skip("the environment of ./scripts/setup is not there")
+        lacking("setup", "the environment of ./scripts/setup is not there")
     with behind_nat(PUBLIC, HOMES, tmp_path) as found:
         for host in found.values():
             check_out(host.folder)

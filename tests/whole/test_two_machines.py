@@ -12,6 +12,7 @@ import pytest
 
 from tests.helpers.hosts import Host, hosts, why_no_hosts
 from tests.helpers.messages import made_up, write_tsv
+from tests.helpers.needed import lacking
 from tests.helpers.page_readers import Reader, activated, check_out
 from tests.helpers.running import PATIENCE_SECONDS, ROOT
 
@@ -26,9 +27,9 @@ def machines(tmp_path: Path) -> Iterator[dict[str, Host]]:
     """Three hosts, each with fedsms, and messages where their owners are."""
     why_not = why_no_hosts()
     if why_not:
-        pytest.skip(why_not)
+        lacking("namespaces", why_not)
     if not (ROOT / ".venv" / "installed").is_dir():
-        pytest.skip("the environment of ./scripts/setup is not there")
+        lacking("setup", "the environment of ./scripts/setup is not there")
     with hosts(ADDRESSES, tmp_path) as found:
         for host in found.values():
             check_out(host.folder)
