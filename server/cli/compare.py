@@ -62,7 +62,7 @@ def compare(
     own = {"secure_aggregation": secure_aggregation}
     given = own if is_typed(context, "secure_aggregation") else {}
     where = node if is_typed(context, "node") else ()
-    at = listen if where or is_typed(context, "listen") else None
+    at = listen if is_typed(context, "listen") or where else None
     federation = federation_of(where, at, identity, insecure, run_dir=run_dir, **given)
     worth = run_until_signal(federation.compare(run, progress=None if as_json else "bars"))
     if run is None:

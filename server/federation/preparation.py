@@ -261,7 +261,7 @@ class Preparation:
         settings = replace(
             settings, identity=configuration.identity, secure_aggregation=given, nodes=nodes
         )
-        found = await compare(path, settings, nodes, _display(settings, shown))
+        found = await compare(path, settings, _display(settings, shown))
         return Worth(str(path), found)
 
     def _model(self, model: Model | Run | str | Path | None) -> Model:

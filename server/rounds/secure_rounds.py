@@ -154,7 +154,7 @@ class SecureRounds:
         left_out = {
             node: f"not evaluated: {one_line(error)}" for node, error in done.left_out.items()
         }
-        return Evaluation(metrics_from(summary)), left_out
+        return Evaluation(metrics_from(summary), scores=summary), left_out
 
     async def _begin(self, number: int, chosen: Sequence[Member], base: OutgoingState) -> RoundSums:
         """The sums of a round: those begun ahead, those of a killed coordinator, or new ones."""

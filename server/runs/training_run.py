@@ -23,11 +23,11 @@ from server.rounds.records import Observer, Proceed, Round
 from server.rounds.secure_sums import Secure
 from server.runs.comparison_run import compare_after
 from server.runs.muted_display import Display, MutedDisplay
+from server.runs.reached_nodes import members_of, say_who_is_awaited
 from server.runs.resume import StoppedRun
 from server.runs.rosters_file import RostersFile
 from server.runs.run_folder import RunFolder
 from server.runs.run_log import begin_run
-from server.runs.run_members import members_of, say_who_is_awaited
 from server.runs.secure_choice import Choice, choose, secure_from
 from server.runs.settings import RunSettings, to_json
 from server.runs.told_rows import rows_at_start, warnings

@@ -298,8 +298,8 @@ def test_who_waited_for_another_that_made_the_authority_takes_that_one(
     real = folder_module.locked
 
     @contextmanager
-    def late(folder: Path) -> Iterator[None]:
-        with real(folder):
+    def late(folder: Path, name: str = folder_module.LOCK) -> Iterator[None]:
+        with real(folder, name):
             for name in ("ca-key.pem", "crl.pem", "ca.pem"):
                 shutil.copy(others.folder / name, folder / name)
             yield

@@ -1,4 +1,4 @@
-"""The nodes of a run as members: dialled, or awaited at the port, with invitations taken there."""
+"""The nodes of a run, dialled or dialling in, for as long as the run works with them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,16 @@ log = logging.getLogger("fedsms.coordinator")
 async def members_of(
     settings: RunSettings, tell: Callable[[str, str], None]
 ) -> AsyncIterator[Members]:
-    """The nodes, of which none is called yet, while the context lasts."""
+    """The nodes, of which none is called yet, while the context lasts.
+
+    Takes invitations meanwhile, where the run's authority has open ones and nodes dial in.
+
+    Args:
+        tell: of a node's id, or "" for none, and what became of it.
+
+    Raises:
+        FedsmsError: as `reaching`.
+    """
     async with reaching(
         settings.nodes,
         settings.identity,
@@ -53,6 +62,6 @@ def _reception(settings: RunSettings, tell: Callable[[str, str], None]) -> Recep
 
 
 def say_who_is_awaited(settings: RunSettings, tell: Callable[[str, str], None], url: str) -> None:
-    """Args: url: where the coordinator listens."""
+    """Tells where nodes may dial in, and which are waited for."""
     names = ", ".join(node.id for node in settings.nodes if node.dials_in)
     tell("", f"listens at {url}, for: {names}")
