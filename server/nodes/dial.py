@@ -13,7 +13,13 @@ from server.nodes.addresses import NodeAddress
 from server.nodes.handshake import shake_hands
 from server.nodes.link import Link
 from server.nodes.tls_failures import check_holder, explain_no_websocket, explain_tls
-from shared.errors import FedsmsError, HandshakeRefused, NodeUnreachable, describe_os_error
+from shared.errors import (
+    FedsmsError,
+    HandshakeRefused,
+    NodeUnreachable,
+    UsageError,
+    describe_os_error,
+)
 from shared.identity import folder as identity
 from shared.identity import tls
 from shared.identity.certificates import fingerprint
@@ -38,8 +44,11 @@ async def dial(
         NodeUnreachable: nobody answers there, or not in time.
         HandshakeRefused: somebody answers who is not that node, or of another version;
             CertificateRefused where one side does not accept the other's certificate.
+        UsageError: it is a node that dials in.
         IdentityError: what this side would prove itself with is missing or unfit.
     """
+    if address.dials_in:
+        raise UsageError(f"node {address.id} dials in, and cannot be dialled")
     own = identity.load(folder, "coordinator") if address.is_secure else None
     connection = await _open(address, own, timeouts)
     try:

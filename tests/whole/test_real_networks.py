@@ -26,6 +26,7 @@ from tests.helpers.dialling_nodes import PATIENT, free_port, knocking_node
 from tests.helpers.federating import until
 from tests.helpers.http_proxy import http_proxy
 from tests.helpers.identities import Federation, make_federation
+from tests.helpers.needed import lacking
 from tests.helpers.running import ROOT
 from worker_node.membership.joining import join_by_invitation
 
@@ -100,7 +101,7 @@ def test_over_ipv6(ours: Federation) -> None:
         with socket.socket(socket.AF_INET6) as probe:
             probe.bind(("::1", 0))
     except OSError:
-        pytest.skip("no IPv6 on this machine's loopback")
+        lacking("devices", "no IPv6 on this machine's loopback")
 
     async def scene() -> None:
         opened = open_port("wss://[::1]:0", {"bob"}, ours.coordinator(), PATIENT)
@@ -149,7 +150,7 @@ def haproxy_settings(outside: int, inside: int) -> str:
 
 def test_behind_haproxy_that_passes_tls_through(ours: Federation, tmp_path: Path) -> None:
     if shutil.which("haproxy") is None:
-        pytest.skip("haproxy is not installed")
+        lacking("programs", "haproxy is not installed")
     inside, outside = free_port(), free_port()
     settings = tmp_path / "haproxy.cfg"
     settings.write_text(haproxy_settings(outside, inside))

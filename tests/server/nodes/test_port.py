@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from server.nodes.addresses import NodeAddress
+from server.nodes.dial import dial
 from server.nodes.port import Port, open_port
-from shared.errors import CertificateRefused, IdentityError, NodeUnreachable
+from shared.errors import CertificateRefused, IdentityError, NodeUnreachable, UsageError
 from shared.identity.certificates import fingerprint
 from shared.identity.folder import load
 from shared.identity.tls import client_context
@@ -152,3 +153,9 @@ def test_certificates_of_an_older_version_neither_listen_nor_dial_and_the_error_
     with pytest.raises(IdentityError, match="older version") as caught:
         client_context(load(ours.make_older(ours.node("bob")), "node"))
     assert "python -m worker_node init --id bob" in caught.value.next_step
+
+
+def test_a_node_that_dials_in_is_never_dialled_by_mistake() -> None:
+    """Its address is the coordinator's own: whoever dialled it would reach itself."""
+    with pytest.raises(UsageError, match="bob dials in"):
+        asyncio.run(dial(NodeAddress("bob", "ws://127.0.0.1:1", dials_in=True)))
