@@ -9,6 +9,7 @@
     python scripts/benchmark.py secure-aggregation          # keys, masks and bytes of a secure sum
     python scripts/benchmark.py secure-rounds               # rounds with secure sums, and without
     python scripts/benchmark.py leak                        # what a coordinator can tell of words
+    python scripts/benchmark.py privacy                     # accuracy by epsilon, in one process
     python scripts/benchmark.py startup                     # until a node is ready, until a round
 
 Machines are noisy: everything is measured beside a reference, in turns, and told as medians and
@@ -29,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, n
 
 from scripts.benchmarks.leak import leak
 from scripts.benchmarks.pointers import pointer_accuracy, pointer_soak, pointers
+from scripts.benchmarks.privacy import privacy
 from scripts.benchmarks.robust import robust
 from scripts.benchmarks.runs import (
     TrainedRun,
@@ -70,6 +72,7 @@ for _command in (
     secure_rounds,
     startup,
     leak,
+    privacy,
 ):
     main.add_command(_command)
 

@@ -12,7 +12,7 @@ import torch
 
 from server.trained_model.saved_model import SavedModel
 from shared.errors import StorageError, describe_os_error
-from shared.model.classifier import SpamGRU, build_model, vector_to_state
+from shared.model.classifier import build_any_model, vector_to_state
 from shared.model.text import encode_all
 from shared.reading.contents import contents
 from shared.reading.encodings import decode, lines_of
@@ -44,7 +44,7 @@ class Classifier:
     def __init__(self, saved: SavedModel) -> None:
         self._recipe = saved.recipe
         self.unseen = 0
-        self._model: SpamGRU = build_model(saved.recipe).eval()
+        self._model = build_any_model(saved.recipe).eval()
         vector_to_state(self._model, saved.state)
 
     def classify(self, texts: list[str]) -> list[Verdict]:

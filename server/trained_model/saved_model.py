@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 
 from shared.errors import FedsmsError, StorageError
 from shared.files import open_regular, read_bytes, write_whole
-from shared.model.classifier import build_model
+from shared.model.classifier import build_any_model
 from shared.model.recipe import Recipe
 from shared.model.text import fingerprint_of, tokeniser_fingerprint
 from shared.model.vectors import Vector
@@ -44,7 +44,7 @@ class SavedModel:
 @lru_cache(maxsize=8)
 def layout(recipe: Recipe) -> dict[str, tuple[int, ...]]:
     """Name and shape of each tensor of the recipe's model, in the order of its state."""
-    weights = build_model(recipe).state_dict()
+    weights = build_any_model(recipe).state_dict()
     return {name: tuple(tensor.shape) for name, tensor in weights.items()}
 
 

@@ -46,7 +46,7 @@ async def train(
         "seed": command.seed,
         "round": command.round,
     }
-    answer, waited = await _ask_trainer(node, request, what, on_progress, command.secure)
+    answer, waited = await ask_trainer(node, request, what, on_progress, command.secure)
     log.info("%s: loss %.4f in %.2f s", what, answer["loss"], answer["seconds"])
     report = TrainReport(
         rows=answer["rows"],
@@ -65,7 +65,7 @@ async def evaluate(
     """Measures a state (P,) on the owner's held-out rows; raises as `train` does."""
     recipe = Recipe.from_json(command.recipe).to_json()
     request = {"op": "score", "state": state.tobytes(), "recipe": recipe}
-    answer, waited = await _ask_trainer(node, request, f"evaluating for {peer}", lambda _: None)
+    answer, waited = await ask_trainer(node, request, f"evaluating for {peer}", lambda _: None)
     return EvaluateReport(
         ham=answer["ham"],
         spam=answer["spam"],
@@ -75,7 +75,7 @@ async def evaluate(
     )
 
 
-async def _ask_trainer(
+async def ask_trainer(
     node: DataOwnerNode,
     request: dict[str, Any],
     what: str,

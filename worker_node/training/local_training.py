@@ -17,12 +17,13 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from shared.model.classifier import (
     SpamGRU,
     State,
+    build_any_model,
     build_model,
     scanned,
     state_to_vector,
@@ -141,16 +142,14 @@ def logits(state: State, tokens: Ids, recipe: Recipe) -> npt.NDArray[np.float32]
 
 
 @lru_cache(maxsize=1)
-def _scoring_model(recipe: Recipe) -> SpamGRU:
+def _scoring_model(recipe: Recipe) -> nn.Module:
     """A model whose weights are about to be replaced: drawing them takes longer than scoring."""
-    return build_model(recipe).eval()
+    return build_any_model(recipe).eval()
 
 
 def learning_rate_at(recipe: TrainingRecipe, progress: float) -> float:
     """The learning rate when `progress` (0 to 1) of all batches of all rounds are done."""
-    if recipe.schedule == "constant":
-        return recipe.learning_rate
-    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+    return recipe.rate_at(progress)
 
 
 class _Trainer:

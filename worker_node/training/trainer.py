@@ -15,6 +15,7 @@ import os
 import sys
 import time
 import traceback
+from functools import partial
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -29,6 +30,7 @@ from shared.model.recipe import Recipe, TextRecipe
 from shared.model.text import encode_all
 from worker_node.training import pipes
 from worker_node.training.local_training import TrainingDiverged, TrainingStopped, score, train
+from worker_node.training.private_requests import counts_of, forget_features, release_of
 from worker_node.training.secret_seed import mixed_seed, secret_of
 
 MAX_CAUSE = 300  # characters
@@ -51,7 +53,13 @@ class Trainer:
 
     def serve(self) -> None:
         """Runs until the node closes the pipe."""
-        actions = {"load": self._load, "train": self._train, "score": self._score}
+        actions = {
+            "load": self._load,
+            "train": self._train,
+            "score": self._score,
+            "release": partial(release_of, self._rows),
+            "count": partial(counts_of, self._rows),
+        }
         _warm_up()
         self._tell({"event": "ready"})
         while (request := pipes.read(self._inbox)) is not None:
@@ -74,6 +82,7 @@ class Trainer:
             self._texts[part] = request[part]["texts"]
             self._labels[part] = np.asarray(request[part]["labels"], dtype=np.int64)
         self._encoded.clear()
+        forget_features()
         both = (request[part] for part in ("train", "held_out"))
         self._secret = secret_of((rows["texts"], rows["labels"]) for rows in both)
         return {}
