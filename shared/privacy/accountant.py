@@ -63,6 +63,4 @@ def mu_of(epsilon: float, delta: float) -> float:
     for _ in range(_STEPS):
         middle = (low + high) / 2
         low, high = (middle, high) if delta_of(epsilon, middle) <= delta else (low, middle)
-        if middle in (0.0, MOST_MU):
-            break
     return low

@@ -44,7 +44,7 @@ class Features:
         # two features of a message may have one bucket
         keys = row * recipe.text.ngram_buckets + features[row, place]
         distinct, where = np.unique(keys, return_inverse=True)
-        value: Values = np.bincount(where, weights[row, place], len(distinct))
+        value = np.bincount(where, weights[row, place], len(distinct)).astype(np.float64)
         row, bucket = np.divmod(distinct, recipe.text.ngram_buckets)
         length: Values = np.sqrt(np.bincount(row, np.square(value), len(ids)))
         return cls(row, bucket, value, length)

@@ -15,6 +15,7 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from functools import partial
 from typing import Any, BinaryIO
 
@@ -53,7 +54,7 @@ class Trainer:
 
     def serve(self) -> None:
         """Runs until the node closes the pipe."""
-        actions = {
+        actions: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "load": self._load,
             "train": self._train,
             "score": self._score,
