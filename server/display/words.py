@@ -17,13 +17,10 @@ def round_line(record: Round) -> str:
     """One round in one line, for logs."""
     metrics = record.metrics
     size = sum(node.bytes_sent + node.bytes_received for node in record.nodes)
-    figures = (
-        f"  AUC {percent(metrics.roc_auc)} %  AP {percent(metrics.average_precision)} %"
-        f"  F1 {percent(metrics.f1)} %"
-    )
     return (
         f"round {record.number:>{len(str(record.rounds))}}/{record.rounds}"
-        f"  loss {record.loss:.4f}{figures if metrics.rows else ''}"
+        f"  loss {record.loss:.4f}  AUC {percent(metrics.roc_auc)} %"
+        f"  AP {percent(metrics.average_precision)} %  F1 {percent(metrics.f1)} %"
         f"  {record.seconds:.2f} s  {megabytes(size)} MB{_without(record)}"
     )
 

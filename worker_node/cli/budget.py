@@ -68,8 +68,8 @@ def budget(
     runs = [_described(run, found, terms.delta) for run, found in accounts.runs.items()]
     cost = _cost(recipe, parts["training"], terms) if recipe else None
     if as_json:
-        told = {name: part.as_dict() for name, part in parts.items()}
-        facts = {"ledger": str(path), "delta": terms.delta, **told, "runs": runs}
+        facts: dict[str, Any] = {"ledger": str(path), "delta": terms.delta, "runs": runs}
+        facts |= {name: part.as_dict() for name, part in parts.items()}
         click.echo(json.dumps({**facts, "cost": cost} if cost else facts))
         return
     lines = [f"{_NAMES[name]}: {part.in_words(terms.delta)}" for name, part in parts.items()]
