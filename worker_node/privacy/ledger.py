@@ -20,6 +20,8 @@ from worker_node.privacy.chain_file import ChainFile, damaged
 
 LEDGER = "privacy.jsonl"
 RESULTS = "privacy.results"
+MAX_RUNS_OVER = 64
+"""Runs that are over whose last result is kept, the newest ones."""
 _MOST_RESULT = 256 * 2**20
 _ROUNDING = 1 + 1e-9
 
@@ -137,15 +139,21 @@ class Ledger:
         """
         self._store(which, number, data)
         self._note("answer", which, round=number, told=_digest(data))
-        self._forget_before(which, number)
         known = self.accounts.runs[which]
+        for old in known.answered:
+            if old < number:  # who got the next round has this one
+                self._forget(which, old)
         if number == known.terms.releases:
             self.end(which)
 
     def end(self, which: Run) -> None:
         """No more is told to a run: what it did not use comes back. Idempotent."""
-        if not self.accounts.runs[which].closed:
-            self._note("close", which)
+        if self.accounts.runs[which].closed:
+            return
+        self._note("close", which)
+        over = [run for run, found in self.accounts.runs.items() if found.closed]
+        for old in over[:-MAX_RUNS_OVER]:
+            self._forget(old, max(self.accounts.runs[old].answered, default=0))
 
     def close(self) -> None:
         """Lets the file go, for another node. Idempotent."""
@@ -176,14 +184,11 @@ class Ledger:
         path = self._results / name
         return read_bytes(path, _MOST_RESULT) if is_present(path) else None
 
-    def _forget_before(self, which: Run, number: int) -> None:
-        """A run that got its next round has the one before."""
-        for old in self.accounts.runs[which].answered:
-            if old < number:
-                name = _name(which, old)
-                self._in_memory.pop(name, None)
-                if self._results is not None:
-                    (self._results / name).unlink(missing_ok=True)
+    def _forget(self, which: Run, number: int) -> None:
+        name = _name(which, number)
+        self._in_memory.pop(name, None)
+        if self._results is not None:
+            (self._results / name).unlink(missing_ok=True)
 
 
 def results_of(path: Path) -> Path:

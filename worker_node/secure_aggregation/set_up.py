@@ -41,6 +41,13 @@ def find_sums(guarding: Guarding) -> SecureSums | None:
     path = _masked_file(guarding)
     rounds = RoundsOnDisk(path) if path is not None else RoundsInMemory()
     _warn(wanted, path)
+    if trusted > wanted.fewest_pinned:
+        log.warning(
+            "%d other owners are trusted to add noise, and %d pinned ones must be there: whoever "
+            "holds the CA's key can invent the others, who add none",
+            trusted,
+            wanted.fewest_pinned,
+        )
     return SecureSums(lambda: Signer.of(identity.load(folder, "node")), terms, rounds)
 
 

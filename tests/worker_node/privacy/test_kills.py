@@ -45,8 +45,9 @@ def test_through_fifty_kills_nothing_is_told_that_is_not_charged(tmp_path: Path)
             run, number, digest = line.split()
             assert told.setdefault((run, int(number)), digest) == digest, "two noises for one"
         ledger = Ledger(path)
-        for (run, number), digest in told.items():
-            assert ledger.accounts.runs[Run("hospital", run, "training")].answered[number] == digest
+        for (name, release), digest in told.items():
+            found = ledger.accounts.runs[Run("hospital", name, "training")]
+            assert found.answered[release] == digest
         spent, _ = ledger.accounts.spent("training")
         assert len(told) * TERMS.mu**2 / TERMS.releases <= spent**2 * (1 + 1e-9)
         assert spent <= MOST * (1 + 1e-9)

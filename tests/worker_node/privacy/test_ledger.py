@@ -18,7 +18,13 @@ from shared.errors import StorageError
 from worker_node.audit.lines import Place, make_anchor
 from worker_node.privacy.accounts import Run, Terms
 from worker_node.privacy.chain_file import anchor_of
-from worker_node.privacy.ledger import LEDGER, BudgetRefused, Ledger, results_of
+from worker_node.privacy.ledger import (
+    LEDGER,
+    MAX_RUNS_OVER,
+    BudgetRefused,
+    Ledger,
+    results_of,
+)
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 TERMS = Terms(releases=4, recipe="ab" * 32, mu=0.5, alone=0.8)
@@ -160,6 +166,18 @@ def test_an_owner_can_end_a_run_that_was_given_up(path: Path) -> None:
     assert ledger.accounts.spent("training")[0] == pytest.approx(0.25)
     with refused("run"):
         tell(ledger, ONE, 2)
+
+
+def test_results_of_runs_that_are_over_do_not_fill_the_disk(path: Path) -> None:
+    ledger = Ledger(path, KEY)
+    for number in range(MAX_RUNS_OVER + 5):
+        which = Run("hospital", f"run-{number}", "held_out")
+        ledger.charge(which, 1, "x", Terms(1, "r", 0.01, 0.01), None)
+        ledger.answer(which, 1, b"numbers")
+    assert len(list(results_of(path).iterdir())) in (MAX_RUNS_OVER, MAX_RUNS_OVER + 1)
+    assert ledger.told(which, 1, "x") == b"numbers"
+    with refused("one_release"):
+        ledger.told(Run("hospital", "run-0", "held_out"), 1, "x")
 
 
 def test_a_run_goes_on_as_it_was_admitted(path: Path) -> None:
