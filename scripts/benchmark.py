@@ -6,6 +6,7 @@
     python scripts/benchmark.py scale                       # more and more nodes
     python scripts/benchmark.py robust                      # one bad owner of ten
     python scripts/benchmark.py strategies                  # FedProx and server optimisers
+    python scripts/benchmark.py worth                       # what joining is worth to an owner
     python scripts/benchmark.py secure-aggregation          # keys, masks and bytes of a secure sum
     python scripts/benchmark.py secure-rounds               # rounds with secure sums, and without
     python scripts/benchmark.py leak                        # what a coordinator can tell of words
@@ -46,6 +47,7 @@ from scripts.benchmarks.secure_aggregation import secure_aggregation
 from scripts.benchmarks.secure_rounds import secure_rounds
 from scripts.benchmarks.startup import startup
 from scripts.benchmarks.strategies import strategies
+from scripts.benchmarks.worth import worth
 from scripts.data.partition import Partition
 from scripts.local.nodes import LocalNode, local_nodes
 from scripts.needs import need
@@ -68,6 +70,7 @@ for _command in (
     scale,
     robust,
     strategies,
+    worth,
     secure_aggregation,
     secure_rounds,
     startup,

@@ -22,6 +22,8 @@ def escaped(text: str, at_most: int = 0) -> str:
     Args:
         at_most: characters of the text that are shown, with "..." for the rest; 0 shows all.
     """
+    if text.isprintable() and not (at_most and len(text) > at_most):
+        return text  # as nearly all do
     rest = "..." if at_most and len(text) > at_most else ""
     return "".join(map(_shown, text[:at_most] if at_most else text)) + rest
 
@@ -34,6 +36,8 @@ def quoted(text: str, at_most: int = MAX_QUOTED) -> str:
 def readable_json(values: object) -> str:
     """JSON on one line, in every script's own letters, and with escapes for what cannot be seen."""
     written = json.dumps(values, ensure_ascii=False)
+    if written.isprintable():
+        return written
     return "".join(map(_in_json, written))
 
 

@@ -182,6 +182,33 @@ def test_nothing_that_runs_is_ever_unpickled() -> None:
     assert found == []
 
 
+def takes_any_error(handler: ast.ExceptHandler) -> bool:
+    """Whether an error that a test does not know of ends there."""
+    caught = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    names = {ast.unparse(one) if one is not None else "BaseException" for one in caught}
+    raises = any(isinstance(node, ast.Raise) for one in handler.body for node in ast.walk(one))
+    return bool(names & {"Exception", "BaseException", "AssertionError"}) and not raises
+
+
+def test_no_test_takes_whatever_goes_wrong_for_what_should() -> None:
+    looked_at = 0
+    wrong = []
+    for path in (ROOT / "tests").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ExceptHandler):
+                looked_at += 1
+                if takes_any_error(node):
+                    wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+            elif (
+                isinstance(node, ast.Call)
+                and ast.unparse(node.func).endswith("suppress")
+                and {"Exception", "BaseException"} & set(map(ast.unparse, node.args))
+            ):
+                wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert looked_at > 20
+    assert wrong == []
+
+
 def test_no_duration_is_taken_from_a_clock_that_somebody_can_set() -> None:
     found = [
         f"{path.relative_to(ROOT)}: {call}"
@@ -245,8 +272,14 @@ def test_importing_a_room_loads_nothing_and_its_names_neither_torch_nor_syft() -
     assert {"torch", "syft"} & loaded == set()
 
 
-@pytest.mark.parametrize("module", ["server.nodes.status", "server.display.tables"])
-def test_status_does_not_wait_for_torch(module: str) -> None:
+@pytest.mark.parametrize(
+    "module",
+    [
+        *("server.nodes.status", "server.display.tables"),
+        *("server.trained_model.prediction", "server.trained_model.saved_model"),
+    ],
+)
+def test_status_and_predictions_do_not_wait_for_torch(module: str) -> None:
     assert loads(module, "torch", "syft") == set()
 
 
@@ -256,7 +289,7 @@ def test_a_training_loads_neither_torchs_compiler_nor_symbolic_mathematics(recip
         "import sys\n"
         "from shared.model.classifier import initial_state\n"
         "from shared.model.recipe import load_recipe\n"
-        "from shared.model.text import encode_all\n"
+        "from shared.model.many_texts import encode_all\n"
         "from worker_node.training.local_training import train\n"
         f"recipe = load_recipe({recipe!r})\n"
         "texts, labels = ['win a prize now', 'see you at seven'] * 40, [1, 0] * 40\n"

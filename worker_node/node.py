@@ -35,6 +35,7 @@ from shared.pysyft import (
 )
 from shared.wire.handshake import Greeting
 from shared.wire.timeouts import DEFAULT_TIMEOUTS, Timeouts
+from worker_node.data.packed_messages import labels_of
 from worker_node.data.shard import Shard
 from worker_node.guarding.guard import Guard
 from worker_node.secure_aggregation.sums import SecureSums
@@ -137,9 +138,7 @@ class DataOwnerNode(WebsocketServerWorker):
     @cached_property
     def _rows_mark(self) -> str:
         parts = (self.shard.train, self.shard.held_out)
-        return mark_of(
-            secret_of(([row.text for row in rows], [row.label for row in rows]) for rows in parts)
-        )
+        return mark_of(secret_of(((row.text for row in rows), labels_of(rows)) for rows in parts))
 
     @contextmanager
     def using(self, store: ObjectStore) -> Iterator[None]:

@@ -23,9 +23,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, n
 
 from shared.cli import run
 from shared.errors import UsageError
+from shared.model.many_texts import encode_all
 from shared.model.metrics import Metrics, metrics_from, summarise
 from shared.model.recipe import Recipe, load_recipe
-from shared.model.text import encode_all
 from worker_node.data.shard import Message, read_messages
 
 

@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, n
 
 from shared.cli import run
 from shared.model.classifier import initial_state
+from shared.model.many_texts import encode_all
 from shared.model.metrics import metrics_from
 from shared.model.recipe import Recipe, load_recipe
-from shared.model.text import encode_all
 from worker_node.training.local_training import score, train
 
 WORDS = {

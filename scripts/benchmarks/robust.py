@@ -12,6 +12,7 @@ which makes the mean the model that the bad owner wants where all count alike.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -30,9 +31,9 @@ from server.rounds.claims import counted_rows
 from server.rounds.plan import node_seed
 from server.runs.settings import over_recipe
 from shared.model.classifier import initial_state
+from shared.model.many_texts import encode_all
 from shared.model.metrics import Metrics, merge, metrics_from
 from shared.model.recipe import Aggregation, Recipe, load_recipe
-from shared.model.text import encode_all
 from shared.model.vectors import Vector
 from worker_node.data.shard import Message, Shard
 from worker_node.training.local_training import score, train
@@ -78,7 +79,7 @@ ATTACKS = {
 }
 
 
-def rows_of(messages: tuple[Message, ...], recipe: Recipe) -> Rows:
+def rows_of(messages: Sequence[Message], recipe: Recipe) -> Rows:
     texts = [message.text for message in messages]
     return encode_all(texts, recipe.text), np.array([message.label for message in messages])
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # torch comes with the first message
+if TYPE_CHECKING:  # numpy comes with the first message
     from server.trained_model.prediction import Classifier, Verdict
     from server.trained_model.saved_model import SavedModel
     from shared.model.recipe import Recipe
     from shared.model.vectors import Vector
+
+MESSAGES_AHEAD = 256
+"""Messages that are classified together: many are quicker together than one by one."""
 
 
 class Model:
@@ -41,13 +46,23 @@ class Model:
         """Its numbers as one vector (P,), float32."""
         return self.saved.state
 
-    def predict(self, messages: str | Iterable[str]) -> list[Verdict]:
+    def predict(self, messages: str | Iterable[str], threshold: float = 0.5) -> list[Verdict]:
         """A verdict for each message, in order: `text`, `label`, and `spam`, a probability 0 to 1.
 
         Nothing leaves this machine. May be called from any thread.
+
+        Args:
+            threshold: the probability from which on the label is spam.
         """
-        texts = [messages] if isinstance(messages, str) else list(messages)
-        return self._classifier.classify(texts)
+        return list(self.verdicts([messages] if isinstance(messages, str) else messages, threshold))
+
+    def verdicts(self, messages: Iterable[str], threshold: float = 0.5) -> Iterator[Verdict]:
+        """The same one by one, of as many messages as there are; some are read ahead."""
+        left = iter(messages)
+        while texts := list(islice(left, MESSAGES_AHEAD)):
+            for verdict in self._classifier.classify(texts):
+                label = "spam" if verdict.spam >= threshold else "ham"
+                yield replace(verdict, label=label)
 
     @cached_property
     def _classifier(self) -> Classifier:

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from server.nodes.members import Member, Members
 from server.rounds.evaluation import Evaluation
-from server.rounds.exchange import Exchange, Work
+from server.rounds.exchange import Exchange
 from server.rounds.gathering import Measured, Trained
 from server.rounds.node_part import NodePart
 from server.rounds.outgoing_state import OutgoingState
@@ -30,10 +30,12 @@ from shared.model.metrics import merge, metrics_from
 from shared.model.recipe import Recipe
 from shared.secure_aggregation.contents import state_digest
 from shared.secure_aggregation.fixed_point import Ring
-from shared.wire.commands import EVALUATE, TRAIN
+from shared.secure_aggregation.kinds import Sum
+from shared.wire.commands import COMPARE, EVALUATE, TRAIN, Work
 
 log = logging.getLogger("fedsms.coordinator")
 Ask = Callable[[Member], Awaitable[None]]
+_WORK: Mapping[Sum, Work] = {"training": TRAIN, "evaluation": EVALUATE, "comparison": COMPARE}
 
 
 class SecureRounds:
@@ -173,8 +175,7 @@ class SecureRounds:
         async def give_keys(member: Member) -> None:
             part = parts[member.id]
             with part.measured(member.client.link):
-                work: Work = TRAIN if "training" in sums.kinds else EVALUATE
-                await self._plain.hold(sums.number, member, base, work, secure=True)
+                await self._plain.hold(sums.number, member, base, _WORK[sums.kinds[0]], secure=True)
                 await self._keys_of(sums, member)
 
         async def deal(member: Member) -> None:

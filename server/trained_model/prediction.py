@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import torch
+import numpy as np
 
 from server.trained_model.saved_model import SavedModel
 from shared.errors import StorageError, describe_os_error
+<<<<<<< HEAD
 from shared.model.classifier import build_any_model, vector_to_state
 from shared.model.text import encode_all
+=======
+from shared.model.many_texts import encode_all
+from shared.model.scorer import Scorer, probabilities
+>>>>>>> main
 from shared.reading.contents import contents
 from shared.reading.encodings import decode, lines_of
 from shared.reading.sms_backup import is_backup, received
@@ -39,30 +45,44 @@ class Classifier:
 
     unseen: of how many messages so far, with letters or digits, it saw nothing, and had to answer
         all the same.
+
+    Args:
+        threshold: the probability from which on a message is called spam, 0 to 1.
     """
 
-    def __init__(self, saved: SavedModel) -> None:
-        self._recipe = saved.recipe
+    def __init__(self, saved: SavedModel, threshold: float = 0.5) -> None:
+        self._text = saved.recipe.text
+        self._threshold = threshold
         self.unseen = 0
+<<<<<<< HEAD
         self._model = build_any_model(saved.recipe).eval()
         vector_to_state(self._model, saved.state)
+=======
+        self._scorer = Scorer(saved.recipe, saved.state)
+>>>>>>> main
 
     def classify(self, texts: list[str]) -> list[Verdict]:
         """A verdict for each text, in order."""
         if not texts:
             return []
-        rows = encode_all(texts, self._recipe.text)
+        rows = encode_all(texts, self._text)
         self.unseen += sum(
-            not row.any() and any(map(str.isalnum, text))
-            for row, text in zip(rows, texts, strict=True)
+            any(map(str.isalnum, texts[row])) for row in np.flatnonzero(~rows.any(axis=1))
         )
-        ids = torch.from_numpy(rows).long()  # (batch, width)
-        with torch.inference_mode():
-            probabilities = torch.sigmoid(self._model(ids)).tolist()  # (batch,)
         return [
-            Verdict(text, "spam" if spam >= 0.5 else "ham", spam)
-            for text, spam in zip(texts, probabilities, strict=True)
+            Verdict(text, "spam" if spam >= self._threshold else "ham", spam)
+            for text, spam in zip(
+                texts, probabilities(self._scorer.logits(rows)).tolist(), strict=True
+            )
         ]
+
+
+def seen(text: str) -> str:
+    """With replacement characters for what is of no encoding, as in an argument or in JSON."""
+    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
+
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def lines_as_they_come(stream: BinaryIO) -> Iterator[list[str]]:
@@ -97,9 +117,23 @@ def messages_of_file(path: Path) -> Iterator[list[str]]:
     data = contents(path)
     decoded = decode(data)
     if is_backup(decoded.text):
-        texts = [one.text for one in received(data, str(path))]
+        yield from in_batches([one.text for one in received(data, str(path))])
     else:
-        texts = [line.rstrip("\r") for line in lines_of(decoded.text) if line.strip()]
-    clean = [text.encode("utf-8", "replace").decode() for text in texts]
-    for start in range(0, len(clean), BATCH_ROWS):
-        yield clean[start : start + BATCH_ROWS]
+        yield from in_batches([line for line in _lines(decoded.text) if line.strip()])
+
+
+def lines_of_file(path: Path) -> Iterator[list[str]]:
+    """All lines of a text, in batches; raises DataError as `messages_of_file` does."""
+    yield from in_batches(_lines(decode(contents(path)).text))
+
+
+def _lines(text: str) -> list[str]:
+    lines = [line.rstrip("\r") for line in lines_of(text)]
+    return lines if lines[-1] else lines[:-1]
+
+
+def in_batches(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Some texts at a time, and what is of no encoding replaced."""
+    for start in range(0, len(texts), BATCH_ROWS):
+        some = texts[start : start + BATCH_ROWS]
+        yield [seen(text) for text in some]

@@ -12,9 +12,8 @@ import os
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors.numpy
@@ -22,10 +21,16 @@ from safetensors import SafetensorError, safe_open
 
 from shared.errors import FedsmsError, StorageError
 from shared.files import open_regular, read_bytes, write_whole
+<<<<<<< HEAD
 from shared.model.classifier import build_any_model
+=======
+from shared.model.layout import layout
+>>>>>>> main
 from shared.model.recipe import Recipe
 from shared.model.text import fingerprint_of, tokeniser_fingerprint
-from shared.model.vectors import Vector
+
+if TYPE_CHECKING:  # it imports torch, which predicting does without
+    from shared.model.vectors import Vector
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -41,6 +46,7 @@ class SavedModel:
     state: Vector
 
 
+<<<<<<< HEAD
 @lru_cache(maxsize=8)
 def layout(recipe: Recipe) -> dict[str, tuple[int, ...]]:
     """Name and shape of each tensor of the recipe's model, in the order of its state."""
@@ -48,6 +54,8 @@ def layout(recipe: Recipe) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in weights.items()}
 
 
+=======
+>>>>>>> main
 def named_weights(model: SavedModel) -> dict[str, Vector]:
     """The state cut into the model's named tensors; views, not copies."""
     cut, start = {}, 0

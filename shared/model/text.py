@@ -13,13 +13,11 @@ The two kinds of ids are hashed apart and index two tables.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from itertools import islice
 
 import mmh3
-import numpy as np
-import numpy.typing as npt
 
 from shared.model.blocks import block_features, placed
 from shared.model.recipe import TextRecipe
@@ -28,8 +26,8 @@ from shared.model.words import letters, runs, styled_runs, styled_words, word_cl
 
 PADDING = 0
 # Two seeds keep "win" the word and "win" the three letters from always meeting in one bucket.
-_WORD_SEED = 0
-_NGRAM_SEED = 1
+WORD_SEED = 0
+NGRAM_SEED = 1
 
 Split = Callable[[str], Iterable[str]]
 
@@ -55,18 +53,28 @@ all."""
 
 @lru_cache(maxsize=2**17)
 def _bucket(feature: str, seed: int, buckets: int) -> int:
-    return 1 + int(mmh3.hash(feature, seed, signed=False)) % (buckets - 1)
+    # as bytes: what has no UTF-8 is then an error, where mmh3 5.3 ends the process
+    return 1 + int(mmh3.hash(feature.encode(), seed, signed=False)) % (buckets - 1)
 
 
 def encode(text: str, recipe: TextRecipe) -> list[int]:
     """One message as `recipe.width` ids; a longer message loses its end.
 
+    Many are quicker together, with the same ids: shared/model/many_texts.py.
+
     Returns:
         `recipe.tokens` word ids, 0 on the left where there are fewer words, then `recipe.ngrams`
+<<<<<<< HEAD
         n-gram ids, 0 on the right where there are fewer; of "unicode-blocks" in each block.
+=======
+        n-gram ids, 0 on the right where there are fewer.
+
+    Raises:
+        UnicodeEncodeError: the text holds a lone surrogate.
+>>>>>>> main
     """
     words = islice(CLEANING[recipe.cleaning](text), recipe.tokens)
-    ids = [_bucket(word, _WORD_SEED, recipe.buckets) for word in words]
+    ids = [_bucket(word, WORD_SEED, recipe.buckets) for word in words]
     row = [PADDING] * (recipe.tokens - len(ids)) + ids
     if recipe.cleaning == "unicode-blocks":
         row += [
@@ -76,7 +84,7 @@ def encode(text: str, recipe: TextRecipe) -> list[int]:
     elif recipe.ngrams:
         _, split = FEATURES[recipe.cleaning]
         features = list(_distinct(split(text), recipe.ngrams))
-        row += [_bucket(feature, _NGRAM_SEED, recipe.ngram_buckets) for feature in features]
+        row += [_bucket(feature, NGRAM_SEED, recipe.ngram_buckets) for feature in features]
         row += [PADDING] * (recipe.ngrams - len(features))
     return row
 
@@ -90,14 +98,6 @@ def _distinct(features: Iterable[str], most: int) -> Iterator[str]:
             yield feature
             if len(seen) == most:
                 return
-
-
-def encode_all(texts: Sequence[str], recipe: TextRecipe) -> npt.NDArray[np.int32]:
-    """Messages as ids (rows, recipe.width)."""
-    rows = np.empty((len(texts), recipe.width), dtype=np.int32)
-    for index, text in enumerate(texts):
-        rows[index] = encode(text, recipe)
-    return rows
 
 
 # Written for this purpose; between them they meet every branch of the cleanings of English.
@@ -162,7 +162,7 @@ def _joined(split: Split) -> Callable[[str], str]:
     largest = 2**32
 
     def joined(text: str) -> str:
-        return " ".join(f"{_bucket(part, _WORD_SEED, largest)}" for part in split(text))
+        return " ".join(f"{_bucket(part, WORD_SEED, largest)}" for part in split(text))
 
     return joined
 

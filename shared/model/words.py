@@ -80,12 +80,13 @@ def style_of(plain: str) -> list[str]:
     """The same of unescaped text."""
     cased = [letter.isupper() for letter in plain if letter.isalpha()]
     digits = sum(character.isdigit() for character in plain)
-    capitals = math.isqrt(100 * sum(cased) // max(1, len(cased)))
-    return [
-        f"<length {_halves(len(plain))}>",
-        f"<digits {_halves(digits)}>",
-        f"<upper {capitals}>",
-    ]
+    return style_tokens(len(plain), digits, len(cased), sum(cased))
+
+
+def style_tokens(characters: int, digits: int, letters: int, capitals: int) -> list[str]:
+    """The same of a text with so many of each."""
+    share = math.isqrt(100 * capitals // max(1, letters))
+    return [f"<length {_halves(characters)}>", f"<digits {_halves(digits)}>", f"<upper {share}>"]
 
 
 def _halves(number: int) -> int:
@@ -106,9 +107,14 @@ def ngrams(text: str) -> list[str]:
 
 def runs(text: str) -> Iterator[str]:
     """The same one by one, with repeats."""
-    plain = f" {' '.join(text.lower().split())} "
+    plain = spaced(text)
     ends = ((size, len(plain) - size + 1) for size in (2, 3, 4, 5))
     return (plain[i : i + size] for size, end in ends for i in range(end))
+
+
+def spaced(text: str) -> str:
+    """What runs are cut from: the lower-cased words of a text with one space around each."""
+    return f" {' '.join(text.lower().split())} "
 
 
 def styled_ngrams(text: str) -> list[str]:

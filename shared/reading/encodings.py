@@ -8,6 +8,7 @@ same bytes equally well, and then the Western one, which most files are in, is t
 from __future__ import annotations
 
 import codecs
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from shared.errors import UsageError
@@ -58,11 +59,16 @@ def decode(data: bytes, encoding: str | None = None) -> Decoded:
     return _decoded(data, _found(data))
 
 
-def lines_of(text: str) -> list[str]:
-    """Lines that end in LF, CRLF or, where no line does, in CR."""
+def lines_of(text: str) -> Iterator[str]:
+    """Lines that end in LF, CRLF or, where no line does, in CR, one by one."""
     if "\n" not in text:
-        return text.split("\r")
-    return [line.removesuffix("\r") for line in text.split("\n")]
+        yield from text.split("\r")
+        return
+    start = 0
+    while (end := text.find("\n", start)) >= 0:
+        yield text[start:end].removesuffix("\r")
+        start = end + 1
+    yield text[start:].removesuffix("\r")
 
 
 def checked(encoding: str) -> str:

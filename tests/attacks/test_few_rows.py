@@ -13,8 +13,8 @@ from scripts.local.nodes import local_nodes
 from scripts.reconstruction.asking import Training, moved
 from shared.errors import PolicyRefused
 from shared.model.classifier import SpamGRU, initial_state, vector_to_state
+from shared.model.many_texts import encode_all
 from shared.model.recipe import Recipe
-from shared.model.text import encode_all
 from tests.attacks.scene import report
 from tests.conftest import OwnerFiles
 from tests.helpers.node_requests import command, error, send_state, training

@@ -52,11 +52,17 @@ def environment(**extra: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), **extra}
 
 
-def start(module: str, *arguments: object, cwd: Path, **extra: str) -> subprocess.Popen[str]:
+def start(
+    module: str,
+    *arguments: object,
+    cwd: Path,
+    stdin: int = subprocess.DEVNULL,
+    **extra: str,
+) -> subprocess.Popen[str]:
     """Starts `python -m module arguments` in a folder of the test's."""
     return subprocess.Popen(
         [sys.executable, "-m", module, *map(str, arguments)],
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

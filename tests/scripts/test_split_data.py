@@ -39,8 +39,8 @@ def test_every_partition_deals_each_row_out_once_and_the_same_way_again(
 def test_the_article_keeps_the_order_and_gives_each_half_a_half() -> None:
     rows = [*made_up(107, spam=0.4)]
     bob, anne = deal(rows, 2, "article", seed=0, alpha=1)
-    assert list(bob.train + anne.train) == rows[:86]  # 107 less int(107 * 0.2)
-    assert list(bob.held_out + anne.held_out) == rows[86:]
+    assert [*bob.train, *anne.train] == rows[:86]  # 107 less int(107 * 0.2)
+    assert [*bob.held_out, *anne.held_out] == rows[86:]
     assert len(bob.train) == 43
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -198,6 +199,36 @@ def test_predict_reads_a_phones_backup_and_a_file_of_lines(
     (tmp_path / "lines.txt").write_bytes("olé £5\r\n\r\nbye\r\n".encode("utf-16"))
     told = cli("server", "predict", "--model", model, "--file", "lines.txt").out
     assert [line.split("  ")[-1] for line in told.splitlines()] == ["olé £5", "bye"]
+
+
+def test_predict_adds_its_verdict_to_a_table(cli: Cli, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text('id,body\n1,"win, now"\n2,see you\n')
+    flags = ("predict", "--model", model, "--text-column", "body", "--format")
+    done = cli("server", *flags, "csv", "--file", "in.csv", "--threshold", 0, "--add-column", "p")
+    head, *rows = done.out.splitlines()
+    assert head == "id,body,p,p_score"
+    assert [row.rpartition(",")[0] for row in rows] == ['1,"win, now",spam', "2,see you,spam"]
+    assert done.err == "2 messages: 2 spam from 0 on, 0 ham\n"
+    lines = b'{"body": "win, now", "id": 1}\n\n{"body": "see you"}\n'
+    told = run("server", *flags, "jsonl", cwd=tmp_path, stdin=lines)
+    scores = [json.loads(line)["predicted_score"] for line in told.out.splitlines()]
+    assert scores == [float(row.rpartition(",")[2]) for row in rows]
+    wrong = cli("server", *flags, "csv", "win")
+    assert wrong.code == 2
+    assert "both given" in wrong.err
+
+
+def test_predict_answers_a_line_before_the_next_is_typed(model: Path) -> None:
+    process = start("server", "predict", "--model", model, cwd=model, stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    for text in ("hello there", "see you"):
+        process.stdin.write(f"{text}\n")
+        process.stdin.flush()
+        assert process.stdout.readline().endswith(f"  {text}\n")
+    process.stdin.close()
+    process.stdin = None
+    assert finish(process).err == "2 messages: 0 spam, 2 ham\n"
 
 
 def test_predict_says_where_there_was_nothing_to_classify_or_to_see(model: Path) -> None:

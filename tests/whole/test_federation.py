@@ -22,9 +22,9 @@ from server.aggregation.aggregators import mean_of
 from server.rounds.plan import node_seed
 from server.trained_model.saved_model import load
 from shared.model.classifier import build_model, initial_state, vector_to_state
+from shared.model.many_texts import encode_all
 from shared.model.metrics import bin_of
 from shared.model.recipe import Recipe
-from shared.model.text import encode_all
 from shared.model.vectors import Vector
 from tests.conftest import OwnerFiles
 from tests.helpers.running import (

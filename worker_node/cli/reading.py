@@ -72,8 +72,8 @@ def first_rows(shard: Shard) -> list[str]:
 def what_recipes_see(shard: Shard) -> list[str]:
     """Of which messages the built-in recipes see little; of the first TRIED_ROWS."""
     from shared.model.coverage import coverage
+    from shared.model.many_texts import encode_all
     from shared.model.recipe import load_recipe
-    from shared.model.text import encode_all
 
     texts = [message.text for message in shard.train[:TRIED_ROWS]]
     lines = []

@@ -8,16 +8,16 @@ with tabs has quotes around what holds one. They are told apart by whether the q
 from __future__ import annotations
 
 import csv
-import io
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from shared.reading.encodings import lines_of
 from worker_node.data.columns import with_header
 from worker_node.data.labels import Meanings
-from worker_node.data.table import Row, Table
+from worker_node.data.table import KEPT_ROWS, Broken, Row, RowsAsRead, Table
 
 _NAMES = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "bar"}
 _SAMPLE_ROWS = 400
@@ -55,15 +55,19 @@ def read_delimited(
     dialect = dialect or _find_dialect(text, meanings, quoted)
     if not dialect.quoted:
         return _plain(text, dialect, meanings)
-    rows, broken = _parse(text, dialect.separator)
-    table = with_header(rows, "line", dialect.name, meanings)
-    width = table.width if table.header is not None else _usual_width(rows)
+    first = RowsAsRead(lambda: _parsed(text, dialect.separator, Broken()))[:KEPT_ROWS]
+    table = with_header(first, "line", dialect.name, meanings)
+    width = table.width if table.header is not None else _usual_width(first)
     named = _named(table.header or ())
-    rows = list(table.rows)
-    if 0 < named < width:
-        rows = [_rejoined(row, named, width, dialect.separator) for row in rows]
-    fitting = [_checked(row, width) for row in rows]
-    return Table(table.header, fitting, dialect.name, "line", broken)
+    broken = Broken()
+
+    def fitting() -> Iterator[Row]:
+        rows = _parsed(text, dialect.separator, broken)
+        for row in islice(rows, len(first) - len(table.rows), None):
+            whole = _rejoined(row, named, width, dialect.separator) if 0 < named < width else row
+            yield _checked(whole, width)
+
+    return Table(table.header, RowsAsRead(fitting), dialect.name, "line", broken)
 
 
 def _named(header: Sequence[str]) -> int:
@@ -101,41 +105,48 @@ def _wrong_number(row: Row, width: int) -> str:
     return f"there are {len(row.cells)} cells, not {width}"
 
 
-def _parse(
-    text: str, separator: str, most: int | None = None
-) -> tuple[list[Row], tuple[int, str] | None]:
-    """Rows by RFC 4180, up to where the quoting breaks; then where, and why."""
+def _parsed(text: str, separator: str, broken: Broken) -> Iterator[Row]:
+    """Rows by RFC 4180, up to where the quoting breaks; then `broken` says where, and why."""
     csv.field_size_limit(_LONGEST_CELL)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    rows: list[Row] = []
+    lines = (match.group() for match in _LINES.finditer(text))
+    reader = csv.reader(lines, delimiter=separator, strict=True)
     line = 1  # of the row that is being read; a quoted text may span lines
     try:
-        for cells in islice(reader, most):
+        for cells in reader:
             if any(cells):
-                rows.append(Row(line, cells))
+                yield Row(line, cells)
             line = reader.line_num + 1
     except csv.Error as error:
         # not a line that could be skipped: after a quote astray, no later line can be told apart
-        return rows, (line, f"broken quoting ({error})")
-    return rows, None
+        broken.line, broken.why = line, f"broken quoting ({error})"
+
+
+# with its end, as a cell that spans lines keeps it
+_LINES = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 
 
 def _plain(text: str, dialect: Dialect, meanings: Meanings) -> Table:
     """Rows of a line each, whose last column holds whatever separators are left."""
-    lines = [(number, line) for number, line in enumerate(lines_of(text), 1) if line.strip()]
-    rows = [Row(number, line.split(dialect.separator)) for number, line in lines]
-    table = with_header(rows, "line", dialect.name, meanings)
-    width = table.width if table.header is not None else _plain_width(rows, meanings)
-    start = len(rows) - len(table.rows)
-    cut = [Row(number, line.split(dialect.separator, width - 1)) for number, line in lines[start:]]
-    problem = NO_TAB if width == 2 and dialect.separator == "\t" else ""
-    fitting = [
-        row
-        if len(row.cells) == width > 1
-        else Row(row.line, (), problem or _wrong_number(row, width))
-        for row in cut
+
+    def lines() -> Iterator[tuple[int, str]]:
+        return ((number, line) for number, line in enumerate(lines_of(text), 1) if line.strip())
+
+    first = [
+        Row(number, line.split(dialect.separator)) for number, line in islice(lines(), KEPT_ROWS)
     ]
-    return Table(table.header, fitting, dialect.name)
+    table = with_header(first, "line", dialect.name, meanings)
+    width = table.width if table.header is not None else _plain_width(first, meanings)
+    problem = NO_TAB if width == 2 and dialect.separator == "\t" else ""
+
+    def fitting() -> Iterator[Row]:
+        for number, line in islice(lines(), len(first) - len(table.rows), None):
+            cells = line.split(dialect.separator, width - 1)
+            if len(cells) == width > 1:
+                yield Row(number, cells)
+            else:
+                yield Row(number, (), problem or _wrong_number(Row(number, cells), width))
+
+    return Table(table.header, RowsAsRead(fitting), dialect.name)
 
 
 def _plain_width(rows: list[Row], meanings: Meanings) -> int:
@@ -145,7 +156,7 @@ def _plain_width(rows: list[Row], meanings: Meanings) -> int:
     return 2 if 2 * first >= len(sample) else max(2, _usual_width(rows))
 
 
-def _usual_width(rows: list[Row]) -> int:
+def _usual_width(rows: Sequence[Row]) -> int:
     widths = Counter(len(row.cells) for row in rows[:_SAMPLE_ROWS])
     return widths.most_common(1)[0][0] if widths else 0
 
@@ -161,8 +172,8 @@ def _fit(text: str, separator: str, meanings: Meanings) -> tuple[int, int]:
     """How well a separator takes the first rows apart: rows with a label, and rows of one width."""
     if separator not in text:
         return (0, 0)
-    rows, _ = _parse(text, separator, _SAMPLE_ROWS)
-    lines = [line for line in lines_of(text[: 2**20])[:_SAMPLE_ROWS] if line.strip()]
+    rows = list(islice(_parsed(text, separator, Broken()), _SAMPLE_ROWS))
+    lines = [line for line in islice(lines_of(text[: 2**20]), _SAMPLE_ROWS) if line.strip()]
     plain = [Row(0, line.split(separator)) for line in lines]
     fits = [_fit_of(found, meanings) for found in (rows, plain if separator in "\t|" else [])]
     return max(fits)
@@ -187,12 +198,15 @@ def _quotes_are_in_order(text: str, separator: str) -> bool:
     """Whether each quote is around a cell, or doubled within one, as a program writes them."""
     if '"' not in text:
         return False
-    rows, broken = _parse(text, separator)
-    if broken:
+    special, broken = (separator, '"', "\n", "\r"), Broken()
+    needed = number = 0
+    for row in _parsed(text, separator, broken):
+        number += 1
+        for cell in row.cells:
+            if cell and any(one in cell for one in special):
+                needed += 2 + 2 * cell.count('"')
+    if broken.why:
         return False
-    cells = [cell for row in rows for cell in row.cells if cell]
-    special = (separator, '"', "\n", "\r")
-    needed = sum(2 + 2 * cell.count('"') for cell in cells if any(one in cell for one in special))
     found = text.count('"')
     # exactly where they must be, or around all texts at least
-    return found == needed or (found > needed and found >= 2 * len(rows))
+    return found == needed or (found > needed and found >= 2 * number)

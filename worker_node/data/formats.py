@@ -67,9 +67,9 @@ def read_file(path: Path, layout: Layout) -> Found:
     source, spam = str(path), layout.spam
     kind = layout.format or _binary_format(data, path)
     if kind == "parquet":
-        return Found(read_parquet(data, source), data)
+        return Found(read_parquet(data, source), b"")
     if kind == "excel":
-        return Found(read_excel(data, source, spam), data)
+        return Found(read_excel(data, source, spam), b"")
     decoded = decode(data, layout.encoding)
     text = decoded.text
     text_kind: str = kind or _text_format(text)
@@ -85,7 +85,7 @@ def read_file(path: Path, layout: Layout) -> Found:
     table = readers[text_kind]()
     if layout.format is None and not table.rows and "\0" in text[:_HEAD]:
         raise _unknown(path, "it is no text")
-    return Found(table, data, decoded.encoding)
+    return Found(table, b"", decoded.encoding)
 
 
 def _binary_format(data: bytes, path: Path) -> Format | None:

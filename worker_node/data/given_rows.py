@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from shared.errors import DataError, UsageError
 from worker_node.data.messages import LABELS, Message, problem_of
+from worker_node.data.packed_messages import PackedMessages
 from worker_node.data.shard import Shard, check_classes, load_shard, split_held_out
 
 Rows = Iterable[tuple[str, str]]
@@ -54,13 +55,13 @@ def shard_given(
     return Shard(train, measured)
 
 
-def _of_file(path: Path) -> tuple[Message, ...]:
+def _of_file(path: Path) -> Sequence[Message]:
     shard = load_shard(path, held_out_fraction=0, allow_one_class=True)
     return shard.train
 
 
-def _checked(rows: Rows) -> tuple[Message, ...]:
-    found = []
+def _checked(rows: Rows) -> Sequence[Message]:
+    found = PackedMessages()
     for number, row in enumerate(rows, start=1):
         label, text = _pair(row, number)
         problem = problem_of(text if isinstance(text, str) else None)
@@ -68,10 +69,10 @@ def _checked(rows: Rows) -> tuple[Message, ...]:
             problem = "the label is neither ham nor spam"
         if problem:
             raise DataError(f"row {number} cannot be used", problem)
-        found.append(Message(LABELS[label], text))
+        found.add(LABELS[label], text)
     if not found:
         raise DataError("there is no message among what was given")
-    return tuple(found)
+    return found
 
 
 def _pair(row: object, number: int) -> tuple[Any, Any]:

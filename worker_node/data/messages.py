@@ -16,6 +16,7 @@ from worker_node.data.columns import Columns, find_columns
 from worker_node.data.formats import Format, Layout, read_file
 from worker_node.data.labelled_folders import labelled_folders, read_folders
 from worker_node.data.labels import HAM, LABELS, SPAM, label_name
+from worker_node.data.packed_messages import Message, PackedMessages
 from worker_node.data.table import Row, Table
 
 __all__ = ["LABELS", "MAX_CHARACTERS", "Format", "Layout", "Message", "Reading", "read_messages"]
@@ -26,16 +27,10 @@ UNKNOWN = "unknown"
 """Where a skipped row's label is neither ham nor spam, or cannot be told."""
 NOT_A_LABEL = "the label is neither ham nor spam"
 
+_SHOWN_VALUES = 4
+
 Skipped = Mapping[str, Mapping[str, int]]
 """Bad rows that were passed over, by reason, then by label: ham, spam or unknown."""
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One message of an owner. label: 0 is ham, 1 is spam."""
-
-    label: int
-    text: str
 
 
 @dataclass(frozen=True)
@@ -46,7 +41,7 @@ class Reading:
     described: how the file was read, one line.
     """
 
-    messages: tuple[Message, ...]
+    messages: PackedMessages
     skipped: Skipped = field(default_factory=dict)
     described: str = ""
 
@@ -81,11 +76,14 @@ def read_messages(
         _check_whole(path, table)
         raise DataError(f"{path} holds no message", "it has no rows", _EXPECTED)
     columns = _columns(path, table, layout)
-    messages: list[Message] = []
+    messages = PackedMessages()
     skipped: dict[str, Counter[str]] = {}
+    values: dict[int, set[str]] = {HAM: set(), SPAM: set()}
     for one in _checked_rows(table, columns):
+        if one.label is not None and len(values[one.label]) < _SHOWN_VALUES:
+            values[one.label].add((one.row.cells[columns.label] or "").strip())
         if not one.problem and one.label is not None:
-            messages.append(Message(one.label, one.text))
+            messages.add(one.label, one.text)
         elif skip_bad_lines:
             skipped.setdefault(one.problem, Counter())[_by_label(one.label)] += 1
         else:
@@ -95,7 +93,7 @@ def read_messages(
         found = ", ".join(f"{sum(n.values())} x {problem}" for problem, n in skipped.items())
         raise DataError(f"{path} holds no message", found, _EXPECTED)
     counts = {problem: dict(by_label) for problem, by_label in skipped.items()}
-    return Reading(tuple(messages), counts, _described(table, columns, described))
+    return Reading(messages, counts, _described(table, columns, described, values))
 
 
 _EXPECTED = (
@@ -171,8 +169,8 @@ def _bad_row(path: Path, table: Table, one: _Checked, columns: Columns) -> DataE
 
 
 def _check_whole(path: Path, table: Table) -> None:
-    if table.broken is not None:
-        line, why = table.broken
+    if table.broken.why:
+        line, why = table.broken.line, table.broken.why
         raise DataError(
             f"{path}, line {line}",
             why,
@@ -181,18 +179,14 @@ def _check_whole(path: Path, table: Table) -> None:
         )
 
 
-def _described(table: Table, columns: Columns, described: str) -> str:
+def _described(
+    table: Table, columns: Columns, described: str, values: Mapping[int, set[str]]
+) -> str:
     """As "reads column v2 as text, v1 as label: ham, spam; CSV, comma-separated; cp1252"."""
     if table.header == ("label", "text") and table.unit in ("file", "message"):
         return f"reads {described}"
-    label = columns.label
-    values: dict[int, set[str]] = {HAM: set(), SPAM: set()}
-    for row in table.rows:
-        cell = (row.cells[label] if label < len(row.cells) else None) or ""
-        if (meaning := columns.meanings.of(cell)) is not None and len(values[meaning]) < 4:
-            values[meaning].add(cell.strip())
     named = ", ".join(_told(name, values[meaning]) for name, meaning in LABELS.items())
-    text, label_name = table.name(columns.text), table.name(label)
+    text, label_name = table.name(columns.text), table.name(columns.label)
     return f"reads column {text} as text, {label_name} as label: {named}; {described}"
 
 

@@ -8,7 +8,7 @@ added later moves no other.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from worker_node.data.messages import (
     Skipped,
     read_messages,
 )
+from worker_node.data.packed_messages import PackedMessages, labels_of
 
 __all__ = ["Message", "Shard", "load_shard", "read_messages", "split_held_out"]
 
@@ -40,8 +41,8 @@ class Shard:
     described: how each file was read, a line each.
     """
 
-    train: tuple[Message, ...]
-    held_out: tuple[Message, ...] = ()
+    train: Sequence[Message]
+    held_out: Sequence[Message] = ()
     skipped: Skipped = field(default_factory=dict)
     described: tuple[str, ...] = ()
 
@@ -54,7 +55,7 @@ class Shard:
 
         Rows whose label cannot be told count for neither.
         """
-        kept = Counter(message.label for message in (*self.train, *self.held_out))
+        kept = Counter(labels_of(self.train)) + Counter(labels_of(self.held_out))
         shares = {}
         for name, label in LABELS.items():
             lost = sum(by_label.get(name, 0) for by_label in self.skipped.values())
@@ -128,7 +129,7 @@ def _skipped(readings: Sequence[Reading]) -> dict[str, dict[str, int]]:
 
 def split_held_out(
     messages: Sequence[Message], fraction: float
-) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+) -> tuple[Sequence[Message], Sequence[Message]]:
     """Splits rows into (train, held out), each in the order given.
 
     A class whose texts would all fall on one side by chance lends its nearest one to the other
@@ -138,20 +139,36 @@ def split_held_out(
         fraction: the share of rows to hold out, met on average; 0 holds nothing out.
     """
     if fraction == 0:
-        return tuple(messages), ()
+        return messages, ()
+    lent = _lent(messages, fraction)
+    train, held_out = PackedMessages(), PackedMessages()
+    for message in messages:
+        is_aside = _place(message.text) < fraction if lent is None else message.text in lent
+        (held_out if is_aside else train).add(message.label, message.text)
+    return train, held_out
+
+
+def _lent(messages: Sequence[Message], fraction: float) -> set[str] | None:
+    """The texts to hold out where a class lends one; None where each is on both sides anyway."""
+    on_sides: dict[int, set[bool]] = {}
+    for message in messages:
+        sides = on_sides.setdefault(message.label, set())
+        if len(sides) < 2:
+            sides.add(_place(message.text) < fraction)
+    if all(len(sides) == 2 for sides in on_sides.values()):
+        return None
     aside: set[str] = set()
     for label in LABELS.values():
         ranked = sorted({(_place(m.text), m.text) for m in messages if m.label == label})
         count = sum(place < fraction for place, _ in ranked)
         count = min(max(count, 1), len(ranked) - 1)  # one text alone is trained on
         aside.update(text for _, text in ranked[: max(count, 0)])
-    train = tuple(message for message in messages if message.text not in aside)
-    return train, tuple(message for message in messages if message.text in aside)
+    return aside
 
 
-def count_labels(messages: Iterable[Message]) -> dict[str, int]:
+def count_labels(messages: Sequence[Message]) -> dict[str, int]:
     """{"ham": n, "spam": n}."""
-    counts = Counter(message.label for message in messages)
+    counts = Counter(labels_of(messages))
     return {name: counts[label] for name, label in LABELS.items()}
 
 

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from shared.errors import DataError, UsageError
 from shared.reading.encodings import lines_of
 from worker_node.data.columns import with_header
 from worker_node.data.labels import Meanings
-from worker_node.data.table import Row, Table, as_cell
+from worker_node.data.table import Row, RowsAsRead, Table, as_cell
 
 TABLES = "requirements-tables.txt"
 
 
 def read_json_lines(text: str) -> Table:
     """One object a line; a line that is none is a row with a problem."""
-    found: list[tuple[int, object]] = []
-    for number, line in enumerate(lines_of(text), start=1):
-        if line.strip():
-            found.append((number, _parsed(line)))
-    return _of_objects(found, "JSON lines", "line")
+
+    def found() -> Iterator[tuple[int, object]]:
+        lines = ((number, line) for number, line in enumerate(lines_of(text), 1) if line.strip())
+        return ((number, _parsed(line)) for number, line in lines)
+
+    header = _keys(value for _, value in found())
+    return Table(header, RowsAsRead(lambda: _rows(found(), header, "line")), "JSON lines", "line")
 
 
 def _parsed(line: str) -> object:
@@ -56,11 +58,17 @@ def read_json_array(text: str, source: str) -> Table:
 
 
 def _of_objects(found: list[tuple[int, object]], file_format: str, unit: str) -> Table:
-    header = tuple(
-        dict.fromkeys(key for _, value in found if isinstance(value, Mapping) for key in value)
-    )
-    rows = [Row(number, *_cells(value, header, unit)) for number, value in found]
-    return Table(header, rows, file_format, unit)
+    header = _keys(value for _, value in found)
+    return Table(header, list(_rows(found, header, unit)), file_format, unit)
+
+
+def _keys(values: Iterable[object]) -> tuple[str, ...]:
+    """The names in all objects, in the order in which they are met."""
+    return tuple(dict.fromkeys(key for one in values if isinstance(one, Mapping) for key in one))
+
+
+def _rows(found: Iterable[tuple[int, object]], header: tuple[str, ...], unit: str) -> Iterator[Row]:
+    return (Row(number, *_cells(value, header, unit)) for number, value in found)
 
 
 def _cells(value: object, header: tuple[str, ...], unit: str) -> tuple[list[str | None], str]:

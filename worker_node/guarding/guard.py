@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -14,10 +15,12 @@ from shared.passport.statements import Countersignature
 from shared.quoting import MAX_QUOTED, escaped, quoted
 from shared.secure_aggregation.contents import recipe_digest, state_digest
 from shared.wire.commands import (
+    CompareCommand,
     CountersignCommand,
     EvaluateCommand,
     ProposeCommand,
     TrainCommand,
+    Work,
 )
 from worker_node.audit.lines import Entry
 from worker_node.audit.log import Audit, NoAudit
@@ -34,6 +37,11 @@ if TYPE_CHECKING:  # it loads torch
 
 log = logging.getLogger("fedsms.node")
 
+_COUNTED: Mapping[Work, Counted] = {
+    "train": "rounds",
+    "evaluate": "evaluations",
+    "compare": "comparisons",
+}
 _BLOCK = 64  # numbers that are counted in one go, so that not each of them is a write
 _FRAME_ROOM = 2**20
 """Bytes of a message beside the model in it: a recipe, ids, what PySyft adds."""
@@ -124,9 +132,13 @@ class Guard:
         await self._may_work(mode, who, shard, recipe, command.rounds, command.secure)
         if is_known:
             return
+<<<<<<< HEAD
         if recipe.is_private and mode == "train":
             await self.releases.may_begin(who.name, command.run, recipe, command.secure)
         counted: Counted = "evaluations" if mode == "evaluate" else "rounds"
+=======
+        counted = _COUNTED[mode]
+>>>>>>> main
         most = getattr(self.policy.day, counted)
         if not self._counts.has_room(counted, most, self._now()):
             raise _used_up(counted, most)
@@ -168,6 +180,12 @@ class Guard:
         await self._may_work("evaluate", who, shard, recipe, 1, is_secure)
         self._count("evaluations", self.policy.day.evaluations)
 
+    async def may_compare(self, who: Who, command: CompareCommand, shard: Shard) -> None:
+        """Likewise for a comparison with a model that is trained on these rows alone."""
+        recipe = Recipe.from_json(command.recipe)
+        await self._may_work("compare", who, shard, recipe, command.rounds, command.secure)
+        self._count("comparisons", self.policy.day.comparisons)
+
     async def may_point(self, who: Who, recipe: str, shard: Shard) -> None:
         """Likewise for a session of pointer operations, which counts as a training."""
         await self._may_work("pointers", who, shard, Recipe.from_json(recipe), 1)
@@ -189,7 +207,11 @@ class Guard:
         policy.check_hours(policy.hours.now())
         policy.check_rows(len(shard.train), len(shard.held_out), mode)
         policy.check_recipe(recipe, rounds)
+<<<<<<< HEAD
         if mode == "train" and not recipe.is_private:  # which has one step, of all rows
+=======
+        if mode in ("train", "compare"):
+>>>>>>> main
             policy.check_mixing(recipe.training)
         if mode in policy.ask and mode not in who.said_yes:
             await self._ask(mode, who)

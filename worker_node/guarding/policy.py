@@ -17,8 +17,8 @@ from shared.errors import POLICY_ADVICE, PolicyRefused
 from shared.identity.names import NODE_ID_PATTERN
 from shared.model.recipe import MAX_PARAMETERS, Recipe, TrainingRecipe
 
-Mode = Literal["train", "evaluate", "pointers"]
-Question = Literal["first-time-coordinator", "train", "evaluate", "pointers"]
+Mode = Literal["train", "evaluate", "compare", "pointers"]
+Question = Literal["first-time-coordinator", "train", "evaluate", "compare", "pointers"]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -102,6 +102,11 @@ class DailyBounds(_Table):
         "session of pointer operations counts as one.",
     )
     evaluations: int = Field(5000, ge=0, description="Evaluations a day.")
+    comparisons: int = Field(
+        100,
+        ge=0,
+        description="Comparisons a day, each of which trains as long as a whole run does.",
+    )
 
 
 BITS_A_NUMBER = 72
@@ -284,16 +289,18 @@ class Policy(_Table):
         "serve --coordinator NAME comes before both.",
     )
     modes: tuple[Mode, ...] = Field(
-        ("train", "evaluate"),
+        ("train", "evaluate", "compare"),
         strict=False,
-        description='What coordinators may have done: "train", "evaluate", and "pointers", which\n'
-        "lets them run tensor operations on the rows and tells them more.",
+        description='What coordinators may have done: "train", "evaluate", "compare" with a model\n'
+        'that you train alone and that stays here, and "pointers", which lets them run tensor\n'
+        "operations on the rows and tells them more.",
     )
     ask: tuple[Question, ...] = Field(
         (),
         strict=False,
         description='What needs your yes at the terminal: "first-time-coordinator", "train",\n'
-        '"evaluate", "pointers" (each once a connection). Without a terminal it is refused.',
+        '"evaluate", "compare", "pointers" (each once a connection). Without a terminal it is\n'
+        "refused.",
     )
     fewest_rows: int = Field(
         0, ge=0, description="With fewer rows to train on, the node refuses to train."
@@ -365,9 +372,9 @@ class Policy(_Table):
 
     def check_rows(self, train: int, held_out: int, mode: Mode) -> None:
         """Args: train, held_out: the owner's numbers of rows; the refusal tells neither."""
-        if mode in ("train", "pointers") and train < self.fewest_rows:
+        if mode in ("train", "compare", "pointers") and train < self.fewest_rows:
             raise refusal("fewest_rows", "it has too few rows to train on")
-        if mode in ("evaluate", "pointers") and held_out < self.fewest_held_out_rows:
+        if mode in ("evaluate", "compare", "pointers") and held_out < self.fewest_held_out_rows:
             raise refusal("fewest_held_out_rows", "it has too few rows to measure with")
 
     def check_recipe(self, recipe: Recipe, rounds: int = 1) -> None:

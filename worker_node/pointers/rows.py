@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from shared.model.many_texts import encode_all
 from shared.model.recipe import TextRecipe
-from shared.model.text import encode_all
 from shared.model.vectors import plain_array
 from shared.pointers.commands import INPUTS_TAG, LABELS_TAG, TEST_TAG, TRAIN_TAG
 from worker_node.data.shard import Message, Shard

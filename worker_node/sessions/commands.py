@@ -17,12 +17,15 @@ from shared.pointers.commands import OPEN_POINTERS, SUMMARISE
 from shared.pysyft import serialize
 from shared.wire.commands import (
     CANCEL,
+    COMPARE,
     COUNTERSIGN,
     EVALUATE,
     PROPOSE,
     SUM_KEYS,
     SUM_STEP,
     TRAIN,
+    CompareCommand,
+    CompareReport,
     CountersignCommand,
     CountersignReport,
     EvaluateCommand,
@@ -44,13 +47,13 @@ from worker_node.pointers.access import PointerAccess
 from worker_node.sessions.answers import IN_A_SUM, WITH_NOISE, Answers, Request
 from worker_node.sessions.private_work import PrivateWork, as_object, in_clear
 from worker_node.sessions.secure_work import SecureWork
-from worker_node.sessions.work import evaluate, train
+from worker_node.sessions.work import compare, evaluate, train
 from worker_node.training.known_trainings import Key, Trained, key_of
 
 MAX_TASKS = 4
 """Requests to train or evaluate that one session may have open at a time."""
 
-Told = TrainReport | EvaluateReport | SecureReport | SumAnswer | CountersignReport
+Told = TrainReport | EvaluateReport | CompareReport | SecureReport | SumAnswer | CountersignReport
 Report = Coroutine[Any, Any, Told | None]
 
 log = logging.getLogger("fedsms.node")
@@ -80,6 +83,7 @@ class Commands:
             PROPOSE: self._on_propose,
             TRAIN: self._on_train,
             EVALUATE: self._on_evaluate,
+            COMPARE: self._on_compare,
             SUM_KEYS: self._on_sum_keys,
             SUM_STEP: self._on_sum_step,
             COUNTERSIGN: self._on_countersign,
@@ -148,6 +152,14 @@ class Commands:
         request.about(command.state_id, (secure + with_noise).removeprefix(", "))
         state = self._state(command.state_id, command.base_id)
         await self._begin(self._evaluate(command, state), request)
+
+    async def _on_compare(self, _: str, arguments: Any, request: Request) -> None:
+        self._require_a_free_task()
+        command = CompareCommand.parse(arguments)
+        secure = IN_A_SUM if command.secure else ""
+        request.about(command.state_id, f"with {command.rounds} rounds alone{secure}")
+        state = self._state(command.state_id, None)
+        await self._begin(self._compare(command, state, request), request)
 
     async def _on_sum_keys(self, _: str, arguments: Any, request: Request) -> None:
         command = SumKeysCommand.parse(arguments)
@@ -280,6 +292,7 @@ class Commands:
             return report
         return await self._secure.evaluated(who.name, command, report, state)
 
+<<<<<<< HEAD
     async def _evaluate_privately(self, command: EvaluateCommand, state: Vector) -> SecureReport:
         who = self._answers.who
         self._node.guard.policy.check_secure(command.secure is not None)
@@ -289,6 +302,22 @@ class Commands:
             return in_clear(report, numbers)
         masked = await self._secure.masked_evaluation(who.name, command, numbers, state)
         return report.model_copy(update={"masked": masked})
+=======
+    async def _compare(
+        self, command: CompareCommand, state: Vector, request: Request
+    ) -> CompareReport | SecureReport:
+        node, who = self._node, self._answers.who
+        if command.secure:
+            self._secure.check_comparison(who.name, command, state)
+        await node.guard.may_compare(who, command, node.shard)
+        sending: set[asyncio.Task[None]] = set()
+        tell = self._progress_to(request, sending)
+        report = await compare(node, who.name, command, state, tell)
+        await asyncio.gather(*sending)  # the last event goes before the answer
+        if command.secure:
+            return await self._secure.compared(who.name, command, report)
+        return report
+>>>>>>> main
 
     def _progress_to(self, request: Request, sending: set[asyncio.Task[None]]) -> OnProgress:
         """Passes progress on as events; one that finds the line busy is left out."""

@@ -1,4 +1,4 @@
-"""The work that a coordinator can ask a node for: to train a state, and to evaluate one."""
+"""The work that a coordinator can ask a node for: to train, to evaluate, and to compare."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import numpy as np
 from shared.model.recipe import Recipe
 from shared.model.vectors import Vector
 from shared.wire.commands import (
+    CompareCommand,
+    CompareReport,
     EvaluateCommand,
     EvaluateReport,
     OnProgress,
@@ -75,7 +77,34 @@ async def evaluate(
     )
 
 
+<<<<<<< HEAD
 async def ask_trainer(
+=======
+async def compare(
+    node: DataOwnerNode, peer: str, command: CompareCommand, state: Vector, on_progress: OnProgress
+) -> CompareReport:
+    """Trains on the owner's rows alone, and measures that model and a state (P,) on the held-out
+    rows; raises as `train` does."""
+    request = {
+        "op": "compare",
+        "state": state.tobytes(),
+        "recipe": Recipe.from_json(command.recipe).to_json(),
+        "rounds": command.rounds,
+        "start": command.start,
+        "seed": command.seed,
+    }
+    what = f"training {command.rounds} rounds alone, to compare for {peer}"
+    answer, waited = await _ask_trainer(node, request, what, on_progress, command.secure)
+    log.info("%s: %.2f s", what, answer["seconds"])
+    bounds = {name: (low, high) for name, (low, high) in answer["bounds"].items()}
+    counts = {name: answer[name] for name in CompareReport.COUNTS}
+    return CompareReport(
+        **counts, bounds=bounds, seconds_comparing=answer["seconds"], seconds_waiting=waited
+    )
+
+
+async def _ask_trainer(
+>>>>>>> main
     node: DataOwnerNode,
     request: dict[str, Any],
     what: str,

@@ -26,10 +26,13 @@ import torch
 from shared.errors import FedsmsError
 from shared.model.classifier import initial_state
 from shared.model.coverage import coverage
+from shared.model.many_texts import encode_all
 from shared.model.metrics import Counts
 from shared.model.recipe import Recipe, TextRecipe
-from shared.model.text import encode_all
+from worker_node.data.packed_messages import PackedMessages
 from worker_node.training import pipes
+from worker_node.training.alone import against, train_alone
+from worker_node.training.encoded_rows import EncodedRows
 from worker_node.training.local_training import TrainingDiverged, TrainingStopped, score, train
 from worker_node.training.private_requests import counts_of, forget_features, release_of
 from worker_node.training.secret_seed import mixed_seed, secret_of
@@ -37,7 +40,10 @@ from worker_node.training.secret_seed import mixed_seed, secret_of
 MAX_CAUSE = 300  # characters
 DIVERGED = "the loss is no finite number any more; a smaller learning rate may help"
 
-Rows = tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]
+REMARKED_ROWS = 2000
+"""How many rows, evenly drawn, are looked at for what a recipe does not see of them."""
+
+Rows = tuple[EncodedRows, npt.NDArray[np.integer]]
 """Ids (rows, recipe.text.width), and labels (rows,) with 1 for spam."""
 
 
@@ -47,19 +53,29 @@ class Trainer:
     def __init__(self, inbox: BinaryIO, outbox: BinaryIO) -> None:
         self._inbox = inbox
         self._outbox = outbox
-        self._texts: dict[str, list[str]] = {}
+        self._shard: dict[str, PackedMessages] = {}
         self._labels: dict[str, npt.NDArray[np.integer]] = {}
-        self._encoded: dict[tuple[str, str], Rows] = {}
+        self._encoded: dict[tuple[str, str], EncodedRows] = {}
         self._secret = b""
 
     def serve(self) -> None:
         """Runs until the node closes the pipe."""
+<<<<<<< HEAD
         actions: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "load": self._load,
             "train": self._train,
             "score": self._score,
             "release": partial(release_of, self._rows),
             "count": partial(counts_of, self._rows),
+=======
+        actions = {
+            "forget": self._forget,
+            "load": self._load,
+            "loaded": self._loaded,
+            "train": self._train,
+            "score": self._score,
+            "compare": self._compare,
+>>>>>>> main
         }
         _warm_up()
         self._tell({"event": "ready"})
@@ -78,14 +94,30 @@ class Trainer:
         self._outbox.write(pipes.pack(message))
         self._outbox.flush()
 
-    def _load(self, request: dict[str, Any]) -> dict[str, Any]:
-        for part in ("train", "held_out"):
-            self._texts[part] = request[part]["texts"]
-            self._labels[part] = np.asarray(request[part]["labels"], dtype=np.int64)
+    def _forget(self, _: dict[str, Any]) -> dict[str, Any]:
+        self._shard = {"train": PackedMessages(), "held_out": PackedMessages()}
+        self._labels.clear()
         self._encoded.clear()
+<<<<<<< HEAD
         forget_features()
         both = (request[part] for part in ("train", "held_out"))
         self._secret = secret_of((rows["texts"], rows["labels"]) for rows in both)
+=======
+        return {}
+
+    def _load(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Some more messages of one part."""
+        messages = self._shard[request["part"]]
+        for label, text in zip(request["labels"], request["texts"], strict=True):
+            messages.add(label, text)
+        return {}
+
+    def _loaded(self, _: dict[str, Any]) -> dict[str, Any]:
+        both = self._shard.values()
+        self._secret = secret_of((messages.texts, messages.labels) for messages in both)
+        for part, messages in self._shard.items():
+            self._labels[part] = np.frombuffer(messages.labels, np.uint8)
+>>>>>>> main
         return {}
 
     def _rows(self, part: str, text: TextRecipe) -> Rows:
@@ -93,11 +125,19 @@ class Trainer:
         if key not in self._encoded:
             if all(text_key != key[1] for _, text_key in self._encoded):
                 self._encoded.clear()  # of another recipe: kept, they would add up
-            ids = encode_all(self._texts[part], text)
-            for line in coverage(ids, text).remarks(text) if part == "train" else ():
-                print(line, file=sys.stderr, flush=True)  # for the owner, in the node's log
-            self._encoded[key] = (ids, self._labels[part])
-        return self._encoded[key]
+            self._encoded[key] = EncodedRows(self._shard[part].texts, text)
+            if part == "train":
+                for line in self._remarks(text):  # for the owner, in the node's log
+                    print(line, file=sys.stderr, flush=True)
+        return self._encoded[key], self._labels[part]
+
+    def _remarks(self, text: TextRecipe) -> list[str]:
+        texts = self._shard["train"].texts
+        looked_at = texts[:: max(1, -(-len(texts) // REMARKED_ROWS))]
+        lines = coverage(encode_all(looked_at, text), text).remarks(text)
+        if lines and len(looked_at) < len(texts):
+            lines.append(f"(looked at: {len(looked_at):,} of {len(texts):,} messages)")
+        return lines
 
     def _train(self, request: dict[str, Any]) -> dict[str, Any]:
         recipe = Recipe.from_json(request["recipe"])
@@ -129,6 +169,32 @@ class Trainer:
             "ham": _sparse(summary.ham),
             "spam": _sparse(summary.spam),
             "loss_sum": summary.loss_sum,
+            "seconds": time.perf_counter() - started,
+        }
+
+    def _compare(self, request: dict[str, Any]) -> dict[str, Any]:
+        recipe = Recipe.from_json(request["recipe"])
+        started = time.perf_counter()
+        alone = train_alone(
+            *self._rows("train", recipe.text),
+            recipe,
+            request["rounds"],
+            request["start"],
+            lambda number: mixed_seed(self._secret, (request["seed"] + number) % 2**63),
+            self._progress,
+            self._should_stop,
+        )
+        federated = np.frombuffer(request["state"], dtype="<f4")
+        rows = self._rows("held_out", recipe.text)
+        found = against(alone, federated, *rows, recipe, mixed_seed(self._secret, request["seed"]))
+        return {
+            "ham": _sparse(found.federated.ham),
+            "spam": _sparse(found.federated.spam),
+            "loss_sum": found.federated.loss_sum,
+            "alone_ham": _sparse(found.alone.ham),
+            "alone_spam": _sparse(found.alone.spam),
+            "alone_loss_sum": found.alone.loss_sum,
+            "bounds": found.bounds,
             "seconds": time.perf_counter() - started,
         }
 

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ START_SECONDS = 300.0
 STOP_SECONDS = 5.0
 """How long a trainer may take to stop between two batches; then it is killed."""
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # of numpy too
+_ROWS_AT_ONCE = 4096
 _PIPE_BYTES = 2**22  # read-ahead of asyncio; its default of 64 KiB makes a model crawl
 
 OnEvent = Callable[[dict[str, Any]], None]
@@ -119,7 +120,8 @@ class TrainerProcess:
         try:
             async with asyncio.timeout(START_SECONDS):
                 await pipes.read_async(_stdout(process))
-                await self._exchange(process, self._load_request(), _ignore)
+                for request in self._load_requests():
+                    await self._exchange(process, request, _ignore)
         except (asyncio.IncompleteReadError, ConnectionError, TimeoutError) as error:
             cause = await self._cause_of_death(process)
             raise NodeFailed("the training process of the node did not start", cause) from error
@@ -128,16 +130,15 @@ class TrainerProcess:
             raise
         return process
 
-    def _load_request(self) -> dict[str, Any]:
-        parts = {"train": self._shard.train, "held_out": self._shard.held_out}
-        rows = {
-            name: {
-                "texts": [message.text for message in messages],
-                "labels": [message.label for message in messages],
-            }
-            for name, messages in parts.items()
-        }
-        return {"op": "load", **rows}
+    def _load_requests(self) -> Iterator[dict[str, Any]]:
+        """The shard in pieces, so that it is in memory but once on either side."""
+        yield {"op": "forget"}
+        for name, messages in (("train", self._shard.train), ("held_out", self._shard.held_out)):
+            for start in range(0, len(messages), _ROWS_AT_ONCE):
+                rows = messages[start : start + _ROWS_AT_ONCE]
+                texts, labels = [row.text for row in rows], [row.label for row in rows]
+                yield {"op": "load", "part": name, "texts": texts, "labels": labels}
+        yield {"op": "loaded"}
 
     async def _exchange(
         self, process: asyncio.subprocess.Process, request: dict[str, Any], on_progress: OnEvent

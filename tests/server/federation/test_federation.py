@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -246,7 +248,12 @@ def test_a_model_classifies_messages(federation: Federation, quick: Path) -> Non
     model = federation.train(quick).model
     spam, ham = model.predict(["WIN free prize claim urgent cash", "home late dinner sorry mum"])
     assert spam.spam > ham.spam
-    assert model.predict("WIN free prize claim urgent cash") == [spam]
+    (alone,) = model.predict("WIN free prize claim urgent cash")
+    assert alone.spam == pytest.approx(spam.spam, abs=1e-6)
+    assert replace(alone, spam=spam.spam) == spam
+    assert [one.label for one in model.predict([spam.text, ham.text], threshold=1)] == ["ham"] * 2
+    endless = itertools.repeat(ham.text)
+    assert next(model.verdicts(endless, threshold=0)).label == "spam"
     saved = load(model.path)
     assert np.array_equal(saved.state, model.state)
 

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.model.many_texts import encode_all
 from shared.model.recipe import TextRecipe, load_recipe
-from shared.model.text import encode, encode_all, fingerprint_of, tokeniser_fingerprint
+from shared.model.text import encode, fingerprint_of, tokeniser_fingerprint
 from shared.model.unicode_words import fold, unicode_features, unicode_words
 from shared.model.words import (
     letters,

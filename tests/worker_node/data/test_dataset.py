@@ -156,7 +156,7 @@ def test_no_held_out_text_is_trained_on_and_no_row_is_lost(
 ) -> None:
     messages = [Message(label, text) for label, text in rows]
     train, held_out = split_held_out(messages, fraction)
-    assert sorted((m.text, m.label) for m in train + held_out) == sorted(
+    assert sorted((m.text, m.label) for m in (*train, *held_out)) == sorted(
         (m.text, m.label) for m in messages
     )
     assert not Shard(train, held_out).held_out_rows_trained_on()

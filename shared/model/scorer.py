@@ -1,0 +1,161 @@
+"""The classifier's way from ids to logits in numpy alone, for whoever has a trained model.
+
+It gives what `SpamGRU.forward` in shared/model/classifier.py gives, to rounding, without the second
+that importing torch takes, and in less time a row: rows are sorted by length, so that a step of the
+recurrence goes over the rows alone that are still being read, and words are projected once.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.model.layout import layout
+from shared.model.recipe import MAX_NUMBERS_A_BATCH, Recipe
+
+Floats = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.integer]
+
+AT_ONCE = 256
+"""Rows that go through the recurrence together; more are no faster."""
+_TABLE_ROWS = 64
+"""From so many rows on it pays to project all words there are instead of those of the rows."""
+_TABLE_NUMBERS = 2**22
+
+
+class Scorer:
+    """A model's numbers, arranged for reading messages.
+
+    Args:
+        state: the model's state (P,), float32.
+
+    Raises:
+        ValueError: the state is not of the recipe's length.
+    """
+
+    def __init__(self, recipe: Recipe, state: Floats) -> None:
+        if state.shape != (recipe.parameters,):
+            raise ValueError(
+                f"the state has shape {state.shape}, the model needs ({recipe.parameters},)"
+            )
+        weights, start = {}, 0
+        for name, shape in layout(recipe).items():
+            end = start + math.prod(shape)
+            weights[name] = state[start:end].reshape(shape)
+            start = end
+        self._recipe = recipe
+        self._hidden = recipe.model.hidden
+        cells = ("gru", "reverse_gru")[: recipe.model.directions]
+        self._embedding = weights["embedding.weight"]
+        self._wide = weights["wide.weight"].ravel() if recipe.text.ngrams else None
+        self._input = np.stack([weights[f"{cell}.input_gates.weight"].T for cell in cells])
+        self._weight = np.stack([weights[f"{cell}.hidden_gates.weight"].T for cell in cells])
+        both = 2 * self._hidden
+        bias = np.stack([weights[f"{cell}.input_gates.bias"] for cell in cells])
+        hidden_bias = np.stack([weights[f"{cell}.hidden_gates.bias"] for cell in cells])
+        bias[:, :both] += hidden_bias[:, :both]
+        self._bias = bias[:, None]
+        self._new_bias = hidden_bias[:, None, both:]
+        # logistic(a) = (1 + tanh(a / 2)) / 2 cannot overflow; what leads to it is halved once, here
+        for one in (self._input, self._weight, self._bias):
+            one[..., :both] *= 0.5
+        self._output = weights["output.weight"][0]
+        self._output_bias = weights["output.bias"][0]
+        self._table: Floats | None = None
+
+    def logits(self, ids: Ids) -> Floats:
+        """The logit of each row of ids (rows, recipe.text.width), (rows,)."""
+        recipe = self._recipe
+        found = np.empty(len(ids), np.float32)
+        words = ids[:, : recipe.text.tokens]
+        lengths = np.count_nonzero(words, axis=1)
+        order = np.argsort(-lengths, kind="stable")
+        at_once = max(1, min(AT_ONCE, MAX_NUMBERS_A_BATCH // recipe.numbers_a_row))
+        with np.errstate(over="ignore", invalid="ignore"):
+            for start in range(0, len(order), at_once):
+                index = order[start : start + at_once]
+                found[index] = self._through(words[index], np.maximum(lengths[index], 1))
+            if self._wide is not None:
+                found += self._wide_logits(ids[:, recipe.text.tokens :])
+        return found
+
+    def _through(self, words: Ids, lengths: Ids) -> Floats:
+        """Logits without the wide part, of rows whose lengths fall."""
+        model = self._recipe.model
+        tokens = words.shape[1]
+        if model.skip_padding:
+            time = int(lengths[0])
+            places = (np.arange(time) + (tokens - lengths)[:, None]) % tokens
+            onward = np.take_along_axis(words, places, axis=1)
+        else:
+            time = tokens
+            lengths = np.full(len(words), tokens)
+            onward = words
+        sequences = [onward, words[:, ::-1][:, :time]][: model.directions]
+        table, where = self._projected(np.stack(sequences))
+        pooled = self._pooled(table, where, lengths)
+        side_by_side = pooled.transpose(1, 0, 2).reshape(len(words), -1)
+        logits: Floats = side_by_side @ self._output + self._output_bias
+        return logits
+
+    def _projected(self, sequences: Ids) -> tuple[Floats, Ids]:
+        """Projected words (directions, n, 3 hidden), and which of them each word is."""
+        numbers = len(self._embedding) * self._input.shape[0] * self._input.shape[2]
+        if self._table is None and (sequences.shape[1] < _TABLE_ROWS or numbers > _TABLE_NUMBERS):
+            used, where = np.unique(sequences, return_inverse=True)
+            return self._embedding[used] @ self._input + self._bias, where.reshape(sequences.shape)
+        if self._table is None:
+            self._table = self._embedding @ self._input + self._bias
+        return self._table, sequences
+
+    def _pooled(self, table: Floats, where: Ids, lengths: Ids) -> Floats:
+        """What of the states is classified, (parts, rows, hidden)."""
+        directions, rows, time = where.shape
+        hidden, both = self._hidden, 2 * self._hidden
+        last = self._recipe.model.pooling == "last"
+        state = np.zeros((directions, rows, hidden), np.float32)
+        highest = np.full_like(state, -np.inf)
+        total = np.zeros_like(state)
+        reading = np.searchsorted(-lengths, -np.arange(time), side="left")
+        side = np.arange(directions)[:, None]
+        for step in range(time):
+            still = int(reading[step])
+            h = state[:, :still]
+            x = table[side, where[:, :still, step]]
+            recurrent = h @ self._weight
+            gates = x[..., :both]
+            gates += recurrent[..., :both]
+            np.tanh(gates, out=gates)
+            gates *= 0.5
+            gates += 0.5
+            new = recurrent[..., both:]
+            new += self._new_bias
+            new *= gates[..., :hidden]
+            new += x[..., both:]
+            np.tanh(new, out=new)
+            h -= new
+            h *= gates[..., hidden:]
+            h += new
+            if not last:
+                np.maximum(highest[:, :still], h, out=highest[:, :still])
+                total[:, :still] += h
+        if last:
+            return state
+        return np.concatenate([highest, total / lengths[:, None].astype(np.float32)])
+
+    def _wide_logits(self, features: Ids) -> Floats:
+        assert self._wide is not None
+        real = features != 0
+        number = np.maximum(real.sum(axis=1), 1)
+        # id 0 is padding, and its weight is not 0 in every model
+        summed = np.einsum("ij,ij->i", self._wide[features], real, dtype=np.float32)
+        wide: Floats = self._recipe.model.wide_scale * summed / np.sqrt(number.astype(np.float32))
+        return wide.astype(np.float32, copy=False)
+
+
+def probabilities(logits: Floats) -> npt.NDArray[np.float64]:
+    """P(spam) of each logit: its sigmoid, 0 to 1."""
+    chances: npt.NDArray[np.float64] = 0.5 * (1 + np.tanh(0.5 * logits.astype(np.float64)))
+    return chances
