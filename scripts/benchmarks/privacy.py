@@ -7,6 +7,7 @@ of one. Held-out rows are measured exactly here, without the noise that a real r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,9 +18,9 @@ import numpy as np
 
 from scripts.data.partition import deal, deduplicate
 from scripts.fetch_data import find_data
+from shared.model.many_texts import encode_all
 from shared.model.metrics import Metrics, metrics_from, summarise
 from shared.model.recipe import Recipe, load_recipe
-from shared.model.text import encode_all
 from shared.privacy.accountant import mu_of
 from shared.privacy.private_sum import EXTRA, PrivateSum
 from worker_node.data.shard import Message, read_messages
@@ -36,7 +37,7 @@ class Part:
     labels: Labels
 
     @classmethod
-    def of(cls, messages: tuple[Message, ...], recipe: Recipe) -> Part:
+    def of(cls, messages: Sequence[Message], recipe: Recipe) -> Part:
         ids = encode_all([one.text for one in messages], recipe.text)
         labels = np.array([one.label for one in messages], np.int64)
         return cls(Features.of(ids, recipe), labels)
@@ -61,7 +62,9 @@ def run(parts: list[Part], held_out: Part, recipe: Recipe, shared: bool) -> Metr
     multiplier = rounds**0.5 / mu / (len(parts) ** 0.5 if shared else 1)
     state = np.zeros(recipe.parameters, np.float32)
     for number in range(1, rounds + 1):
-        numbers = [release(state, part.features, part.labels, recipe, multiplier) for part in parts]
+        numbers = [
+            release(state, [(part.features, part.labels)], recipe, multiplier) for part in parts
+        ]
         total = sum(numbers, np.zeros(recipe.parameters + EXTRA, np.uint64))
         state = PrivateSum.decode(total, recipe).step(state, recipe, number)
     logits = held_out.features.logits(state, recipe.model.bias)

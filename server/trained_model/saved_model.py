@@ -21,11 +21,7 @@ from safetensors import SafetensorError, safe_open
 
 from shared.errors import FedsmsError, StorageError
 from shared.files import open_regular, read_bytes, write_whole
-<<<<<<< HEAD
-from shared.model.classifier import build_any_model
-=======
 from shared.model.layout import layout
->>>>>>> main
 from shared.model.recipe import Recipe
 from shared.model.text import fingerprint_of, tokeniser_fingerprint
 
@@ -46,16 +42,6 @@ class SavedModel:
     state: Vector
 
 
-<<<<<<< HEAD
-@lru_cache(maxsize=8)
-def layout(recipe: Recipe) -> dict[str, tuple[int, ...]]:
-    """Name and shape of each tensor of the recipe's model, in the order of its state."""
-    weights = build_any_model(recipe).state_dict()
-    return {name: tuple(tensor.shape) for name, tensor in weights.items()}
-
-
-=======
->>>>>>> main
 def named_weights(model: SavedModel) -> dict[str, Vector]:
     """The state cut into the model's named tensors; views, not copies."""
     cut, start = {}, 0

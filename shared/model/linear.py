@@ -7,24 +7,11 @@ one multiplication, and no message moves a weight further because it is long.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from shared.model.blocks import block_sizes
+from shared.model.linear_scorer import place_weights
 from shared.model.recipe import Recipe
-
-Values = npt.NDArray[np.float64]
-
-
-@lru_cache(maxsize=8)
-def place_weights(recipe: Recipe) -> Values:
-    """What a feature counts for at each place of a row, (ngrams,)."""
-    sizes = block_sizes(recipe.text.ngrams).values()
-    return np.repeat(recipe.model.block_weights, list(sizes))
 
 
 class BlockLinear(nn.Module):

@@ -64,21 +64,17 @@ def encode(text: str, recipe: TextRecipe) -> list[int]:
 
     Returns:
         `recipe.tokens` word ids, 0 on the left where there are fewer words, then `recipe.ngrams`
-<<<<<<< HEAD
         n-gram ids, 0 on the right where there are fewer; of "unicode-blocks" in each block.
-=======
-        n-gram ids, 0 on the right where there are fewer.
 
     Raises:
         UnicodeEncodeError: the text holds a lone surrogate.
->>>>>>> main
     """
     words = islice(CLEANING[recipe.cleaning](text), recipe.tokens)
     ids = [_bucket(word, WORD_SEED, recipe.buckets) for word in words]
     row = [PADDING] * (recipe.tokens - len(ids)) + ids
     if recipe.cleaning == "unicode-blocks":
         row += [
-            PADDING if feature is None else _bucket(feature, _NGRAM_SEED, recipe.ngram_buckets)
+            PADDING if feature is None else _bucket(feature, NGRAM_SEED, recipe.ngram_buckets)
             for feature in placed(text, recipe.ngrams)
         ]
     elif recipe.ngrams:

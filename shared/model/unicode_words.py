@@ -113,13 +113,8 @@ def unicode_features(text: str) -> Iterator[str]:
     return chain(style_of(plain), words_and_pairs(list(words_of(plain))), runs(fold(text)))
 
 
-<<<<<<< HEAD
 def words_of(folded: str) -> Iterator[str]:
     """The words and class tokens of folded text, one by one."""
-    pattern = _ASCII_PIECES if folded.isascii() else _PIECES
-    for match in pattern.finditer(folded):
-=======
-def _words(folded: str) -> Iterator[str]:
     return ascii_words(folded) if folded.isascii() else other_words(folded)
 
 
@@ -132,7 +127,6 @@ def ascii_words(folded: str) -> Iterator[str]:
 def other_words(folded: str) -> Iterator[str]:
     """The same of one that is not, or of a part of it."""
     for match in _PIECES.finditer(folded):
->>>>>>> main
         kind, piece = match.lastgroup or "", match.group()
         if kind == "word" and not piece.isascii():
             for word in _BOUNDARY.split(piece):

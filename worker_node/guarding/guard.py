@@ -132,13 +132,9 @@ class Guard:
         await self._may_work(mode, who, shard, recipe, command.rounds, command.secure)
         if is_known:
             return
-<<<<<<< HEAD
         if recipe.is_private and mode == "train":
             await self.releases.may_begin(who.name, command.run, recipe, command.secure)
-        counted: Counted = "evaluations" if mode == "evaluate" else "rounds"
-=======
         counted = _COUNTED[mode]
->>>>>>> main
         most = getattr(self.policy.day, counted)
         if not self._counts.has_room(counted, most, self._now()):
             raise _used_up(counted, most)
@@ -207,11 +203,7 @@ class Guard:
         policy.check_hours(policy.hours.now())
         policy.check_rows(len(shard.train), len(shard.held_out), mode)
         policy.check_recipe(recipe, rounds)
-<<<<<<< HEAD
-        if mode == "train" and not recipe.is_private:  # which has one step, of all rows
-=======
-        if mode in ("train", "compare"):
->>>>>>> main
+        if mode in ("train", "compare") and not recipe.is_private:  # which has one step, of all
             policy.check_mixing(recipe.training)
         if mode in policy.ask and mode not in who.said_yes:
             await self._ask(mode, who)

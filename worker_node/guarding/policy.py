@@ -247,9 +247,9 @@ class DifferentialPrivacyTerms(_Table):
         ge=0,
         le=64,
         description="What training may tell of a message, in total, for ever, to all coordinators\n"
-        "together. Above 0, private recipes alone are trained and evaluated here, pointer\n"
-        "operations are refused, and no coordinator is told how many rows there are, nor their\n"
-        "losses. 0 demands no noise.",
+        "together. Above 0, private recipes alone are trained and evaluated here, comparisons and\n"
+        "pointer operations are refused, and no coordinator is told how many rows there are, nor\n"
+        "their losses. 0 demands no noise.",
     )
     delta: float = Field(
         1e-5,
@@ -336,7 +336,7 @@ class Policy(_Table):
         terms = self.differential_privacy
         if not terms.is_on:
             return
-        if mode == "pointers" or not is_private:
+        if mode in ("pointers", "compare") or not is_private:
             raise refusal(
                 "differential_privacy.epsilon",
                 f"nothing is told of its rows without noise, and {mode} would",

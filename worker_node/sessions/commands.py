@@ -292,7 +292,6 @@ class Commands:
             return report
         return await self._secure.evaluated(who.name, command, report, state)
 
-<<<<<<< HEAD
     async def _evaluate_privately(self, command: EvaluateCommand, state: Vector) -> SecureReport:
         who = self._answers.who
         self._node.guard.policy.check_secure(command.secure is not None)
@@ -302,7 +301,7 @@ class Commands:
             return in_clear(report, numbers)
         masked = await self._secure.masked_evaluation(who.name, command, numbers, state)
         return report.model_copy(update={"masked": masked})
-=======
+
     async def _compare(
         self, command: CompareCommand, state: Vector, request: Request
     ) -> CompareReport | SecureReport:
@@ -317,7 +316,6 @@ class Commands:
         if command.secure:
             return await self._secure.compared(who.name, command, report)
         return report
->>>>>>> main
 
     def _progress_to(self, request: Request, sending: set[asyncio.Task[None]]) -> OnProgress:
         """Passes progress on as events; one that finds the line busy is left out."""

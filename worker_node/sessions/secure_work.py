@@ -113,14 +113,13 @@ class SecureWork:
             seconds_waiting=report.seconds_waiting,
         )
 
-<<<<<<< HEAD
     async def masked_evaluation(
         self, peer: str, command: EvaluateCommand, numbers: Ring, state: Vector
     ) -> bytes:
         """Numbers of an evaluation of a state (P,) below their masks."""
         which = _evaluation(peer, command)
         return await self._sums.mask(which, numbers, state_digest(state))
-=======
+
     def check_comparison(self, peer: str, command: CompareCommand, state: Vector) -> None:
         """Likewise for a comparison, before anything is trained."""
         facts = {"recipe": _digest_of(command.recipe), "state": state_digest(state)}
@@ -140,7 +139,6 @@ class SecureWork:
             seconds_working=report.seconds_comparing,
             seconds_waiting=report.seconds_waiting,
         )
->>>>>>> main
 
     def _encoded(self, encode: Any, *values: Any) -> Ring:
         try:

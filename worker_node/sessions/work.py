@@ -77,9 +77,6 @@ async def evaluate(
     )
 
 
-<<<<<<< HEAD
-async def ask_trainer(
-=======
 async def compare(
     node: DataOwnerNode, peer: str, command: CompareCommand, state: Vector, on_progress: OnProgress
 ) -> CompareReport:
@@ -94,7 +91,7 @@ async def compare(
         "seed": command.seed,
     }
     what = f"training {command.rounds} rounds alone, to compare for {peer}"
-    answer, waited = await _ask_trainer(node, request, what, on_progress, command.secure)
+    answer, waited = await ask_trainer(node, request, what, on_progress, command.secure)
     log.info("%s: %.2f s", what, answer["seconds"])
     bounds = {name: (low, high) for name, (low, high) in answer["bounds"].items()}
     counts = {name: answer[name] for name in CompareReport.COUNTS}
@@ -103,8 +100,7 @@ async def compare(
     )
 
 
-async def _ask_trainer(
->>>>>>> main
+async def ask_trainer(
     node: DataOwnerNode,
     request: dict[str, Any],
     what: str,

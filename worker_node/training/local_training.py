@@ -18,13 +18,12 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from shared.model.classifier import (
     SpamGRU,
     State,
-    build_any_model,
     build_model,
     scanned,
     state_to_vector,
@@ -158,9 +157,9 @@ def _logits(
 
 
 @lru_cache(maxsize=1)
-def _scoring_model(recipe: Recipe) -> nn.Module:
+def _scoring_model(recipe: Recipe) -> SpamGRU:
     """A model whose weights are about to be replaced: drawing them takes longer than scoring."""
-    return build_any_model(recipe).eval()
+    return build_model(recipe).eval()
 
 
 def learning_rate_at(recipe: TrainingRecipe, progress: float) -> float:

@@ -7,13 +7,14 @@ clipping bounds that one number.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
-from shared.model.linear import Values, place_weights
+from shared.model.linear_scorer import Values, place_weights
 from shared.model.recipe import Recipe
 from shared.privacy.private_sum import EXTRA, MOST_ROWS, UNIT, Floats, Ring, Scales
 from worker_node.training.noise import gaussian
@@ -93,17 +94,20 @@ def check_state(state: Floats, recipe: Recipe) -> None:
 
 def release(
     state: Floats,
-    features: Features,
-    labels: npt.NDArray[np.integer],
+    parts: Iterable[tuple[Features, npt.NDArray[np.integer]]],
     recipe: Recipe,
     multiplier: float,
 ) -> Ring:
     """The sum of all rows with this owner's noise, (P + EXTRA,).
 
     Args:
+        parts: all rows, some at a time, each with their labels.
         multiplier: the noise's standard deviation, in sensitivities.
     """
-    numbers = exact_sum(state, features, labels, recipe)
+    check_state(state, recipe)
+    numbers = np.zeros(recipe.parameters + EXTRA, np.int64)
+    for features, labels in parts:
+        numbers += exact_sum(state, features, labels, recipe)
     noise = gaussian(multiplier * Scales.of(recipe).sensitivity, len(numbers))
     noise[-EXTRA] = 0  # a number that tells nothing
     return (numbers + noise).view(np.uint64)

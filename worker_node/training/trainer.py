@@ -60,22 +60,15 @@ class Trainer:
 
     def serve(self) -> None:
         """Runs until the node closes the pipe."""
-<<<<<<< HEAD
         actions: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-            "load": self._load,
-            "train": self._train,
-            "score": self._score,
-            "release": partial(release_of, self._rows),
-            "count": partial(counts_of, self._rows),
-=======
-        actions = {
             "forget": self._forget,
             "load": self._load,
             "loaded": self._loaded,
             "train": self._train,
             "score": self._score,
             "compare": self._compare,
->>>>>>> main
+            "release": partial(release_of, self._rows),
+            "count": partial(counts_of, self._rows),
         }
         _warm_up()
         self._tell({"event": "ready"})
@@ -98,11 +91,7 @@ class Trainer:
         self._shard = {"train": PackedMessages(), "held_out": PackedMessages()}
         self._labels.clear()
         self._encoded.clear()
-<<<<<<< HEAD
         forget_features()
-        both = (request[part] for part in ("train", "held_out"))
-        self._secret = secret_of((rows["texts"], rows["labels"]) for rows in both)
-=======
         return {}
 
     def _load(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -117,7 +106,6 @@ class Trainer:
         self._secret = secret_of((messages.texts, messages.labels) for messages in both)
         for part, messages in self._shard.items():
             self._labels[part] = np.frombuffer(messages.labels, np.uint8)
->>>>>>> main
         return {}
 
     def _rows(self, part: str, text: TextRecipe) -> Rows:

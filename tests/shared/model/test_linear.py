@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from shared.errors import UsageError
 from shared.model.blocks import block_sizes, blocks_of
-from shared.model.classifier import build_any_model, build_model, initial_state
+from shared.model.classifier import build_any_model, build_model, initial_state, vector_to_state
+from shared.model.layout import layout
 from shared.model.recipe import BUILT_IN, FEWEST_PLACES, Recipe, load_recipe
+from shared.model.scorer import scorer_of
 from shared.model.text import encode
 
 PRIVATE = load_recipe("private")
@@ -38,6 +40,21 @@ def test_a_long_message_pushes_no_block_out() -> None:
     style, classes = row[:3], row[3:32]
     assert style.all()
     assert classes.any()  # the money, though it comes last
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.text(max_size=200), min_size=1, max_size=5))
+def test_what_predicts_gives_the_models_logits_and_layout(texts: list[str]) -> None:
+    model = build_any_model(PRIVATE)
+    state = np.random.default_rng(1).normal(size=PRIVATE.parameters).astype(np.float32)
+    vector_to_state(model, state)
+    rows = [encode(text.encode(errors="replace").decode(), PRIVATE.text) for text in texts]
+    with torch.inference_mode():
+        theirs = model(torch.tensor(rows)).numpy()
+    ours = scorer_of(PRIVATE, state).logits(np.array(rows))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+    shapes = {name: tuple(one.shape) for name, one in model.state_dict().items()}
+    assert layout(PRIVATE) == shapes
 
 
 @settings(max_examples=40, deadline=None)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.model.classifier import build_any_model, initial_state, vector_to_state
+from shared.model.many_texts import encode_all
 from shared.model.recipe import Recipe, load_recipe
-from shared.model.text import encode_all
 from shared.privacy.private_sum import EXTRA, UNIT, PrivateSum, Scales
 from tests.helpers.messages import made_up
 from worker_node.training.private_step import Features, exact_sum, release
@@ -111,7 +111,7 @@ def test_a_release_has_the_noise_that_was_asked_for_and_a_larger_clip_has_more()
         recipe = RECIPE.model_copy(update={"privacy": privacy})
         features = Features.of(encode_all([one.text for one in rows], recipe.text), recipe)
         state = np.zeros(recipe.parameters, np.float32)
-        told = release(state, features, labels, recipe, 2.0).view(np.int64)
+        told = release(state, [(features, labels)], recipe, 2.0).view(np.int64)
         noise = told - exact_sum(state, features, labels, recipe)
         assert noise[-EXTRA] == 0
         asked = 2.0 * Scales.of(recipe).sensitivity
@@ -124,7 +124,7 @@ def test_no_two_releases_have_the_same_noise() -> None:
     ids = encode_all(["win a prize now"], RECIPE.text)
     features, label = Features.of(ids, RECIPE), np.array([1])
     state = np.zeros(RECIPE.parameters, np.float32)
-    one, other = (release(state, features, label, RECIPE, 3.0) for _ in range(2))
+    one, other = (release(state, [(features, label)], RECIPE, 3.0) for _ in range(2))
     assert (one[:-EXTRA] != other[:-EXTRA]).all()
 
 
@@ -144,7 +144,7 @@ def test_a_run_learns_from_rows_that_differ_enough() -> None:
     labels = np.array([one.label for one in rows])
     state = initial_state(RECIPE, 0)
     for number in range(1, 61):
-        numbers = release(state, features, labels, RECIPE, 5.0)
+        numbers = release(state, [(features, labels)], RECIPE, 5.0)
         state = PrivateSum.decode(numbers, RECIPE).step(state, RECIPE, number)
     held_out = Features.of(encode_all([one.text for one in test], RECIPE.text), RECIPE)
     right = (held_out.logits(state, RECIPE.model.bias) > 0) == [one.label for one in test]
