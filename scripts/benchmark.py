@@ -11,6 +11,7 @@
     python scripts/benchmark.py secure-rounds               # rounds with secure sums, and without
     python scripts/benchmark.py leak                        # what a coordinator can tell of words
     python scripts/benchmark.py privacy                     # accuracy by epsilon, in one process
+    python scripts/benchmark.py shard                       # one owner's messages, to a million
     python scripts/benchmark.py startup                     # until a node is ready, until a round
 
 Machines are noisy: everything is measured beside a reference, in turns, and told as medians and
@@ -45,6 +46,7 @@ from scripts.benchmarks.runs import (
 from scripts.benchmarks.scale import scale
 from scripts.benchmarks.secure_aggregation import secure_aggregation
 from scripts.benchmarks.secure_rounds import secure_rounds
+from scripts.benchmarks.shard import shard
 from scripts.benchmarks.startup import startup
 from scripts.benchmarks.strategies import strategies
 from scripts.benchmarks.worth import worth
@@ -74,6 +76,7 @@ for _command in (
     secure_aggregation,
     secure_rounds,
     startup,
+    shard,
     leak,
     privacy,
 ):

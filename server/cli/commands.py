@@ -11,6 +11,7 @@ from server.cli.nodes import evaluate, status
 from server.cli.options import TWO_NODES
 from server.cli.passports import COMMANDS as OF_PASSPORTS
 from server.cli.predict import predict
+from server.cli.show import runs, show
 from server.cli.train import train
 from shared.cli import HELP, GroupWithExamples
 from shared.version import FEDSMS
@@ -38,6 +39,8 @@ for command in (
     *OF_INVITATIONS,
     train,
     compare,
+    runs,
+    show,
     status,
     evaluate,
     predict,

@@ -21,7 +21,7 @@ from server.cli.options import (
 )
 from server.cli.setting_options import given, in_groups, is_typed, setting_options, typed
 from server.runs.setting import Group
-from shared.cli import command, identity_option
+from shared.cli import command, identity_option, say
 
 OTHERS = {
     Group.WHO: ("federation", "node", "listen", "authority", "identity", "insecure"),
@@ -74,6 +74,7 @@ def train(
     from server.cli.compare import print_worth
     from server.cli.interrupts import run_until_signal
     from server.display.fitting import print_table
+    from server.display.page.html import CHARTS_MISSING, chart_scripts
     from server.federation.results import table_of
 
     context = click.get_current_context()
@@ -101,3 +102,5 @@ def train(
         if settings.get("compare") and worth is not None:
             print_worth(worth)
         click.echo(f"The model and all figures are in {run.path}")
+        if not chart_scripts():
+            say(f"Its report.html has no charts: {CHARTS_MISSING}", err=True)

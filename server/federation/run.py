@@ -79,7 +79,7 @@ class Run:
     def comparison(self) -> Worth | None:
         """Was it worth joining; None where nobody compared. Raises StorageError where it is
         damaged."""
-        from server.runs.comparison_run import read_comparison
+        from server.runs.comparison_file import read_comparison
 
         found = read_comparison(self.path)
         return None if found is None else Worth(str(self.path), found)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -139,7 +140,10 @@ class Coordinator:
         for node, why in measured.left_out.items():
             parts[node].left_out = why
         following.drop_base()
-        record = self._complete(number, trained, measured.evaluation, parts)
+        record = replace(
+            self._complete(number, trained, measured.evaluation, parts),
+            scores=measured.evaluation.scores,
+        )
         for observer in self._observers:
             observer.on_round(record, following.state)
         return record, following

@@ -64,6 +64,7 @@ def evaluation_from(numbers: Ring, recipe: Recipe, notify: Notify) -> Evaluation
         notify("", noisy.in_words())
         return Evaluation(noisy.metrics)
     try:
-        return Evaluation(metrics_from(decode_evaluation(numbers)))
+        summary = decode_evaluation(numbers)
+        return Evaluation(metrics_from(summary), scores=summary)
     except ValueError as error:
         raise SumLost("the secure sum of held-out counts is impossible", str(error)) from error

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from server.nodes.members import Members
-from server.rounds.comparison import Comparison, comparison_from
+from server.rounds.comparison import Comparison
 from server.rounds.records import Observer
 from server.rounds.secure_sums import NoRosters
+from server.runs.comparison_file import save_comparison
 from server.runs.reached_nodes import members_of
+from server.runs.report import try_report
 from server.runs.run_lock import RunLock
 from server.runs.secure_choice import choose, secure_from
 from server.runs.settings import RunSettings
-from shared.errors import FedsmsError, Interrupted, StorageError, UsageError
-from shared.files import is_present, read_bytes, write_whole
+from shared.errors import FedsmsError, Interrupted, UsageError
 
 if TYPE_CHECKING:  # PySyft, which the start state is better drawn without
     from server.runs.muted_display import Display
     from shared.model.vectors import Vector
-
-COMPARISON = "comparison.json"
-_MAX_BYTES = 64 * 2**20
 
 
 async def compare_after(
@@ -87,28 +84,13 @@ async def compare(path: Path, settings: RunSettings, display: Display) -> Compar
             wanted, parameters = settings.secure_aggregation, settings.recipe.parameters
             choice = choose(wanted, settings.nodes, links, parameters)
             with display.running():
-                return await _compare(
+                found = await _compare(
                     path, settings, members, state, rounds, [display], choice.is_on
                 )
+        try_report(path)
+        return found
     finally:
         lock.release()
-
-
-def read_comparison(path: Path) -> Comparison | None:
-    """The comparison in a run folder; None where there is none.
-
-    Raises:
-        StorageError: it is damaged.
-    """
-    source = path / COMPARISON
-    if not is_present(source):
-        return None
-    try:
-        return comparison_from(json.loads(read_bytes(source, _MAX_BYTES)))
-    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
-        cause = f"{type(error).__name__}: {error}"
-        next_step = f"Compare again: python -m server compare {path}"
-        raise StorageError(f"{source} is damaged", cause, next_step) from error
 
 
 def _require_comparable(path: Path, settings: RunSettings, rounds: int) -> None:
@@ -140,5 +122,5 @@ async def _compare(
     secure = secure_from(settings.identity, NoRosters()) if is_secure else None
     comparing = Comparing(members, settings.recipe, settings.seed, rounds, observers, secure)
     found = await comparing.compare(state)
-    write_whole(path / COMPARISON, (json.dumps(found.as_dict(), indent=2) + "\n").encode())
+    save_comparison(path, found)
     return found

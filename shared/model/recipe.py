@@ -110,6 +110,7 @@ class TrainingRecipe(_Table):
     schedule: "cosine" lets the learning rate fall to 0 over all rounds; "constant" does not.
     clip_norm: largest L2 norm of a gradient over all parameters; 0 turns clipping off.
     max_batches: steps after which a round's training ends, also amid an epoch; 0 sets no limit.
+        Where that is half of a shard at most, the next round goes on with the rows that are left.
     proximal_mu: pull of FedProx towards the state that the round began with; 0 turns it off.
     """
 

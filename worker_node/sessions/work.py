@@ -46,6 +46,7 @@ async def train(
         "state": state.tobytes(),
         "recipe": Recipe.from_json(command.recipe).to_json(),
         "seed": command.seed,
+        "order": command.order,
         "round": command.round,
     }
     answer, waited = await ask_trainer(node, request, what, on_progress, command.secure)

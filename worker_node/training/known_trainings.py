@@ -47,7 +47,7 @@ class Key:
 def key_of(peer: str, command: TrainCommand, state: Vector) -> Key:
     """The key of a command to train a state (P,)."""
     digest = hashlib.blake2b(state.tobytes(), digest_size=32)
-    for fact in (command.recipe, command.seed, command.round, command.rounds):
+    for fact in (command.recipe, command.seed, command.order, command.round, command.rounds):
         digest.update(f"\n{fact}".encode())
     return Key(peer, command.run, digest.digest())
 

@@ -15,7 +15,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, BinaryIO
 
@@ -40,6 +40,10 @@ from worker_node.training.secret_seed import mixed_seed, secret_of
 MAX_CAUSE = 300  # characters
 DIVERGED = "the loss is no finite number any more; a smaller learning rate may help"
 
+SCORED_ROWS = 20_000
+"""Held-out rows that are scored, at most. With 13 % of spam the standard error of a ROC AUC of 99 %
+is 0.14 points then (Hanley and McNeil, Radiology 143 (1982), 29-36), and of more rows no round
+would learn much."""
 REMARKED_ROWS = 2000
 """How many rows, evenly drawn, are looked at for what a recipe does not see of them."""
 
@@ -67,8 +71,8 @@ class Trainer:
             "train": self._train,
             "score": self._score,
             "compare": self._compare,
-            "release": partial(release_of, self._rows),
-            "count": partial(counts_of, self._rows),
+            "release": partial(release_of, self._every_row),
+            "count": partial(counts_of, self._every_row),
         }
         _warm_up()
         self._tell({"event": "ready"})
@@ -106,6 +110,8 @@ class Trainer:
         self._secret = secret_of((messages.texts, messages.labels) for messages in both)
         for part, messages in self._shard.items():
             self._labels[part] = np.frombuffer(messages.labels, np.uint8)
+        held_out = self._labels["held_out"]
+        self._labels["held_out"] = held_out[list(drawn_evenly(len(held_out), SCORED_ROWS))]
         return {}
 
     def _rows(self, part: str, text: TextRecipe) -> Rows:
@@ -113,11 +119,23 @@ class Trainer:
         if key not in self._encoded:
             if all(text_key != key[1] for _, text_key in self._encoded):
                 self._encoded.clear()  # of another recipe: kept, they would add up
-            self._encoded[key] = EncodedRows(self._shard[part].texts, text)
+            texts: Sequence[str] = self._shard[part].texts
+            if part == "held_out":
+                texts = [texts[index] for index in drawn_evenly(len(texts), SCORED_ROWS)]
+                if len(texts) < (held_out := len(self._shard[part])):
+                    scored = f"scores {len(texts):,} of {held_out:,} held-out messages"
+                    print(f"{scored}, evenly drawn", file=sys.stderr, flush=True)
+            self._encoded[key] = EncodedRows(texts, text)
             if part == "train":
                 for line in self._remarks(text):  # for the owner, in the node's log
                     print(line, file=sys.stderr, flush=True)
         return self._encoded[key], self._labels[part]
+
+    def _every_row(self, part: str, text: TextRecipe) -> Rows:
+        """Likewise, and all of them: which ones are drawn of many hangs on how many there are, so
+        that one message more would move all that a sum over them tells."""
+        messages = self._shard[part]
+        return EncodedRows(messages.texts, text, 0), np.frombuffer(messages.labels, np.uint8)
 
     def _remarks(self, text: TextRecipe) -> list[str]:
         texts = self._shard["train"].texts
@@ -130,6 +148,7 @@ class Trainer:
     def _train(self, request: dict[str, Any]) -> dict[str, Any]:
         recipe = Recipe.from_json(request["recipe"])
         tokens, labels = self._rows("train", recipe.text)
+        order = request.get("order")
         result = train(
             np.frombuffer(request["state"], dtype="<f4"),
             tokens,
@@ -139,6 +158,7 @@ class Trainer:
             on_progress=self._progress,
             should_stop=self._should_stop,
             round_index=request["round"] - 1,
+            order=None if order is None else mixed_seed(self._secret, order),
         )
         return {
             "state": result.state.astype("<f4", copy=False).tobytes(),
@@ -192,6 +212,14 @@ class Trainer:
     def _should_stop(self) -> bool:
         # The node asks one thing at a time, so what can be read now is the end of the pipe.
         return pipes.is_readable(self._inbox)
+
+
+def drawn_evenly(rows: int, most: int) -> Sequence[int]:
+    """The numbers of up to `most` of the rows, the same ones each time; all where they are fewer.
+
+    The rows of a file may lie in order of time or label, so they are from all over it.
+    """
+    return range(rows) if rows <= most else [place * rows // most for place in range(most)]
 
 
 def cause_of(error: Exception) -> str:
