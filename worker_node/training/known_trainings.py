@@ -15,8 +15,10 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy.typing as npt
+
 from shared.model.vectors import Vector
-from shared.wire.commands import OnProgress, Progress, TrainCommand, TrainReport
+from shared.wire.commands import OnProgress, Progress, SecureReport, TrainCommand, TrainReport
 
 MAX_FINISHED = 4
 """Results that a node remembers; of the same run only the newest."""
@@ -28,7 +30,8 @@ MAX_ORPHANS = 4
 
 Source = Literal["", "under way", "finished"]
 """Where the result of a training comes from: "" for one that is begun."""
-Trained = tuple[TrainReport, Vector]
+Trained = tuple[TrainReport | SecureReport, npt.NDArray[Any]]
+"""A trained state; or, in a private run, the numbers that were told, and how long they took."""
 Begin = Callable[[OnProgress], Coroutine[Any, Any, Trained]]
 
 
