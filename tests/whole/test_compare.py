@@ -80,7 +80,10 @@ def test_a_run_ends_with_what_joining_was_worth(
 def test_the_same_comes_of_comparing_later_and_the_model_stays(
     cli: Cli, quick: Path, node_flags: list[str], tmp_path: Path
 ) -> None:
-    done_well(train(cli, quick, node_flags, "--compare"))
+    told = json.loads(
+        done_well(train(cli, quick, node_flags, "--compare", "--json")).splitlines()[-1]
+    )
+    assert told["comparison"] == {"run": told["run"], **kept(tmp_path)}
     first, model = kept(tmp_path), (run_of(tmp_path) / "model.safetensors").read_bytes()
     (run_of(tmp_path) / "comparison.json").unlink()
     out = done_well(cli("server", "compare", "--json"))  # the newest run, and its own nodes
