@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+import numpy as np
 from websockets.exceptions import ConnectionClosed
 
 from shared.errors import FedsmsError, NodeFailed, one_line
@@ -48,7 +49,7 @@ from worker_node.sessions.answers import IN_A_SUM, WITH_NOISE, Answers, Request
 from worker_node.sessions.private_work import PrivateWork, as_object, in_clear
 from worker_node.sessions.secure_work import SecureWork
 from worker_node.sessions.work import compare, evaluate, train
-from worker_node.training.known_trainings import Key, Trained, key_of
+from worker_node.training.known_trainings import Begin, Key, Trained, key_of
 
 MAX_TASKS = 4
 """Requests to train or evaluate that one session may have open at a time."""
@@ -156,8 +157,7 @@ class Commands:
     async def _on_compare(self, _: str, arguments: Any, request: Request) -> None:
         self._require_a_free_task()
         command = CompareCommand.parse(arguments)
-        secure = IN_A_SUM if command.secure else ""
-        request.about(command.state_id, f"with {command.rounds} rounds alone{secure}")
+        request.comparing(command)
         state = self._state(command.state_id, None)
         await self._begin(self._compare(command, state, request), request)
 
@@ -248,18 +248,10 @@ class Commands:
             await node.guard.may_train(who, command, node.shard)
             return await train(node, who.name, command, state, tell)
 
-        sending: set[asyncio.Task[None]] = set()
-        self._trainings.add(key)
         request.training(command, node.trainings.source(key))
         request.entry.detail += WITH_NOISE * is_private
-        try:
-            report, trained = await node.trainings.result_of(
-                key, begin, self._progress_to(request, sending)
-            )
-        finally:
-            self._trainings.discard(key)
-        await asyncio.gather(*sending)  # the last event goes before the answer
-        told, result = await self._told(who.name, command, state, (report, trained))
+        trained = await self._result_of(key, begin, request)
+        told, result = await self._told(who.name, command, state, trained)
         self._store.objects[command.result_id] = result
         self.trained = True
         return told
@@ -273,6 +265,7 @@ class Commands:
             if command.secure:
                 return await self._secure.trained(peer, command, report, numbers)
             return report, state_object(numbers, state, command.result_id)
+        assert isinstance(report, SecureReport)
         if command.secure:
             return report, await self._secure.masked_training(peer, command, numbers)
         return report, as_object(numbers, command.result_id)
@@ -306,16 +299,34 @@ class Commands:
         self, command: CompareCommand, state: Vector, request: Request
     ) -> CompareReport | SecureReport:
         node, who = self._node, self._answers.who
+        node.guard.policy.check_secure(command.secure)  # also of what is answered from memory
         if command.secure:
             self._secure.check_comparison(who.name, command, state)
-        await node.guard.may_compare(who, command, node.shard)
-        sending: set[asyncio.Task[None]] = set()
-        tell = self._progress_to(request, sending)
-        report = await compare(node, who.name, command, state, tell)
-        await asyncio.gather(*sending)  # the last event goes before the answer
+        key = key_of(who.name, command, state)
+
+        async def begin(tell: OnProgress) -> Trained:
+            await node.guard.may_compare(who, command, node.shard)
+            return await compare(node, who.name, command, state, tell), np.empty(0, np.float32)
+
+        request.comparing(command, node.trainings.source(key))
+        report, _ = await self._result_of(key, begin, request)
+        assert isinstance(report, CompareReport)
         if command.secure:
             return await self._secure.compared(who.name, command, report)
         return report
+
+    async def _result_of(self, key: Key, begin: Begin, request: Request) -> Trained:
+        """What the node remembers or does; its last event goes before the answer."""
+        sending: set[asyncio.Task[None]] = set()
+        self._trainings.add(key)
+        try:
+            found = await self._node.trainings.result_of(
+                key, begin, self._progress_to(request, sending)
+            )
+        finally:
+            self._trainings.discard(key)
+        await asyncio.gather(*sending)
+        return found
 
     def _progress_to(self, request: Request, sending: set[asyncio.Task[None]]) -> OnProgress:
         """Passes progress on as events; one that finds the line busy is left out."""

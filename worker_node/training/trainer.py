@@ -189,6 +189,7 @@ class Trainer:
             request["rounds"],
             request["start"],
             lambda number: mixed_seed(self._secret, (request["seed"] + number) % 2**63),
+            mixed_seed(self._secret, request["seed"]),
             self._progress,
             self._should_stop,
         )
