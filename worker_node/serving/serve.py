@@ -100,6 +100,7 @@ async def serve(settings: ServeSettings, shard: Shard) -> None:
             )
             if guard.allows_pointers:
                 prepare_sessions()
+            await node.prepare()
             async with (
                 listening(node, settings.host, settings.port, settings.admission, stop_rule) as url,
                 telling_health(node, settings.health_socket),
