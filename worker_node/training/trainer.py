@@ -30,6 +30,7 @@ from shared.model.many_texts import encode_all
 from shared.model.metrics import Counts
 from shared.model.recipe import Recipe, TextRecipe
 from worker_node.data.packed_messages import PackedMessages
+from worker_node.data.shard import SCORED_ROWS, drawn_evenly
 from worker_node.training import pipes
 from worker_node.training.alone import against, train_alone
 from worker_node.training.encoded_rows import EncodedRows
@@ -40,10 +41,6 @@ from worker_node.training.secret_seed import mixed_seed, secret_of
 MAX_CAUSE = 300  # characters
 DIVERGED = "the loss is no finite number any more; a smaller learning rate may help"
 
-SCORED_ROWS = 20_000
-"""Held-out rows that are scored, at most. With 13 % of spam the standard error of a ROC AUC of 99 %
-is 0.14 points then (Hanley and McNeil, Radiology 143 (1982), 29-36), and of more rows no round
-would learn much."""
 REMARKED_ROWS = 2000
 """How many rows, evenly drawn, are looked at for what a recipe does not see of them."""
 
@@ -139,7 +136,7 @@ class Trainer:
 
     def _remarks(self, text: TextRecipe) -> list[str]:
         texts = self._shard["train"].texts
-        looked_at = texts[:: max(1, -(-len(texts) // REMARKED_ROWS))]
+        looked_at = [texts[index] for index in drawn_evenly(len(texts), REMARKED_ROWS)]
         lines = coverage(encode_all(looked_at, text), text).remarks(text)
         if lines and len(looked_at) < len(texts):
             lines.append(f"(looked at: {len(looked_at):,} of {len(texts):,} messages)")
@@ -213,14 +210,6 @@ class Trainer:
     def _should_stop(self) -> bool:
         # The node asks one thing at a time, so what can be read now is the end of the pipe.
         return pipes.is_readable(self._inbox)
-
-
-def drawn_evenly(rows: int, most: int) -> Sequence[int]:
-    """The numbers of up to `most` of the rows, the same ones each time; all where they are fewer.
-
-    The rows of a file may lie in order of time or label, so they are from all over it.
-    """
-    return range(rows) if rows <= most else [place * rows // most for place in range(most)]
 
 
 def cause_of(error: Exception) -> str:
