@@ -92,6 +92,11 @@ STOPPING: dict[str, tuple[dict[str, Any], str, frozenset[str]]] = {
         "secure_aggregation.required",
         EVERYTHING,
     ),
+    "noise": (
+        {"differential_privacy": {"epsilon": 1.0}},
+        "differential_privacy.epsilon",
+        EVERYTHING,
+    ),
     "hours": ({"hours": {"days": []}}, "hours", EVERYTHING),
     "rows": ({"fewest_rows": 13}, "fewest_rows", TRAINING | POINTING),
     "held-out rows": (
