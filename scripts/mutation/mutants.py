@@ -102,6 +102,8 @@ class _Finder:
         for field, value in ast.iter_fields(node):
             if field in ("annotation", "returns", "type_comment", "format_spec"):
                 continue
+            if field == "keywords" and _is_zip(node):
+                continue
             for child in value if isinstance(value, list) else [value]:
                 if isinstance(child, ast.AST) and not _is_unread(child):
                     yield from self._at(child, within)
@@ -208,7 +210,7 @@ class _Finder:
         name = node.func.id if isinstance(node.func, ast.Name) else ""
         if name in SWAPPED_CALLS:
             yield ("call", *self._place(node.func), SWAPPED_CALLS[name])
-        for keyword in node.keywords:
+        for keyword in [] if name == "zip" else node.keywords:
             if keyword.arg is None or keyword.arg in UNREAD_KEYWORDS:
                 continue
             start, end = self._place(keyword)
@@ -263,6 +265,11 @@ def _is_limit(node: ast.stmt) -> TypeGuard[ast.Assign | ast.AnnAssign]:
     return all(isinstance(one, kinds) for one in parts) and all(
         isinstance(one, (int, float)) and not isinstance(one, bool) for one in numbers
     )
+
+
+def _is_zip(node: ast.AST) -> bool:
+    """Its `strict` keeps programmers from mistakes."""
+    return isinstance(node, ast.Call) and ast.unparse(node.func) == "zip"
 
 
 def _is_unread(node: ast.AST) -> bool:

@@ -13,6 +13,7 @@ from server.cli.options import (
     federation_option,
     insecure_option,
     json_option,
+    listen_option,
     node_option,
     run_dir_option,
 )
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @federation_option
 @node_option
+@listen_option
 @identity_option
 @insecure_option
 @run_dir_option
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 def compare(
     run: Path | None,
     node: tuple[str, ...],
+    listen: str | None,
     identity: Path,
     insecure: bool,
     run_dir: Path,
@@ -59,7 +62,8 @@ def compare(
     own = {"secure_aggregation": secure_aggregation}
     given = own if is_typed(context, "secure_aggregation") else {}
     where = node if is_typed(context, "node") else ()
-    federation = federation_of(where, identity, insecure, run_dir=run_dir, **given)
+    at = listen if is_typed(context, "listen") or where else None
+    federation = federation_of(where, at, identity, insecure, run_dir=run_dir, **given)
     worth = run_until_signal(federation.compare(run, progress=None if as_json else "bars"))
     if run is None:
         say(f"The newest run: {worth.run}", err=True)

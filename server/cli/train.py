@@ -8,12 +8,15 @@ from typing import Any
 
 import click
 
+from server.cli.authority import authority_option
 from server.cli.federations import federation_of
 from server.cli.options import (
+    DIALLING_IN,
     TWO_NODES,
     federation_option,
     insecure_option,
     json_option,
+    listen_option,
     node_option,
 )
 from server.cli.setting_options import given, in_groups, is_typed, setting_options, typed
@@ -21,7 +24,7 @@ from server.runs.setting import Group
 from shared.cli import command, identity_option, say
 
 OTHERS = {
-    Group.WHO: ("federation", "node", "identity", "insecure"),
+    Group.WHO: ("federation", "node", "listen", "authority", "identity", "insecure"),
     Group.FAILS: ("run_folder",),
     Group.WHERE: ("page", "as_json"),
 }
@@ -45,6 +48,7 @@ resume_option = click.option(
 @command(
     "train",
     f"python -m server train {TWO_NODES}",
+    f"python -m server train {DIALLING_IN}",
     f"python -m server train {TWO_NODES} --recipe tutorial --seed 7",
     f"python -m server train {TWO_NODES} --compare",
     f"python -m server train {TWO_NODES} --recipe tutorial --mode pointers --replay",
@@ -55,6 +59,8 @@ resume_option = click.option(
 )
 @federation_option
 @node_option
+@listen_option
+@authority_option
 @identity_option
 @insecure_option
 @resume_option
@@ -63,6 +69,8 @@ resume_option = click.option(
 @json_option
 def train(
     node: tuple[str, ...],
+    listen: str | None,
+    authority: Path,
     identity: Path,
     insecure: bool,
     as_json: bool,
@@ -82,7 +90,8 @@ def train(
     if run_folder is not None:  # what decides the weights is the run's own
         settings = typed(context)
         node = node if is_typed(context, "node") else ()
-    federation = federation_of(node, identity, insecure)
+        listen = listen if is_typed(context, "listen") or node else None
+    federation = federation_of(node, listen, identity, insecure, authority=authority)
     run = run_until_signal(
         federation.train(
             resume=run_folder,

@@ -107,6 +107,7 @@ class Exchange:
             run=self._plan.run,
             recipe=self._recipe_json,
             seed=node_seed(self._plan.seed, node, number),
+            order=node_seed(self._plan.seed, node, 0),
             round=number,
             rounds=self._recipe.federation.rounds,
             secure=secure,

@@ -33,6 +33,10 @@ def new_run_id() -> str:
 
 
 def node_seed(seed: int, node: str, number: int) -> int:
-    """The seed of a node in a round, 0 to 2^63 - 1; a function of the run's seed alone."""
+    """The seed of a node in a round, 0 to 2^63 - 1; a function of the run's seed alone.
+
+    Args:
+        number: of the round, from 1; 0 is for what stays the same in all of them.
+    """
     digest = hashlib.blake2b(f"{seed}/{node}/{number}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1

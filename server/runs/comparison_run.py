@@ -8,13 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from server.nodes.addresses import NodeAddress
-from server.nodes.dial import dial
 from server.nodes.members import Members
 from server.rounds.comparison import Comparison
 from server.rounds.records import Observer
 from server.rounds.secure_sums import NoRosters
 from server.runs.comparison_file import save_comparison
+from server.runs.reached_nodes import members_of
 from server.runs.report import try_report
 from server.runs.run_lock import RunLock
 from server.runs.secure_choice import choose, secure_from
@@ -56,17 +55,14 @@ async def compare_after(
     return None
 
 
-async def compare(
-    path: Path, settings: RunSettings, nodes: Sequence[NodeAddress], display: Display
-) -> Comparison:
+async def compare(path: Path, settings: RunSettings, display: Display) -> Comparison:
     """Compares the newest model of a run, and keeps the comparison in its folder.
 
     Safe to cancel.
 
     Args:
-        path: the run folder. settings: the run's, with the identity and the wish for secure sums
-            that count now.
-        nodes: where its nodes are now.
+        path: the run folder. settings: the run's, with the identity, the wish for secure sums and
+            the nodes' addresses that count now.
 
     Raises:
         UsageError: it trained through pointers, or has no model yet.
@@ -80,26 +76,19 @@ async def compare(
         rounds = round_of(path, settings.recipe)
         _require_comparable(path, settings, rounds)
         state = load_state(path, settings.recipe)
-        connects = {
-            node.id: partial(dial, node, settings.identity, settings.timeouts) for node in nodes
-        }
-        members = Members(connects, settings.timeouts)
-        members.notify = lambda node, text: display.on_notice(0, node, text)
-        try:
+        async with members_of(settings, partial(display.on_notice, 0)) as members:
             await members.start(
-                None if settings.min_nodes is None else settings.quorum.of(len(nodes))
+                None if settings.min_nodes is None else settings.quorum.of(len(settings.nodes))
             )
             links = {one.id: one.link for one in members.all if one.link is not None}
             wanted, parameters = settings.secure_aggregation, settings.recipe.parameters
-            choice = choose(wanted, nodes, links, parameters)
+            choice = choose(wanted, settings.nodes, links, parameters)
             with display.running():
                 found = await _compare(
                     path, settings, members, state, rounds, [display], choice.is_on
                 )
-            try_report(path)
-            return found
-        finally:
-            await members.close()
+        try_report(path)
+        return found
     finally:
         lock.release()
 

@@ -31,7 +31,8 @@ class RunSettings:
     """Everything that decides a run.
 
     nodes: whom it asks. recipe: what it trains, with the [federation] table as the flags have it.
-    identity: the identity folder, for nodes that are dialled with TLS.
+    identity: the identity folder, for lines with TLS.
+    authority: folder whose open invitations are taken while nodes dial in; None takes none.
     The others are settings, and say themselves what they mean.
     """
 
@@ -118,6 +119,7 @@ class RunSettings:
         at_least=0,
     )
     identity: Path = DEFAULT
+    authority: Path | None = None
 
     @property
     def asked(self) -> int:

@@ -86,6 +86,8 @@ class TrainCommand(WireTable):
         recipe, seed and round, is answered from memory.
     recipe: the recipe as JSON.
     seed: of this node in this round; the same inputs and seed give the same bits.
+    order: of this node in all rounds of a run; in which order rows are gone through that are too
+        many for a round. None draws them anew in each round.
     round: 1-based. rounds: how many there will be.
     secure: the result is the masked vector of this round's secure sum, as Masked encodes it in a
         uint8 tensor; it answers with a SecureReport, and its progress has no losses.
@@ -96,6 +98,7 @@ class TrainCommand(WireTable):
     run: RunId
     recipe: RecipeJson
     seed: int = Field(ge=0, lt=2**63)
+    order: int | None = Field(default=None, ge=0, lt=2**63)
     round: RoundNumber
     rounds: RoundNumber
     secure: bool = False

@@ -19,6 +19,7 @@ from shared.files import (
     open_regular,
     read_bytes,
     read_toml,
+    storage_error,
     write_whole,
 )
 
@@ -50,12 +51,15 @@ class Steps:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, failing: str = "") -> None:
         self.seen: list[str] = []
         self.modes: list[int] = []
+        self.synced_bytes: list[int] = []
         self._failing = failing
         sync, replace, chmod = os.fsync, Path.replace, Path.chmod
 
         def fsync(file: int) -> None:
             kind = "folder" if os.path.isdir(f"/proc/self/fd/{file}") else "file"  # noqa: PTH112
             self._step(f"sync {kind}")
+            if kind == "file":
+                self.synced_bytes.append(os.fstat(file).st_size)
             sync(file)
 
         def replaced(path: Path, target: Path) -> Path:
@@ -84,6 +88,7 @@ def test_what_is_durable_is_synced_before_it_is_renamed_and_its_folder_after(
     steps = Steps(monkeypatch)
     write_whole(tmp_path / "file", b"data")
     assert steps.seen == ["sync file", "chmod", "rename", "sync folder"]
+    assert steps.synced_bytes == [4]  # all of it was there to be synced
     steps.seen.clear()
     write_whole(tmp_path / "file", b"data", durable=False)
     assert steps.seen == ["chmod", "rename"]
@@ -144,6 +149,7 @@ def test_lines_are_appended_whole_and_synced(
     append_lines(path, ["three"])
     assert path.read_bytes() == "one\nzwei ä\nthree\n".encode()
     assert steps.seen == ["sync file", "sync file"]
+    assert steps.synced_bytes == [len("one\nzwei ä\n".encode()), path.stat().st_size]
     with pytest.raises(StorageError, match="cannot write"):
         append_lines(tmp_path / "nowhere" / "lines", ["one"])
 
@@ -193,6 +199,23 @@ def test_a_file_that_is_read_is_not_handed_to_other_programs(tmp_path: Path) -> 
     path.touch()
     with open_regular(path) as file:
         assert not os.get_inheritable(file.fileno())
+
+
+def test_an_error_says_what_to_do_about_reading_or_about_writing() -> None:
+    full = OSError(28, "no space left on device")
+    assert "space left" not in storage_error("read", Path("x"), full).next_step
+    assert "space left" in storage_error("write", Path("x"), full).next_step
+    assert "No space left" in storage_error("write", Path("x"), full).cause
+
+
+def test_a_file_that_a_crash_left_half_written_is_hidden_and_named_after_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+    monkeypatch.setattr(Path, "replace", lambda path, target: names.append(path.name))
+    write_whole(tmp_path / "model", b"data")
+    assert names[0].startswith(".model.")
+    assert [one.name for one in tmp_path.iterdir()] == names
 
 
 def test_a_missing_file_is_an_error_that_says_which(tmp_path: Path) -> None:

@@ -38,11 +38,16 @@ def near_groups(texts: Sequence[str]) -> list[int]:
     """
     runs = [_runs(text) for text in texts]
     first = list(range(len(texts)))
-    buckets: dict[tuple[int, bytes], list[int]] = {}
-    for index, own in enumerate(runs):
-        near = _candidates(index, own, buckets)
+    buckets: dict[tuple[int, int], list[int]] = {}
+    for index, shared in enumerate(_shared_buckets(runs)):
+        near: dict[int, None] = {}
+        for bucket in shared:
+            there = buckets.setdefault(bucket, [])
+            near.update(dict.fromkeys(there))
+            if len(there) < _COMPARED:
+                there.append(index)
         for other in near:
-            if _root(first, other) != _root(first, index) and _alike(own, runs[other]):
+            if _root(first, other) != _root(first, index) and _alike(runs[index], runs[other]):
                 one, two = sorted((_root(first, other), _root(first, index)))
                 first[two] = one
     return [_root(first, index) for index in range(len(texts))]
@@ -65,20 +70,32 @@ def _runs(text: str) -> npt.NDArray[np.uint64]:
     return np.unique(np.array(hashes, np.uint64))
 
 
-def _candidates(
-    index: int, own: npt.NDArray[np.uint64], buckets: dict[tuple[int, bytes], list[int]]
-) -> list[int]:
-    """Earlier texts with a band in common; puts this one beside them."""
+def _shared_buckets(runs: Sequence[npt.NDArray[np.uint64]]) -> list[list[tuple[int, int]]]:
+    """For each text the buckets, band and number, that another text is in as well.
+
+    Nearly all buckets hold one text alone, and keeping those would take most of the memory.
+    """
+    found: list[list[tuple[int, int]]] = [[] for _ in runs]
+    if not runs:
+        return found
+    least = np.stack([_least(own) for own in runs]).reshape(len(runs), _BANDS, _ROWS)
+    for band in range(_BANDS):
+        kinds, numbers, counts = np.unique(
+            least[:, band], axis=0, return_inverse=True, return_counts=True
+        )
+        del kinds
+        numbers = numbers.ravel()
+        for index in np.flatnonzero(counts[numbers] > 1).tolist():
+            found[index].append((band, int(numbers[index])))
+    return found
+
+
+def _least(own: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint32]:
+    """The signature of a text: the least of each mixing of its runs, (bands * rows,)."""
     # wraps around at 2^64, as is meant; the upper half is well mixed
     mixed = (own[:, None] * _FACTORS[None, :] + _OFFSETS[None, :]) >> np.uint64(32)  # (runs, seeds)
-    bands = mixed.min(axis=0).reshape(_BANDS, _ROWS)
-    near: dict[int, None] = {}
-    for number, band in enumerate(bands):
-        there = buckets.setdefault((number, band.tobytes()), [])
-        near.update(dict.fromkeys(there))
-        if len(there) < _COMPARED:
-            there.append(index)
-    return list(near)
+    least: npt.NDArray[np.uint32] = mixed.min(axis=0).astype(np.uint32)
+    return least
 
 
 def _alike(one: npt.NDArray[np.uint64], two: npt.NDArray[np.uint64]) -> bool:

@@ -38,6 +38,7 @@ _WHAT = {
 }
 _SILENT = ("keep", "delete", "cancel")
 IN_A_SUM = ", in a secure sum"
+WITH_NOISE = ", with noise"
 _REPEATED: dict[Source, str] = {
     "": "",
     "under way": ", asked for again: the training that goes on",

@@ -15,12 +15,15 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy.typing as npt
+
 from shared.model.vectors import Vector
 from shared.wire.commands import (
     CompareCommand,
     CompareReport,
     OnProgress,
     Progress,
+    SecureReport,
     TrainCommand,
     TrainReport,
 )
@@ -35,8 +38,9 @@ MAX_ORPHANS = 4
 
 Source = Literal["", "under way", "finished"]
 """Where the result of a training comes from: "" for one that is begun."""
-Trained = tuple[TrainReport | CompareReport, Vector]
-"""A report, and the trained state (P,); of a comparison, whose own model stays, no numbers (0,)."""
+Trained = tuple[TrainReport | SecureReport | CompareReport, npt.NDArray[Any]]
+"""A report, and the trained state (P,); in a private run the numbers that were told, and how long
+they took; of a comparison, whose own model stays, no numbers (0,)."""
 Begin = Callable[[OnProgress], Coroutine[Any, Any, Trained]]
 
 
@@ -52,9 +56,12 @@ class Key:
 def key_of(peer: str, command: TrainCommand | CompareCommand, state: Vector) -> Key:
     """The key of a command to train a state (P,), or to compare it."""
     digest = hashlib.blake2b(state.tobytes(), digest_size=32)
-    own = command.start if isinstance(command, CompareCommand) else command.round
-    kind = ("compare",) if isinstance(command, CompareCommand) else ()
-    for fact in (command.recipe, command.seed, own, command.rounds, *kind):
+    own: tuple[object, ...] = (
+        ("compare", command.start)
+        if isinstance(command, CompareCommand)
+        else (command.order, command.round)
+    )
+    for fact in (command.recipe, command.seed, command.rounds, *own):
         digest.update(f"\n{fact}".encode())
     return Key(peer, command.run, digest.digest())
 

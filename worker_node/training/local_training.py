@@ -85,6 +85,7 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     *,
     round_index: int = 0,
+    order: int | None = None,
 ) -> TrainResult:
     """Trains for `recipe.training.local_epochs` epochs from `state`, which stays as it is.
 
@@ -99,6 +100,9 @@ def train(
             epoch, some five times a second and once at the end.
         should_stop: asked before each batch.
         round_index: 0 for a run's first round; the cosine schedule depends on it.
+        order: of rows of which a round goes through half at most: then each is gone through before
+            any is again. The same for all rounds of a run, and the node's secret as well. None
+            draws each round's rows anew.
 
     Raises:
         TrainingStopped: `should_stop` said so.
@@ -110,7 +114,8 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         trainer = _Trainer(state, tokens, labels, recipe)
-        losses = trainer.run(seed, round_index, on_progress, should_stop)
+        epochs = _epochs(recipe.training, len(labels), seed, order, round_index)
+        losses = trainer.run(epochs, round_index, on_progress, should_stop)
     return TrainResult(
         state=state_to_vector(trainer.model),
         rows=len(labels),
@@ -164,9 +169,7 @@ def _scoring_model(recipe: Recipe) -> SpamGRU:
 
 def learning_rate_at(recipe: TrainingRecipe, progress: float) -> float:
     """The learning rate when `progress` (0 to 1) of all batches of all rounds are done."""
-    if recipe.schedule == "constant":
-        return recipe.learning_rate
-    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+    return recipe.rate_at(progress)
 
 
 class _Trainer:
@@ -190,7 +193,7 @@ class _Trainer:
 
     def run(
         self,
-        seed: int,
+        epochs: Iterator[Iterator[Tensor]],
         round_index: int,
         on_progress: OnBatch,
         should_stop: Callable[[], bool],
@@ -202,12 +205,10 @@ class _Trainer:
         rounds = self.recipe.federation.rounds
         losses: list[float] = []
         told = time.monotonic()
-        for epoch in range(training.local_epochs):
+        for batches in epochs:
             summed, seen = 0.0, 0
-            batches = islice(
-                _batches(rows, training.batch_size, seed, epoch), total - self.optimizer.steps
-            )
-            for batch, ids in self._encoded(batches):
+            left = islice(batches, total - self.optimizer.steps)
+            for batch, ids in self._encoded(left):
                 if should_stop():
                     raise TrainingStopped
                 progress = (round_index + self.optimizer.steps / total) / rounds
@@ -260,6 +261,28 @@ class _Trainer:
 def _batches_a_round(training: TrainingRecipe, rows: int) -> int:
     batches = training.local_epochs * math.ceil(rows / training.batch_size)
     return min(batches, training.max_batches) if training.max_batches else batches
+
+
+def _epochs(
+    training: TrainingRecipe, rows: int, seed: int, order: int | None, round_index: int
+) -> Iterator[Iterator[Tensor]]:
+    """The batches of each epoch of a round, perhaps more than the round has steps for.
+
+    Where a round goes through half of the rows at most, rounds share one order of all rows and each
+    goes on where the one before ended. The last round of a pass fills itself from the beginning of
+    the same order, so that no row is twice in a round; then comes another order. All follows from
+    the round's number: a round that is repeated, or resumed, has the same rows.
+    """
+    batches, steps = math.ceil(rows / training.batch_size), _batches_a_round(training, rows)
+    if order is None or 2 * steps > batches:
+        for epoch in range(training.local_epochs):
+            yield _batches(rows, training.batch_size, seed, epoch)
+        return
+    rounds_a_pass = math.ceil(batches / steps)
+    number, place = divmod(round_index, rounds_a_pass)
+    dealt = list(_batches(rows, training.batch_size, order, number))
+    start = place * steps
+    yield iter([dealt[(start + step) % batches] for step in range(steps)])
 
 
 def _batches(rows: int, size: int, seed: int, epoch: int) -> Iterator[Tensor]:

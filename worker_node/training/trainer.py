@@ -15,6 +15,8 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -28,10 +30,12 @@ from shared.model.many_texts import encode_all
 from shared.model.metrics import Counts
 from shared.model.recipe import Recipe, TextRecipe
 from worker_node.data.packed_messages import PackedMessages
+from worker_node.data.shard import SCORED_ROWS, drawn_evenly
 from worker_node.training import pipes
 from worker_node.training.alone import against, train_alone
 from worker_node.training.encoded_rows import EncodedRows
 from worker_node.training.local_training import TrainingDiverged, TrainingStopped, score, train
+from worker_node.training.private_requests import counts_of, forget_features, release_of
 from worker_node.training.secret_seed import mixed_seed, secret_of
 
 MAX_CAUSE = 300  # characters
@@ -57,13 +61,15 @@ class Trainer:
 
     def serve(self) -> None:
         """Runs until the node closes the pipe."""
-        actions = {
+        actions: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "forget": self._forget,
             "load": self._load,
             "loaded": self._loaded,
             "train": self._train,
             "score": self._score,
             "compare": self._compare,
+            "release": partial(release_of, self._every_row),
+            "count": partial(counts_of, self._every_row),
         }
         _warm_up()
         self._tell({"event": "ready"})
@@ -86,6 +92,7 @@ class Trainer:
         self._shard = {"train": PackedMessages(), "held_out": PackedMessages()}
         self._labels.clear()
         self._encoded.clear()
+        forget_features()
         return {}
 
     def _load(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -100,6 +107,8 @@ class Trainer:
         self._secret = secret_of((messages.texts, messages.labels) for messages in both)
         for part, messages in self._shard.items():
             self._labels[part] = np.frombuffer(messages.labels, np.uint8)
+        held_out = self._labels["held_out"]
+        self._labels["held_out"] = held_out[list(drawn_evenly(len(held_out), SCORED_ROWS))]
         return {}
 
     def _rows(self, part: str, text: TextRecipe) -> Rows:
@@ -107,15 +116,27 @@ class Trainer:
         if key not in self._encoded:
             if all(text_key != key[1] for _, text_key in self._encoded):
                 self._encoded.clear()  # of another recipe: kept, they would add up
-            self._encoded[key] = EncodedRows(self._shard[part].texts, text)
+            texts: Sequence[str] = self._shard[part].texts
+            if part == "held_out":
+                texts = [texts[index] for index in drawn_evenly(len(texts), SCORED_ROWS)]
+                if len(texts) < (held_out := len(self._shard[part])):
+                    scored = f"scores {len(texts):,} of {held_out:,} held-out messages"
+                    print(f"{scored}, evenly drawn", file=sys.stderr, flush=True)
+            self._encoded[key] = EncodedRows(texts, text)
             if part == "train":
                 for line in self._remarks(text):  # for the owner, in the node's log
                     print(line, file=sys.stderr, flush=True)
         return self._encoded[key], self._labels[part]
 
+    def _every_row(self, part: str, text: TextRecipe) -> Rows:
+        """Likewise, and all of them: which ones are drawn of many hangs on how many there are, so
+        that one message more would move all that a sum over them tells."""
+        messages = self._shard[part]
+        return EncodedRows(messages.texts, text, 0), np.frombuffer(messages.labels, np.uint8)
+
     def _remarks(self, text: TextRecipe) -> list[str]:
         texts = self._shard["train"].texts
-        looked_at = texts[:: max(1, -(-len(texts) // REMARKED_ROWS))]
+        looked_at = [texts[index] for index in drawn_evenly(len(texts), REMARKED_ROWS)]
         lines = coverage(encode_all(looked_at, text), text).remarks(text)
         if lines and len(looked_at) < len(texts):
             lines.append(f"(looked at: {len(looked_at):,} of {len(texts):,} messages)")
@@ -124,6 +145,7 @@ class Trainer:
     def _train(self, request: dict[str, Any]) -> dict[str, Any]:
         recipe = Recipe.from_json(request["recipe"])
         tokens, labels = self._rows("train", recipe.text)
+        order = request.get("order")
         result = train(
             np.frombuffer(request["state"], dtype="<f4"),
             tokens,
@@ -133,6 +155,7 @@ class Trainer:
             on_progress=self._progress,
             should_stop=self._should_stop,
             round_index=request["round"] - 1,
+            order=None if order is None else mixed_seed(self._secret, order),
         )
         return {
             "state": result.state.astype("<f4", copy=False).tobytes(),
@@ -163,6 +186,7 @@ class Trainer:
             request["rounds"],
             request["start"],
             lambda number: mixed_seed(self._secret, (request["seed"] + number) % 2**63),
+            mixed_seed(self._secret, request["seed"]),
             self._progress,
             self._should_stop,
         )

@@ -295,15 +295,15 @@ def test_who_waited_for_another_that_made_the_authority_takes_that_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     others, _ = make_authority(tmp_path / "others")
-    real = folder_module._locked
+    real = folder_module.locked
 
     @contextmanager
-    def late(folder: Path) -> Iterator[None]:
-        with real(folder):
+    def late(folder: Path, name: str = folder_module.LOCK) -> Iterator[None]:
+        with real(folder, name):
             for name in ("ca-key.pem", "crl.pem", "ca.pem"):
                 shutil.copy(others.folder / name, folder / name)
             yield
 
-    monkeypatch.setattr(folder_module, "_locked", late)
+    monkeypatch.setattr(folder_module, "locked", late)
     made, is_new = make_authority(tmp_path / "authority")
     assert (made.ca, is_new) == (others.ca, False)

@@ -5,16 +5,27 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from shared.errors import IdentityError
 from shared.identity import folder as identity
-from shared.identity.certificates import key_fingerprint, to_pem
+from shared.identity.certificates import (
+    Name,
+    crl_from_pem,
+    day,
+    key_fingerprint,
+    moment_in_words,
+    to_pem,
+)
 from tests.helpers.answers import CA, HOSPITALS, KEY, OTHER, folder_with_key, good, joins
-from tests.helpers.made_certificates import BOB, DAY, NOW, resigned
+from tests.helpers.made_certificates import BOB, DAY, HOSPITAL, NOW, resigned
 
 
 @pytest.fixture
@@ -136,3 +147,64 @@ def test_a_file_of_keys_is_never_wider_than_its_owner_whatever_the_mask(tmp_path
     finally:
         os.umask(before)
     assert (tmp_path / "new" / "key.pem").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("left", "role", "command"),
+    [
+        ((), "node", "python -m worker_node init --id ID --identity"),
+        (("key.pem",), "node", "python -m worker_node join FILE --identity"),
+        (("key.pem", "ca.pem", "crl.pem"), "node", "python -m worker_node join FILE --identity"),
+        (("certificate.pem", "ca.pem"), "node", "python -m worker_node init --id ID --identity"),
+        ((), "coordinator", "python -m server init --identity"),
+        (("key.pem",), "coordinator", "python -m server init --identity"),
+    ],
+)
+def test_an_identity_that_is_not_whole_says_how_to_complete_it(
+    left: tuple[str, ...], role: str, command: str, folder: Path
+) -> None:
+    joins(folder, good())
+    (folder / "bob.csr").touch()
+    for path in folder.iterdir():
+        if path.name not in (*left, "bob.csr"):
+            path.unlink()
+    with pytest.raises(IdentityError) as refused:
+        loaded(folder, role)
+    assert command in refused.value.next_step
+    assert ("bob.csr" in refused.value.next_step) is ("join" in command)
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [(BOB, "worker_node init --id bob"), (HOSPITAL, "python -m server renew --identity")],
+    ids=str,
+)
+def test_a_certificate_that_has_expired_says_how_to_renew_it(
+    name: Name, command: str, folder: Path
+) -> None:
+    joins(folder, good())
+    old = CA.signs(name, KEY.public_key(), since=NOW - 9 * DAY, until=NOW - DAY)
+    (folder / "certificate.pem").write_bytes(to_pem(old))
+    with pytest.raises(IdentityError) as refused:
+        loaded(folder, name.role)
+    assert command in refused.value.next_step
+
+
+def test_a_ca_of_another_kind_of_key_signs_no_list_here() -> None:
+    key = rsa.generate_private_key(65537, 2048)
+    builder = x509.CertificateBuilder(
+        subject_name=CA.certificate.subject,
+        issuer_name=CA.certificate.issuer,
+        public_key=key.public_key(),
+        serial_number=1,
+        not_valid_before=NOW - DAY,
+        not_valid_after=NOW + DAY,
+    )
+    made = builder.sign(key, hashes.SHA256())
+    with pytest.raises(IdentityError, match="did not sign its list"):
+        identity.check_crl(Path("crl.pem"), crl_from_pem(CA.revokes()), made)
+
+
+def test_days_and_moments_are_told_in_utc() -> None:
+    late = datetime.fromisoformat("2026-11-22T23:30:00-05:00")
+    assert (day(late), moment_in_words(late)) == ("2026-11-23", "2026-11-23 04:30 UTC")

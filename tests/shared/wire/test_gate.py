@@ -151,6 +151,7 @@ def test_an_address_is_remembered_until_so_many_others_have_come() -> None:
         ("::ffff:10.0.0.1", "10.0.0.1", True),
         ("2001:db8:0:1::1", "2001:db8:0:1:ffff::9", True),
         ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        ("2001:db8:0:2::1", "2001:db8:0:3::1", False),  # of one /63
         ("fe80::1%eth0", "fe80::2%eth1", True),
         ("no address", "none either", True),
     ],
@@ -183,6 +184,25 @@ def test_a_port_that_is_taken_is_told_and_nothing_stays_bound() -> None:
             gated_sockets("bob", "127.0.0.1", port, Gate())
     with pytest.raises(UsageError, match="bob cannot listen at no"):
         gated_sockets("bob", "no.such.host.invalid", 0, Gate())
+
+
+def test_the_settings_are_those_of_docs_security() -> None:
+    assert GateSettings() == GateSettings(
+        strangers=64, strangers_of_one=24, connections=128, rate=20.0, burst=200.0
+    )
+
+
+def test_both_families_of_a_host_have_one_port_and_each_its_own_socket() -> None:
+    made = gated_sockets("bob", "localhost", 0, Gate())
+    try:
+        assert len({one.getsockname()[1] for one in made}) == 1
+        for one in made:
+            assert one.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
+            if one.family == socket.AF_INET6:
+                assert one.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+    finally:
+        for one in made:
+            one.close()
 
 
 def test_a_socket_does_not_wait_and_a_port_serves_again_at_once() -> None:

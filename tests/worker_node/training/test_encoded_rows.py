@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,9 +13,10 @@ from shared.model.classifier import initial_state
 from shared.model.many_texts import encode_all
 from shared.model.recipe import Recipe, TextRecipe, load_recipe
 from tests.helpers.messages import made_up
-from worker_node.training import encoded_rows, local_training
+from worker_node.data.shard import Shard, drawn_evenly
+from worker_node.training import encoded_rows, local_training, pipes, trainer
 from worker_node.training.encoded_rows import EncodedRows
-from worker_node.training.local_training import logits, train
+from worker_node.training.local_training import logits, score, train
 
 RECIPE = load_recipe("default")
 MESSAGES = made_up(70)
@@ -96,3 +99,47 @@ def test_many_rows_are_scored_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = logits(state, EncodedRows(TEXTS, RECIPE.text, 0), RECIPE)
     np.testing.assert_allclose(parts, whole, rtol=0, atol=1e-5)
     assert len(logits(state, EncodedRows([], RECIPE.text), RECIPE)) == 0
+
+
+@pytest.mark.parametrize("rows", [0, 1, 6, 7, 8, 15, 1000])
+def test_rows_are_drawn_evenly_and_each_but_once(rows: int) -> None:
+    drawn = list(drawn_evenly(rows, 7))
+    assert len(drawn) == len(set(drawn)) == min(rows, 7)
+    assert drawn == sorted(drawn)
+    apart = [after - before for before, after in itertools.pairwise([*drawn, rows])]
+    assert not apart or max(apart) - min(apart) <= 1
+
+
+def test_of_many_held_out_messages_some_are_scored_and_the_owner_is_told(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(trainer, "SCORED_ROWS", 20)
+    monkeypatch.setattr("worker_node.data.shard.SCORED_ROWS", 20)
+    state = initial_state(RECIPE, 1)
+    inbox, outbox = io.BytesIO(), io.BytesIO()
+    rows = {"texts": TEXTS, "labels": LABELS.tolist()}
+    asked: list[dict[str, object]] = [
+        {"op": "forget"},
+        {"op": "load", "part": "train", **rows},
+        {"op": "load", "part": "held_out", **rows},
+        {"op": "loaded"},
+        {"op": "score", "state": state.tobytes(), "recipe": RECIPE.to_json()},
+    ]
+    inbox.write(b"".join(map(pipes.pack, asked)))
+    inbox.seek(0)
+    trainer.Trainer(inbox, outbox).serve()
+    outbox.seek(0)
+    answers = list(iter(lambda: pipes.read(outbox), None))
+    index = list(drawn_evenly(len(TEXTS), 20))
+    expected = score(
+        state, EncodedRows([TEXTS[i] for i in index], RECIPE.text), LABELS[index], RECIPE
+    )
+    told = answers[-1]
+    assert sum(told["ham"].values()) == expected.ham.sum()
+    assert sum(told["spam"].values()) == expected.spam.sum() == LABELS[index].sum()
+    assert told["loss_sum"] == pytest.approx(expected.loss_sum)
+    assert f"scores 20 of {len(TEXTS)} held-out messages, evenly drawn" in capfd.readouterr().err
+    shard = Shard(MESSAGES, MESSAGES)
+    assert list(shard.scored) == [MESSAGES[i] for i in index]
+    spam = int(LABELS[index].sum())
+    assert shard.told_counts()["held_out"] == {"ham": 20 - spam, "spam": spam}

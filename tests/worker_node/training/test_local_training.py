@@ -211,14 +211,17 @@ def test_a_round_ends_at_its_largest_number_of_batches_also_amid_an_epoch() -> N
 
 @pytest.mark.parametrize("name", ["tutorial", "default"])
 def test_a_built_in_recipe_learns_what_can_be_learned(name: str) -> None:
-    recipe = load_recipe(name)
+    rounds = {"tutorial": 15, "default": 3}[name]
+    tables = load_recipe(name).model_dump()
+    tables["federation"]["rounds"] = rounds
+    recipe = Recipe.parse(tables, "here")
     text = recipe.text
     words = np.random.default_rng(0).integers(10, 300, (160, text.width))
     words[:, text.tokens :] = words[:, : text.tokens - 8] = 0
     labels = np.arange(160) % 2
     words[labels == 1, text.tokens - 2] = 5
     state = initial_state(recipe, 0)
-    for round_index in range(recipe.federation.rounds):
+    for round_index in range(rounds):
         state = train(state, words, labels, recipe, seed=round_index, round_index=round_index).state
 
     found = metrics_from(score(state, words, labels, recipe))
@@ -376,3 +379,49 @@ def test_no_more_rows_are_scored_at_once_than_a_batch_of_the_recipe_may_hold(
         assert len(local_training.logits(state, tokens, recipe)) == 100
         assert max(seen) == rows
         assert sum(seen) == 100
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.integers(1, 300),
+    size=st.integers(1, 9),
+    most=st.integers(1, 12),
+    order=st.integers(0, 2**63 - 1),
+)
+def test_every_row_is_gone_through_before_any_is_again(
+    rows: int, size: int, most: int, order: int
+) -> None:
+    training = TrainingRecipe(batch_size=size, max_batches=most, local_epochs=4)
+    batches = -(-rows // size)
+    steps = local_training._batches_a_round(training, rows)
+    rounds_a_pass = -(-batches // steps)
+
+    def dealt(index: int, own_order: int | None) -> list[list[int]]:
+        epochs = local_training._epochs(training, rows, index, own_order, index)
+        return [batch.tolist() for batch in itertools.islice(itertools.chain(*epochs), steps)]
+
+    for number in range(2):
+        rounds = [dealt(number * rounds_a_pass + index, order) for index in range(rounds_a_pass)]
+        if 2 * steps > batches:  # a round goes through most of them: each has its own order
+            assert rounds[0] == dealt(number * rounds_a_pass, None)
+            continue
+        one_pass = list(itertools.chain(*rounds))
+        assert sorted(itertools.chain(*one_pass[:batches])) == list(range(rows))
+        for one in rounds:
+            assert len(one) == steps
+            together = list(itertools.chain(*one))
+            assert len(set(together)) == len(together)
+
+
+def test_orders_differ_by_pass_and_by_seed_and_a_repeated_round_has_the_same_bits() -> None:
+    recipe = _recipe(NARROW, max_batches=2, batch_size=3)
+    tokens, labels = _rows(recipe, 40)
+    state = initial_state(recipe, 1)
+
+    def trained(round_index: int, order: int | None, seed: int = 5) -> bytes:
+        result = train(state, tokens, labels, recipe, seed, round_index=round_index, order=order)
+        return result.state.tobytes()
+
+    assert trained(0, 1) == trained(0, 1)
+    assert trained(0, 1) == trained(0, 1, seed=6)  # without dropout the order is all that counts
+    assert len({trained(0, 1), trained(0, 2), trained(1, 1), trained(7, 1), trained(0, None)}) == 5
