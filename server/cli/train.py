@@ -26,10 +26,16 @@ from shared.cli import command, identity_option, say
 OTHERS = {
     Group.WHO: ("federation", "node", "listen", "authority", "identity", "insecure"),
     Group.FAILS: ("run_folder",),
-    Group.WHERE: ("as_json",),
+    Group.WHERE: ("page", "as_json"),
 }
 """Flags that are no settings."""
 
+page_option = click.option(
+    "--page",
+    is_flag=True,
+    help="Serve the run as a live page to browsers of this machine alone, and say at which "
+    "address.",
+)
 resume_option = click.option(
     "--resume",
     "run_folder",
@@ -59,6 +65,7 @@ resume_option = click.option(
 @insecure_option
 @resume_option
 @setting_options
+@page_option
 @json_option
 def train(
     node: tuple[str, ...],
@@ -67,6 +74,7 @@ def train(
     identity: Path,
     insecure: bool,
     as_json: bool,
+    page: bool,
     run_folder: Path | None,
     **_: Any,
 ) -> None:
@@ -88,6 +96,7 @@ def train(
         federation.train(
             resume=run_folder,
             progress="json" if as_json else "bars",
+            page=_say_address if page else None,
             **settings,
         )
     )
@@ -105,3 +114,7 @@ def train(
         click.echo(f"The model and all figures are in {run.path}")
         if not chart_scripts():
             say(f"Its report.html has no charts: {CHARTS_MISSING}", err=True)
+
+
+def _say_address(address: str) -> None:
+    click.echo(f"Follow the run at {address}", err=True)

@@ -104,6 +104,7 @@ class Preparation:
         own_rule = None if rule is None or isinstance(rule, str) else cast(OwnRule, rule)
         if isinstance(rule, str):
             settings["aggregation"] = rule
+        page = settings.pop("page", None)
         given = checked_settings(settings)
         steering = Steering()
         if own_rule is not None:
@@ -114,7 +115,33 @@ class Preparation:
             path = resume.path if isinstance(resume, Run) else Path(resume)
             work = self._going_on(path, given, shown)
 
+        if page is not None:
+            return self._on_a_page(page, work, steering, deliver, opened)
         return self._paced(work, steering, deliver, opened)
+
+    def _on_a_page(
+        self,
+        told: Callable[[str], object],
+        work: Work,
+        steering: Steering,
+        deliver: Callable[[Event], object],
+        opened: Callable[[Run], object],
+    ) -> Pace:
+        """The same, with a live page whose address `told` is given."""
+        from server.federation.live_page import LiveRun
+
+        live = LiveRun(told)
+
+        async def shown(own: Steering) -> Path:
+            async with live.page:
+                observers = (*own.observers, live.page)
+                return await work(replace(own, observers=observers))
+
+        def open_run(run: Run) -> None:
+            live.path = run.path
+            opened(run)
+
+        return self._paced(shown, steering, deliver, open_run)
 
     def _paced(
         self,

@@ -85,6 +85,15 @@ def run_data(folder: Path) -> dict[str, Any]:
     }
 
 
+def round_data(record: Round, names: Sequence[str]) -> dict[str, Any]:
+    """What a round adds to what `run_data` gives.
+
+    Args:
+        names: of the run's nodes.
+    """
+    return {"overall": _overall([record]), "by_node": _by_node([record], names)}
+
+
 def _summary(folder: Path) -> dict[str, Any]:
     """summary.json; a run that has none goes on, or was killed."""
     path = folder / "summary.json"

@@ -115,7 +115,7 @@ def run_python(
 
 
 def until(
-    happened: Callable[[], bool],
+    happened: Callable[[], object],
     what: str,
     seconds: float = PATIENCE_SECONDS,
     every: float = 0.02,

@@ -22,6 +22,7 @@ CHARTS_MISSING = (
 )
 _HERE = Path(__file__).parent
 _CHARTS = ("bokeh.min.js", "bokeh-api.min.js")
+ONLY_HERE = "; connect-src 'self'"
 _SEPARATORS = (",", ":")
 
 
@@ -38,17 +39,18 @@ def chart_scripts() -> tuple[str, ...]:
         return ()
 
 
-def page_of(data: Mapping[str, Any], title: str) -> bytes:
+def page_of(data: Mapping[str, Any], title: str, *, live: bool = False) -> bytes:
     """The whole page.
 
     Args:
         data: what page.js shows; numbers, texts, lists and tables alone.
+        live: it may ask the place that it came from for more.
     """
     scripts = [*chart_scripts(), (_HERE / "page.js").read_text(encoding="utf-8")]
     style = (_HERE / "page.css").read_text(encoding="utf-8")
     parts = [
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{_policy(scripts)}">',
+        f'<meta http-equiv="Content-Security-Policy" content="{_policy(scripts, live)}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="referrer" content="no-referrer">',
         f"<title>{_text(title)}</title>",
@@ -68,14 +70,14 @@ def as_json(data: Mapping[str, Any]) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _policy(scripts: list[str]) -> str:
+def _policy(scripts: list[str], live: bool) -> str:
     """Content Security Policy, level 3: https://www.w3.org/TR/CSP3/."""
     hashes = (hashlib.sha256(script.encode()).digest() for script in scripts)
     sources = " ".join(f"'sha256-{base64.b64encode(one).decode()}'" for one in hashes)
     # BokehJS makes its style elements as it draws, and its pictures from data
     return (
         f"default-src 'none'; script-src {sources}; style-src 'unsafe-inline'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
+        f"base-uri 'none'; form-action 'none'{ONLY_HERE if live else ''}"
     )
 
 

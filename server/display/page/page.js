@@ -394,11 +394,104 @@
     draw();
   }
 
+  // ---- while a run goes on -------------------------------------------------------------------
+
+  const now = { run: null, nodes: {}, notices: [], ended: false, redrawing: 0 };
+
+  function nowOf() {
+    const rows = Object.entries(now.nodes).sort().map(([name, [number, stage, done, total, loss]]) =>
+      [name, count(number), stage, total ? element("progress", { max: total, value: done,
+        "aria-label": `${name}: ${done} of ${total}` }) : "-",
+      typeof loss === "number" ? loss.toFixed(4) : "-"]);
+    return [element("p", { role: "status" }, now.ended ? "The run has ended." : "The run goes on."),
+      table("What each node does", ["node", "round", "~stage", "~progress", "loss"], rows),
+      ...now.notices.slice(-20).map(([number, node, text]) => element("p", { class: "soft" },
+        `${number ? `round ${number}: ` : ""}${node ? `node ${node} ` : ""}${text}`))];
+  }
+
+  function stopButton() {
+    const button = element("button", { id: "stop", type: "button" }, "Stop the run");
+    button.addEventListener("click", () => {
+      button.disabled = true;
+      button.textContent = "Stopping";
+      fetch("stop", { method: "POST" }).catch(() => { button.textContent = "Stopped"; });
+    });
+    return button;
+  }
+
+  function showNow() {
+    const place = document.getElementById("now-place");
+    if (place) place.replaceChildren(...nowOf());
+    const button = document.getElementById("stop");
+    if (button && now.ended) button.hidden = true;
+  }
+
+  function redraw() {
+    now.redrawing = 0;
+    const run = now.run, top = scrollY;
+    drawings.length = 0;
+    if (typeof Bokeh !== "undefined") for (const one of Bokeh.documents.splice(0)) one.clear();
+    const rest = run === null ? [element("h1", {}, "A run that begins")] : [head(run), cards(run)];
+    const charts = run === null ? [] : [curvesOf([run]),
+      section("Owners", ownersTable(run, Object.keys(run.by_node))), presence(run)];
+    const button = document.getElementById("stop") || stopButton();
+    document.getElementById("page").replaceChildren(...rest,
+      section("Now", button, element("div", { id: "now-place" })), ...charts);
+    showNow();
+    draw();
+    scrollTo(0, top);
+  }
+
+  const soon = () => { if (!now.redrawing) now.redrawing = setTimeout(redraw, 1000); };
+
+  function add(kept, more) {
+    for (const [name, values] of Object.entries(more)) {
+      if (Array.isArray(values)) kept[name] = (kept[name] || []).concat(values);
+      else if (typeof values === "number") kept[name] = (kept[name] || 0) + values;
+      else if (name === "last") kept.last = values || kept.last;
+      else if (values !== null && typeof values === "object") add(kept[name] ||= {}, values);
+    }
+  }
+
+  function follow() {
+    const events = new EventSource("events");
+    const on = (name, act) => events.addEventListener(name, (event) => act(JSON.parse(event.data)));
+    on("run", (all) => {
+      Object.assign(now, { run: all.run, nodes: all.nodes, notices: all.notices });
+      redraw();
+    });
+    on("round", (more) => {
+      const known = now.run ? last(now.run.overall.round) || 0 : -1;
+      const number = more.overall.round[0];
+      if (number <= known) return;
+      if (now.run === null || number !== known + 1 && !now.run.secure) {
+        events.close();  // something is missing: all of it comes anew
+        follow();
+        return;
+      }
+      add(now.run.overall, more.overall);
+      add(now.run.by_node, more.by_node);
+      soon();
+    });
+    on("nodes", (all) => { now.nodes = all.nodes; showNow(); });
+    on("notice", (one) => { now.notices.push(one.notice); showNow(); });
+    on("end", () => {
+      events.close();
+      now.ended = true;
+      redraw();
+      document.documentElement.dataset.ended = "yes";
+    });
+    events.addEventListener("error", () => {
+      if (events.readyState === EventSource.CLOSED) { now.ended = true; showNow(); }
+    });
+  }
+
   function draw() {
     for (const one of [...drawings]) one();
     document.documentElement.dataset.drawn = String(drawings.length);
   }
 
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-  show(JSON.parse(document.getElementById("data").textContent));
+  const given = JSON.parse(document.getElementById("data").textContent);
+  if (given.live) follow(); else show(given);
 })();

@@ -182,8 +182,6 @@ def test_it_fits_a_narrow_window_and_the_dark(
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (paper == "rgb(255, 255, 255)") is (scheme == "light")
     assert watched.said == []
-    if scheme == "dark":
-        keep_screenshot(page, "report-dark.png")
 
 
 def test_a_thousand_rounds_and_a_hundred_nodes_are_shown_whole(
