@@ -10,6 +10,7 @@
     python scripts/benchmark.py secure-aggregation          # keys, masks and bytes of a secure sum
     python scripts/benchmark.py secure-rounds               # rounds with secure sums, and without
     python scripts/benchmark.py leak                        # what a coordinator can tell of words
+    python scripts/benchmark.py privacy                     # accuracy by epsilon, in one process
     python scripts/benchmark.py shard                       # one owner's messages, to a million
     python scripts/benchmark.py startup                     # until a node is ready, until a round
 
@@ -31,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, n
 
 from scripts.benchmarks.leak import leak
 from scripts.benchmarks.pointers import pointer_accuracy, pointer_soak, pointers
+from scripts.benchmarks.privacy import privacy
 from scripts.benchmarks.robust import robust
 from scripts.benchmarks.runs import (
     TrainedRun,
@@ -76,6 +78,7 @@ for _command in (
     startup,
     shard,
     leak,
+    privacy,
 ):
     main.add_command(_command)
 

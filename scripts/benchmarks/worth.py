@@ -79,7 +79,7 @@ def _compared(
         def seed_of(number: int, secret: bytes = secret, own: int = own) -> int:
             return mixed_seed(secret, (own + number) % 2**63)
 
-        alone = train_alone(*owners.train[name], recipe, rounds, SEED, seed_of)
+        alone = train_alone(*owners.train[name], recipe, rounds, SEED, seed_of, seed_of(0))
         found = against(alone, federated, *held_out, recipe, mixed_seed(secret, own))
         figures = gains_of(found.alone, found.federated, found.bounds)
         gains[name] = OwnerGains(found.federated.rows, figures)

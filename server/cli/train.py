@@ -91,15 +91,16 @@ def train(
             **settings,
         )
     )
+    worth = run.comparison if run.settings.get("compare") else None
     if as_json:
-        click.echo(json.dumps({"run": str(run.path), "status": run.status}))
+        told = {"run": str(run.path), "status": run.status}
+        click.echo(json.dumps(told if worth is None else {**told, "comparison": worth.as_dict()}))
     else:
         rounds = run.rounds
         print_table(table_of(rounds))
         if rounds and rounds[-1].by_owner:
             print_table(rounds[-1].table())
-        worth = run.comparison
-        if settings.get("compare") and worth is not None:
+        if worth is not None:
             print_worth(worth)
         click.echo(f"The model and all figures are in {run.path}")
         if not chart_scripts():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.helpers.needed import lacking
 
 NAMES = ("chromium-headless-shell", "chromium", "google-chrome")
 KEEP = "FEDSMS_SCREENSHOTS"
@@ -25,9 +26,12 @@ def browser() -> Iterator[Any]:
     """A browser; skips the test where there is none."""
     path = browser_path()
     if path is None:
-        pytest.skip("pages: no browser; apt-get install chromium-headless-shell")
-    playwright = pytest.importorskip("playwright.sync_api", reason="pages: no Playwright")
-    with playwright.sync_playwright() as led:
+        lacking("browser", "none is installed; apt-get install chromium-headless-shell")
+    if importlib.util.find_spec("playwright") is None:
+        lacking("browser", "Playwright is not installed; it is in requirements-dev.txt")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as led:
         # root, as which tests may run in a container, has no sandbox of its own
         launched = led.chromium.launch(executable_path=path, args=["--no-sandbox"])
         try:

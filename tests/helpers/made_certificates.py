@@ -49,7 +49,7 @@ def new_ca() -> Ca:
 
 
 def resigned(good: x509.Certificate, by: Any, **changes: Any) -> x509.Certificate:
-    """The same certificate with other dates, or another subjectAltName; None leaves that out."""
+    """The same certificate with other dates, names or usages; None leaves an extension out."""
     builder = x509.CertificateBuilder(
         subject_name=good.subject,
         issuer_name=good.issuer,
@@ -62,6 +62,8 @@ def resigned(good: x509.Certificate, by: Any, **changes: Any) -> x509.Certificat
         value: Any = one.value
         if isinstance(value, x509.SubjectAlternativeName):
             value = changes.get("alternative", value)
+        elif isinstance(value, x509.ExtendedKeyUsage):
+            value = changes.get("usage", value)
         if value is not None:
             builder = builder.add_extension(value, one.critical)
     return builder.sign(by, hashes.SHA256())

@@ -11,10 +11,14 @@ from typing import Any
 import pytest
 
 from scripts.local.nodes import NO_SETTINGS, LocalNode, local_nodes
-from shared.errors import NodeFailed
+from server.nodes.addresses import NodeAddress
+from server.nodes.client import NodeClient, pack_state
+from server.nodes.dial import dial
+from shared.errors import NodeFailed, PolicyRefused
+from shared.model.classifier import initial_state
 from shared.model.comparison import FIGURES
 from shared.model.recipe import Recipe
-from shared.wire.commands import CompareReport
+from shared.wire.commands import CompareCommand, CompareReport
 from tests.conftest import OwnerFiles, write_owner
 from tests.helpers.running import Finished, done_well, refused
 
@@ -76,7 +80,10 @@ def test_a_run_ends_with_what_joining_was_worth(
 def test_the_same_comes_of_comparing_later_and_the_model_stays(
     cli: Cli, quick: Path, node_flags: list[str], tmp_path: Path
 ) -> None:
-    done_well(train(cli, quick, node_flags, "--compare"))
+    told = json.loads(
+        done_well(train(cli, quick, node_flags, "--compare", "--json")).splitlines()[-1]
+    )
+    assert told["comparison"] == {"run": told["run"], **kept(tmp_path)}
     first, model = kept(tmp_path), (run_of(tmp_path) / "model.safetensors").read_bytes()
     (run_of(tmp_path) / "comparison.json").unlink()
     out = done_well(cli("server", "compare", "--json"))  # the newest run, and its own nodes
@@ -160,6 +167,40 @@ def test_an_owners_policy_says_who_may_compare_and_how_often(
     assert kept(tmp_path) == found
 
 
+def test_a_comparison_that_is_asked_for_again_comes_from_memory_and_counts_once(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    (tmp_path / "erin.toml").write_text(
+        "[day]\ncomparisons = 1\n[recipe]\nfewest_rows_a_step = 1\n"
+    )
+    flags = (*write_owner(tmp_path, "erin", 40, 30, seed=5).flags, "--policy")
+    log = ("--audit-log", str(tmp_path / "erin.jsonl"))
+    state = initial_state(recipe, 3)
+    wanted = CompareCommand(
+        state_id=41, run="one", recipe=recipe.to_json(), rounds=2, start=1, seed=2
+    )
+
+    async def ask(url: str, **changed: Any) -> CompareReport:
+        link = await dial(NodeAddress("erin", url))
+        try:
+            client = NodeClient("erin", link)
+            await client.send_state(pack_state(state, None, 41))
+            return await client.compare(wanted.model_copy(update=changed), lambda _: None)
+        finally:
+            await link.close()
+
+    with local_nodes({"erin": (*flags, str(tmp_path / "erin.toml"), *log)}) as (erin,):
+        first, again = (asyncio.run(ask(erin.url)) for _ in range(2))
+        for other in ({"seed": 3}, {"rounds": 1}, {"start": 2}, {"run": "two"}):
+            with pytest.raises(PolicyRefused, match=r"day\.comparisons"):
+                asyncio.run(ask(erin.url, **other))
+    assert first == again
+    lines = [line for line in log_of(tmp_path, "erin") if line["what"] == "compare"]
+    told = [line["detail"] for line in lines if line["decision"] == "allowed"]
+    assert told[0] == "with 2 rounds alone"
+    assert told[1] == "with 2 rounds alone, asked for again: answered from memory"
+
+
 def test_a_refused_comparison_loses_nothing_of_the_run(
     cli: Cli, quick: Path, guarded: tuple[list[LocalNode], Path], tmp_path: Path
 ) -> None:
@@ -172,12 +213,6 @@ def test_a_refused_comparison_loses_nothing_of_the_run(
 
 def test_a_model_that_was_trained_alone_cannot_be_fetched(bob: LocalNode, recipe: Recipe) -> None:
     """After a comparison a session holds what was sent to it, and nothing else."""
-    from server.nodes.addresses import NodeAddress
-    from server.nodes.client import NodeClient, pack_state
-    from server.nodes.dial import dial
-    from shared.model.classifier import initial_state
-    from shared.wire.commands import CompareCommand
-
     state = initial_state(recipe, 3)
 
     async def session() -> None:

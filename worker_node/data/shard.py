@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import mmh3
@@ -26,6 +27,11 @@ from worker_node.data.messages import (
 from worker_node.data.packed_messages import PackedMessages, labels_of
 
 __all__ = ["Message", "Shard", "load_shard", "read_messages", "split_held_out"]
+
+SCORED_ROWS = 20_000
+"""Held-out rows that are scored, at most. With 13 % of spam the standard error of a ROC AUC of 99 %
+is 0.14 points then (Hanley and McNeil, Radiology 143 (1982), 29-36), and of more rows no round
+would learn much."""
 
 # Any fixed number would do; another one than shared/model/text.py hashes words with.
 _SEED = 0x5EED
@@ -50,16 +56,29 @@ class Shard:
         """{"train": {"ham": n, "spam": n}, "held_out": {"ham": n, "spam": n}}."""
         return {"train": count_labels(self.train), "held_out": count_labels(self.held_out)}
 
+    @cached_property
+    def scored(self) -> Sequence[Message]:
+        """The held-out rows that models are measured with: SCORED_ROWS at most, evenly drawn."""
+        if len(self.held_out) <= SCORED_ROWS:
+            return self.held_out
+        chosen = drawn_evenly(len(self.held_out), SCORED_ROWS)
+        return PackedMessages(self.held_out[index] for index in chosen)
+
+    def told_counts(self) -> dict[str, dict[str, int]]:
+        """As `label_counts`, of the rows that coordinators hear of."""
+        return {"train": count_labels(self.train), "held_out": count_labels(self.scored)}
+
     def skipped_shares(self) -> dict[str, float]:
         """{"ham": share, "spam": share} of each label's rows that were skipped, from 0 to 1.
 
         Rows whose label cannot be told count for neither.
         """
-        kept = Counter(labels_of(self.train)) + Counter(labels_of(self.held_out))
+        counts = self.label_counts()
         shares = {}
-        for name, label in LABELS.items():
+        for name in LABELS:
+            kept = sum(part[name] for part in counts.values())
             lost = sum(by_label.get(name, 0) for by_label in self.skipped.values())
-            shares[name] = lost / max(1, lost + kept[label])
+            shares[name] = lost / max(1, lost + kept)
         return shares
 
     def told_of_skipped(self, by_label: bool) -> dict[str, float]:
@@ -75,6 +94,14 @@ class Shard:
         """Held-out rows whose text is also in train; measuring on them flatters the model."""
         trained_on = {message.text for message in self.train}
         return sum(message.text in trained_on for message in self.held_out)
+
+
+def drawn_evenly(rows: int, most: int) -> Sequence[int]:
+    """The numbers of up to `most` of the rows, the same ones each time; all where they are fewer.
+
+    The rows of a file may lie in order of time or label, so they are from all over it.
+    """
+    return range(rows) if rows <= most else [place * rows // most for place in range(most)]
 
 
 def load_shard(
@@ -168,8 +195,8 @@ def _lent(messages: Sequence[Message], fraction: float) -> set[str] | None:
 
 def count_labels(messages: Sequence[Message]) -> dict[str, int]:
     """{"ham": n, "spam": n}."""
-    counts = Counter(labels_of(messages))
-    return {name: counts[label] for name, label in LABELS.items()}
+    labels = labels_of(messages)
+    return {name: labels.count(label) for name, label in LABELS.items()}
 
 
 def _place(text: str) -> float:

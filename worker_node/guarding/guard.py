@@ -30,6 +30,7 @@ from worker_node.guarding.day_counts import Counted, DayCounts
 from worker_node.guarding.owner_prompt import Terminal
 from worker_node.guarding.pace import Pace
 from worker_node.guarding.policy import BITS_A_NUMBER, Mode, Policy, Question, refusal
+from worker_node.guarding.private_releases import PrivateReleases
 
 if TYPE_CHECKING:  # it loads torch
     from shared.model.vectors import Vector
@@ -71,6 +72,7 @@ class Guard:
         terminal: Terminal | None = None,
         pace: Pace | None = None,
         countersigning: Countersigning | None = None,
+        releases: PrivateReleases | None = None,
     ) -> None:
         self.policy = policy or Policy()
         self._audit: Audit = audit or NoAudit()
@@ -78,6 +80,7 @@ class Guard:
         self._terminal = terminal or Terminal()
         self._pace = pace or Pace()
         self._countersigning = countersigning or Countersigning()
+        self.releases = releases or PrivateReleases(self.policy.differential_privacy)
         self._bits = 0  # counted as told already, and not told yet
         self._asking: dict[str, asyncio.Task[None]] = {}
 
@@ -129,6 +132,8 @@ class Guard:
         await self._may_work(mode, who, shard, recipe, command.rounds, command.secure)
         if is_known:
             return
+        if recipe.is_private and mode == "train":
+            await self.releases.may_begin(who.name, command.run, recipe, command.secure)
         counted = _COUNTED[mode]
         most = getattr(self.policy.day, counted)
         if not self._counts.has_room(counted, most, self._now()):
@@ -153,9 +158,11 @@ class Guard:
         """
         if not self.policy.countersign:
             raise refusal("countersign", "its owner signs no passports of models")
-        if self.policy.secure_aggregation.required and command.rows is not None:
+        if self.policy.hides_rows and command.rows is not None:
             # a no to a wrong number would tell it, after enough of them
-            raise refusal("secure_aggregation.required", "it tells nobody how many rows it has")
+            needed = self.policy.secure_aggregation.required
+            rule = "secure_aggregation.required" if needed else "differential_privacy.epsilon"
+            raise refusal(rule, "it tells nobody how many rows it has")
         return self._countersigning.sign(who.name, command)
 
     def has_measured(self, who: Who, state: Vector) -> None:
@@ -192,10 +199,11 @@ class Guard:
         policy = self.policy
         policy.check_mode(mode)
         policy.check_secure(is_secure)
+        policy.check_private(mode, recipe.is_private)
         policy.check_hours(policy.hours.now())
         policy.check_rows(len(shard.train), len(shard.held_out), mode)
         policy.check_recipe(recipe, rounds)
-        if mode in ("train", "compare"):
+        if mode in ("train", "compare") and not recipe.is_private:  # which has one step, of all
             policy.check_mixing(recipe.training)
         if mode in policy.ask and mode not in who.said_yes:
             await self._ask(mode, who)

@@ -239,6 +239,45 @@ class SecureAggregationTerms(_Table):
         return self
 
 
+class DifferentialPrivacyTerms(_Table):
+    """Differential privacy: noise on all that is told of the rows, and a budget for all of it."""
+
+    epsilon: float = Field(
+        0.0,
+        ge=0,
+        le=64,
+        description="What training may tell of a message, in total, for ever, to all coordinators\n"
+        "together. Above 0, private recipes alone are trained and evaluated here, comparisons and\n"
+        "pointer operations are refused, and no coordinator is told how many rows there are, nor\n"
+        "their losses. 0 demands no noise.",
+    )
+    delta: float = Field(
+        1e-5,
+        ge=1e-12,
+        le=1e-2,
+        description="At which epsilon counts; well below one divided by the number of rows.",
+    )
+    held_out_epsilon: float = Field(
+        4.0,
+        ge=0,
+        le=64,
+        description="What evaluations may tell of a held-out message, likewise; 0 allows none.",
+    )
+    honest_owners: int = Field(
+        0,
+        ge=0,
+        le=99,
+        description="In secure sums: how many other owners you trust to add their share of the\n"
+        "noise. So many and this one are then the fewest whose sum is opened. With 0 this node's\n"
+        "own noise is enough, whoever the others are. Others who know their own noise, and work\n"
+        "together, see this node's share alone.",
+    )
+
+    @property
+    def is_on(self) -> bool:
+        return self.epsilon > 0
+
+
 class Policy(_Table):
     """One owner's policy; every rule has a default."""
 
@@ -285,6 +324,28 @@ class Policy(_Table):
     pointers: PointerBounds = PointerBounds()
     hours: Hours = Hours()
     secure_aggregation: SecureAggregationTerms = SecureAggregationTerms()
+    differential_privacy: DifferentialPrivacyTerms = DifferentialPrivacyTerms()
+
+    @property
+    def hides_rows(self) -> bool:
+        """Whether no coordinator is told how many rows there are."""
+        return self.secure_aggregation.required or self.differential_privacy.is_on
+
+    def check_private(self, mode: Mode, is_private: bool) -> None:
+        """Args: is_private: whether all that would be told of the rows has noise."""
+        terms = self.differential_privacy
+        if not terms.is_on:
+            return
+        if mode in ("pointers", "compare") or not is_private:
+            raise refusal(
+                "differential_privacy.epsilon",
+                f"nothing is told of its rows without noise, and {mode} would",
+                "Train a private recipe: --recipe private, or private-strict.",
+            )
+        if mode == "evaluate" and not terms.held_out_epsilon:
+            raise refusal(
+                "differential_privacy.held_out_epsilon", "it measures nothing on its held-out rows"
+            )
 
     def check_mode(self, mode: Mode) -> None:
         if mode not in self.modes:

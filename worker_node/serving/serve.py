@@ -107,6 +107,7 @@ async def serve(settings: ServeSettings, shard: Shard) -> None:
             )
             if guard.allows_pointers:
                 prepare_sessions()
+            await node.prepare()
             door = Door(node, settings.admission, stop_rule)
             async with AsyncExitStack() as stack:
                 url = ""

@@ -85,15 +85,16 @@ class SecureWork:
     ) -> tuple[SecureReport, Any]:
         """A trained state (P,) below its masks: what is told of it, and the object to fetch."""
         numbers = self._encoded(encode_training, state, report.rows, report.loss)
+        working, waiting = report.seconds_training, report.seconds_waiting
+        told = SecureReport(masked=b"", seconds_working=working, seconds_waiting=waiting)
+        return told, await self.masked_training(peer, command, numbers)
+
+    async def masked_training(self, peer: str, command: TrainCommand, numbers: Ring) -> Any:
+        """Numbers of a training below its masks, as the object to fetch."""
         masked = await self._sums.mask(_training(peer, command), numbers)
         tensor: Any = torch.from_numpy(np.frombuffer(bytearray(masked), np.uint8))
         tensor.id = command.result_id
-        told = SecureReport(
-            masked=b"",
-            seconds_working=report.seconds_training,
-            seconds_waiting=report.seconds_waiting,
-        )
-        return told, tensor
+        return tensor
 
     def check_evaluation(self, peer: str, command: EvaluateCommand) -> None:
         """Likewise for an evaluation, of whatever state."""
@@ -106,12 +107,18 @@ class SecureWork:
         """The counts of a state (P,) below their masks."""
         summary = ScoreSummary(_dense(report.ham), _dense(report.spam), report.loss_sum)
         numbers = self._encoded(encode_evaluation, summary)
-        masked = await self._sums.mask(_evaluation(peer, command), numbers, state_digest(state))
         return SecureReport(
-            masked=masked,
+            masked=await self.masked_evaluation(peer, command, numbers, state),
             seconds_working=report.seconds_evaluating,
             seconds_waiting=report.seconds_waiting,
         )
+
+    async def masked_evaluation(
+        self, peer: str, command: EvaluateCommand, numbers: Ring, state: Vector
+    ) -> bytes:
+        """Numbers of an evaluation of a state (P,) below their masks."""
+        which = _evaluation(peer, command)
+        return await self._sums.mask(which, numbers, state_digest(state))
 
     def check_comparison(self, peer: str, command: CompareCommand, state: Vector) -> None:
         """Likewise for a comparison, before anything is trained."""

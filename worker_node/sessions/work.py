@@ -49,7 +49,7 @@ async def train(
         "order": command.order,
         "round": command.round,
     }
-    answer, waited = await _ask_trainer(node, request, what, on_progress, command.secure)
+    answer, waited = await ask_trainer(node, request, what, on_progress, command.secure)
     log.info("%s: loss %.4f in %.2f s", what, answer["loss"], answer["seconds"])
     report = TrainReport(
         rows=answer["rows"],
@@ -68,7 +68,7 @@ async def evaluate(
     """Measures a state (P,) on the owner's held-out rows; raises as `train` does."""
     recipe = Recipe.from_json(command.recipe).to_json()
     request = {"op": "score", "state": state.tobytes(), "recipe": recipe}
-    answer, waited = await _ask_trainer(node, request, f"evaluating for {peer}", lambda _: None)
+    answer, waited = await ask_trainer(node, request, f"evaluating for {peer}", lambda _: None)
     return EvaluateReport(
         ham=answer["ham"],
         spam=answer["spam"],
@@ -92,7 +92,7 @@ async def compare(
         "seed": command.seed,
     }
     what = f"training {command.rounds} rounds alone, to compare for {peer}"
-    answer, waited = await _ask_trainer(node, request, what, on_progress, command.secure)
+    answer, waited = await ask_trainer(node, request, what, on_progress, command.secure)
     log.info("%s: %.2f s", what, answer["seconds"])
     bounds = {name: (low, high) for name, (low, high) in answer["bounds"].items()}
     counts = {name: answer[name] for name in CompareReport.COUNTS}
@@ -101,7 +101,7 @@ async def compare(
     )
 
 
-async def _ask_trainer(
+async def ask_trainer(
     node: DataOwnerNode,
     request: dict[str, Any],
     what: str,

@@ -37,6 +37,7 @@ def train_alone(
     rounds: int,
     start: int,
     seed_of: Callable[[int], int],
+    order: int,
     on_progress: OnBatch = lambda done, total, loss: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> State:
@@ -45,7 +46,7 @@ def train_alone(
     Args:
         rounds: 1 or more.
         start: the seed of the run's first state.
-        seed_of: the seed of a round, by its number from 1.
+        seed_of: the seed of a round, by its number from 1. order: as of `train`, of all rounds.
         on_progress: as of `train`, over all rounds together.
     """
     state: State = initial_state(recipe, start)
@@ -63,6 +64,7 @@ def train_alone(
             tell,
             should_stop,
             round_index=number - 1,
+            order=order,
         ).state
     return state
 

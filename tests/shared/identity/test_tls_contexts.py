@@ -5,16 +5,20 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from server.authority.enrolment import spread_crl
 from shared.errors import IdentityError
-from shared.identity.certificates import crl_from_pem
+from shared.identity.certificates import crl_from_pem, key_from_pem
 from shared.identity.folder import install_crl, load
 from shared.identity.tls import blind_context, client_context, server_context
 from tests.helpers.identities import Federation, make_federation, unchecked_client, unchecked_server
+from tests.helpers.made_certificates import resigned
 
 
 @pytest.fixture(scope="module")
@@ -196,3 +200,31 @@ def test_where_everybody_comes_through_tls_no_certificate_is_told_from_one_that_
     assert to(client_context(load(ours.coordinator(), "coordinator"))).worked
     assert not to(unchecked_client(others.coordinator())).worked
     assert not to(unchecked_client(ours.expire(ours.coordinator("late")))).worked
+
+
+@pytest.mark.parametrize(
+    ("usages", "dials", "listens"),
+    [
+        ((ExtendedKeyUsageOID.SERVER_AUTH,), False, True),  # a node's of before nodes dialled
+        ((ExtendedKeyUsageOID.CLIENT_AUTH,), True, False),
+        ((ExtendedKeyUsageOID.CODE_SIGNING,), False, False),
+        (None, True, True),
+    ],
+)
+def test_a_certificate_of_an_older_version_is_used_for_what_it_was_made_for_alone(
+    usages: tuple[x509.ObjectIdentifier, ...] | None, dials: bool, listens: bool, ours: Federation
+) -> None:
+    own = load(ours.node("older"), "node")
+    ca_key = key_from_pem(ours.ca_key_path().read_bytes())
+    usage = x509.ExtendedKeyUsage(usages) if usages else None
+    own = replace(own, certificate=resigned(own.certificate, ca_key, usage=usage))
+
+    def works(make: Callable[[], object]) -> bool:
+        try:
+            make()
+        except IdentityError as error:
+            return "older version" not in str(error)
+        return True
+
+    assert works(lambda: client_context(own)) is dials
+    assert works(lambda: server_context(own, lambda _: None)) is listens

@@ -38,11 +38,14 @@ def test_it_is_the_recipes_own_rounds_one_after_the_other(recipe: Recipe) -> Non
         3,
         start=9,
         seed_of=lambda number: 40 + number,
+        order=7,
         on_progress=lambda done, total, _: told.append((done, total)),
     )
     state = initial_state(recipe, 9)
     for number in (1, 2, 3):
-        state = train(state, tokens, labels, recipe, 40 + number, round_index=number - 1).state
+        state = train(
+            state, tokens, labels, recipe, 40 + number, round_index=number - 1, order=7
+        ).state
     assert found.tobytes() == state.tobytes()
     assert told == sorted(told)
     assert told[-1][0] == told[-1][1]
@@ -52,7 +55,7 @@ def test_it_is_the_recipes_own_rounds_one_after_the_other(recipe: Recipe) -> Non
 def test_it_stops_where_it_is_told_to(recipe: Recipe) -> None:
     tokens, labels = rows_of(recipe, 50, seed=3)
     with pytest.raises(TrainingStopped):
-        train_alone(tokens, labels, recipe, 100, 1, lambda n: n, should_stop=lambda: True)
+        train_alone(tokens, labels, recipe, 100, 1, lambda n: n, 7, should_stop=lambda: True)
 
 
 def test_both_models_are_measured_on_the_same_rows(recipe: Recipe) -> None:

@@ -13,10 +13,10 @@ from shared.model.classifier import initial_state
 from shared.model.many_texts import encode_all
 from shared.model.recipe import Recipe, TextRecipe, load_recipe
 from tests.helpers.messages import made_up
+from worker_node.data.shard import Shard, drawn_evenly
 from worker_node.training import encoded_rows, local_training, pipes, trainer
 from worker_node.training.encoded_rows import EncodedRows
 from worker_node.training.local_training import logits, score, train
-from worker_node.training.trainer import drawn_evenly
 
 RECIPE = load_recipe("default")
 MESSAGES = made_up(70)
@@ -114,6 +114,7 @@ def test_of_many_held_out_messages_some_are_scored_and_the_owner_is_told(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(trainer, "SCORED_ROWS", 20)
+    monkeypatch.setattr("worker_node.data.shard.SCORED_ROWS", 20)
     state = initial_state(RECIPE, 1)
     inbox, outbox = io.BytesIO(), io.BytesIO()
     rows = {"texts": TEXTS, "labels": LABELS.tolist()}
@@ -138,3 +139,7 @@ def test_of_many_held_out_messages_some_are_scored_and_the_owner_is_told(
     assert sum(told["spam"].values()) == expected.spam.sum() == LABELS[index].sum()
     assert told["loss_sum"] == pytest.approx(expected.loss_sum)
     assert f"scores 20 of {len(TEXTS)} held-out messages, evenly drawn" in capfd.readouterr().err
+    shard = Shard(MESSAGES, MESSAGES)
+    assert list(shard.scored) == [MESSAGES[i] for i in index]
+    spam = int(LABELS[index].sum())
+    assert shard.told_counts()["held_out"] == {"ham": 20 - spam, "spam": spam}
