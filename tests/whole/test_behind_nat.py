@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -84,13 +84,37 @@ def test_a_stranger_who_follows_the_page_trains_with_owners_whom_nobody_can_reac
         assert code == 0, told
         origins = {one["node"]: one["origin"] for one in json.loads(told)}
         assert origins == {name: home.outside for name, home in HOMES.items()}
-        _moves_house(machines["bob"])
-        status = "python -m server status --json --listen 0.0.0.0:8770 --node bob --node anne"
-        # it awaits each for somewhat longer than a node pauses, on a machine that keeps up
-        answers = [said(coordinator, status)]
-        while answers[-1][0] != 0 and len(answers) < 4:
-            answers.append(said(coordinator, status))
-        assert answers[-1][0] == 0, answers
+        _goes_on_amid_a_run(reader, coordinator, machines["bob"])
+
+
+def _goes_on_amid_a_run(reader: Reader, coordinator: Host, bob: Host) -> None:
+    """His address changes while rounds go on, and he is in later ones."""
+    runs = coordinator.folder / "moved"
+    train = "python -m server train --listen 0.0.0.0:8770 --node bob --node anne"
+    run = reader.begin(coordinator, f"{train} --rounds 1000 --run-dir moved", "moved.log")
+
+    def happens(what: Callable[[], bool], words: str) -> None:
+        until(lambda: run.poll() is not None or what(), words, RUN_SECONDS, every=0.5)
+        assert run.poll() is None, (coordinator.folder / "moved.log").read_text()
+
+    happens(lambda: len(_rounds_of("bob", runs)) > 1, "bob in a round")
+    _moves_house(bob)
+    happens(lambda: _is_back("bob", runs), "bob's second call")
+    before = len(_rounds_of("bob", runs))
+    happens(lambda: len(_rounds_of("bob", runs)) > before + 1, "bob in rounds again")
+
+
+def _rounds_of(node: str, runs: Path) -> list[int]:
+    """The rounds so far in which a node took part."""
+    texts = [path.read_text(encoding="utf-8") for path in runs.glob("*/metrics.jsonl")]
+    lines = [line for text in texts for line in text.splitlines(keepends=True)]
+    rows = [json.loads(line) for line in lines if line.endswith("\n")]
+    return [row["round"] for row in rows if row.get("node") == node]
+
+
+def _is_back(node: str, runs: Path) -> bool:
+    logs = [path.read_text(encoding="utf-8") for path in runs.glob("*/log.txt")]
+    return any(f"node {node} is back" in log for log in logs)
 
 
 def _moves_house(bob: Host) -> None:
