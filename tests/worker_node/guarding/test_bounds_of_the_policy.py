@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from math import inf, nan
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from shared.errors import PolicyRefused
 from shared.model.recipe import Recipe
@@ -29,11 +30,17 @@ NUMBERS: dict[str, tuple[float, float, float | None]] = {
     "recipe.proximal_mu": (1.0, 0, None),
     "day.rounds": (5000, 0, None),
     "day.evaluations": (5000, 0, None),
+    "day.comparisons": (100, 0, None),
     "pointers.numbers": (100_000, 0, None),
     "pointers.megabytes": (4096, 256, None),
     "pointers.seconds": (30, 1, 3600),
     "secure_aggregation.fewest_owners": (3, 2, 100),
+    "secure_aggregation.fewest_pinned": (0, 0, 0),  # of nobody who is pinned
     "secure_aggregation.dropouts": (0.33, 0, 1),
+    "differential_privacy.epsilon": (0.0, 0, 64),
+    "differential_privacy.delta": (1e-5, 1e-12, 1e-2),
+    "differential_privacy.held_out_epsilon": (4.0, 0, 64),
+    "differential_privacy.honest_owners": (0, 0, 99),
 }
 SWITCHES = {
     "tell_label_counts": True,
@@ -79,6 +86,43 @@ def test_a_switch_of_the_policy_is_yes_or_no_and_nothing_like_it(rule: str) -> N
     for value in (0, 1, "true", None):
         with pytest.raises(ValidationError):
             said(rule, value)
+
+
+def rules_of(table: BaseModel, before: str = "") -> Iterator[tuple[str, Any]]:
+    for name in type(table).model_fields:
+        value = getattr(table, name)
+        if isinstance(value, BaseModel):
+            yield from rules_of(value, f"{before}{name}.")
+        else:
+            yield before + name, value
+
+
+def test_no_number_and_no_switch_of_the_policy_is_left_out_here() -> None:
+    found = {name for name, value in rules_of(Policy()) if isinstance(value, (bool, int, float))}
+    assert found == set(NUMBERS) | set(SWITCHES)
+
+
+@pytest.mark.parametrize("held_out_epsilon", [0.0, 4.0])
+@pytest.mark.parametrize("epsilon", [0.0, 1e-6, 8.0])
+@pytest.mark.parametrize("is_private", [True, False])
+@pytest.mark.parametrize("mode", ["train", "evaluate", "compare", "pointers"])
+def test_a_budget_lets_nothing_out_without_noise(
+    mode: Mode, is_private: bool, epsilon: float, held_out_epsilon: float
+) -> None:
+    terms = {"epsilon": epsilon, "held_out_epsilon": held_out_epsilon}
+    policy = Policy.model_validate({"differential_privacy": terms})
+    assert policy.hides_rows is (epsilon > 0)
+    refused_by = None
+    if epsilon > 0 and (not is_private or mode not in ("train", "evaluate")):
+        refused_by = "differential_privacy.epsilon"
+    elif epsilon > 0 and mode == "evaluate" and held_out_epsilon == 0:
+        refused_by = "differential_privacy.held_out_epsilon"
+    if refused_by is None:
+        policy.check_private(mode, is_private)
+        return
+    with pytest.raises(PolicyRefused) as refused:
+        policy.check_private(mode, is_private)
+    assert refused.value.rule == refused_by
 
 
 def test_fewest_pinned_is_at_most_how_many_are_pinned() -> None:

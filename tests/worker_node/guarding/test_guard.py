@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 
 from shared.errors import NodeFailed, PolicyRefused, StorageError
 from shared.model.recipe import Recipe
-from shared.wire.commands import CountersignCommand, EvaluateCommand, ProposeCommand, TrainCommand
+from shared.wire.commands import (
+    CompareCommand,
+    CountersignCommand,
+    EvaluateCommand,
+    ProposeCommand,
+    TrainCommand,
+)
 from worker_node.audit.lines import Entry
 from worker_node.data.shard import Message, Shard
 from worker_node.guarding.day_counts import DayCounts
@@ -31,12 +37,12 @@ RECIPE = Recipe.model_validate(
     }
 )
 ME = Who("10.0.0.1:5", "hospital", "ab:cd")
-WORKS = ("train", "evaluate", "pointers", "propose train", "propose evaluate")
+WORKS = ("train", "evaluate", "compare", "pointers", "propose train", "propose evaluate")
 
 
 def tables(*parts: dict[str, Any]) -> Policy:
     """A policy that allows all work, with these tables changed."""
-    whole: dict[str, Any] = {"modes": ["train", "evaluate", "pointers"]}
+    whole: dict[str, Any] = {"modes": ["train", "evaluate", "compare", "pointers"]}
     for part in parts:
         whole |= part
     return Policy.model_validate(whole)
@@ -45,17 +51,17 @@ def tables(*parts: dict[str, Any]) -> Policy:
 async def ask(guard: Guard, work: str, who: Who = ME, **changes: Any) -> None:
     """As a session does, for one kind of work."""
     recipe = changes.pop("recipe", RECIPE.to_json())
+    told: dict[str, Any]
     if work == "pointers":
         await guard.may_point(who, recipe, SHARD)
     elif work == "train":
         wanted = {"state_id": 1, "result_id": 2, "run": "r", "seed": 0, "round": 1, "rounds": 3}
         await guard.may_train(who, TrainCommand(recipe=recipe, **{**wanted, **changes}), SHARD)
+    elif work == "compare":
+        told = {"state_id": 1, "run": "r", "rounds": 3, "start": 1, "seed": 2, **changes}
+        await guard.may_compare(who, CompareCommand(recipe=recipe, **told), SHARD)
     elif work == "evaluate":
-        told: dict[str, Any] = {
-            "state_id": 1,
-            "base_id": None,
-            "secure": ("r", 1) if changes else None,
-        }
+        told = {"state_id": 1, "base_id": None, "secure": ("r", 1) if changes else None}
         await guard.may_evaluate(who, EvaluateCommand(recipe=recipe, **told), SHARD)
     else:
         is_known = changes.pop("is_known", False)
@@ -82,32 +88,45 @@ EVERYTHING = frozenset(WORKS)
 TRAINING = frozenset({"train", "propose train"})
 MEASURING = frozenset({"evaluate", "propose evaluate"})
 POINTING = frozenset({"pointers"})
+COMPARING = frozenset({"compare"})
 # each with the kinds of work that it must stop, and no other
 STOPPING: dict[str, tuple[dict[str, Any], str, frozenset[str]]] = {
-    "no training": ({"modes": ["evaluate", "pointers"]}, "modes", TRAINING),
-    "no evaluation": ({"modes": ["train", "pointers"]}, "modes", MEASURING),
-    "no pointers": ({"modes": ["train", "evaluate"]}, "modes", POINTING),
+    "no training": ({"modes": ["evaluate", "compare", "pointers"]}, "modes", TRAINING),
+    "no evaluation": ({"modes": ["train", "compare", "pointers"]}, "modes", MEASURING),
+    "no pointers": ({"modes": ["train", "evaluate", "compare"]}, "modes", POINTING),
+    "no comparison": ({"modes": ["train", "evaluate", "pointers"]}, "modes", COMPARING),
+    "comparisons of a day": ({"day": {"comparisons": 0}}, "day.comparisons", COMPARING),
+    "no yes for comparing": ({"ask": ["compare"]}, "ask", COMPARING),
     "sums alone": (
         {"secure_aggregation": {"required": True}},
         "secure_aggregation.required",
         EVERYTHING,
     ),
+    "noise": (
+        {"differential_privacy": {"epsilon": 1.0}},
+        "differential_privacy.epsilon",
+        EVERYTHING,
+    ),
     "hours": ({"hours": {"days": []}}, "hours", EVERYTHING),
-    "rows": ({"fewest_rows": 13}, "fewest_rows", TRAINING | POINTING),
+    "rows": ({"fewest_rows": 13}, "fewest_rows", TRAINING | POINTING | COMPARING),
     "held-out rows": (
         {"fewest_held_out_rows": 9},
         "fewest_held_out_rows",
-        MEASURING | POINTING,
+        MEASURING | POINTING | COMPARING,
     ),
     "parameters": ({"recipe": {"parameters": 4390}}, "recipe.parameters", EVERYTHING),
     "tokens": ({"recipe": {"tokens": 11}}, "recipe.tokens", EVERYTHING),
     "batch size": ({"recipe": {"batch_size": 15}}, "recipe.batch_size", EVERYTHING),
     "local epochs": ({"recipe": {"local_epochs": 1}}, "recipe.local_epochs", EVERYTHING),
-    "rounds": ({"recipe": {"rounds": 2}}, "recipe.rounds", TRAINING | {"propose evaluate"}),
+    "rounds": (
+        {"recipe": {"rounds": 2}},
+        "recipe.rounds",
+        TRAINING | COMPARING | {"propose evaluate"},
+    ),
     "steps of few rows": (
         {"recipe": {"fewest_rows_a_step": 9}},
         "recipe.fewest_rows_a_step",
-        TRAINING,
+        TRAINING | COMPARING,
     ),
     "no yes for training": ({"ask": ["train"]}, "ask", TRAINING),
     "no yes for evaluation": ({"ask": ["evaluate"]}, "ask", MEASURING),
