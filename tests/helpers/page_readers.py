@@ -69,7 +69,7 @@ class Reader:
                 activated(script), stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
             )
             os.close(theirs)
-            written, _ = process.communicate(timeout=2 * PATIENCE_SECONDS)
+            written, _ = process.communicate(timeout=4 * PATIENCE_SECONDS)
         assert process.returncode == 0, f"on {host.name}:\n{script}\n{written}"
         self.written.append(written)
 
