@@ -17,22 +17,24 @@ COPY requirements.txt ./
 COPY scripts/_environment.sh scripts/
 ARG PIP_NO_INDEX
 RUN bash -c 'source scripts/_environment.sh && fedsms_environment requirements.txt'
-# What training and serving never open: headers, test programs, tests, and the installers.
+# What training and serving never open (scripts/images/slim.py), and the installers; --build-arg SLIM=0
+# keeps the former, for whoever builds further on these images.
 # pip goes aside, for the setup image downloads with it. Bytecode is made for what is imported here;
 # without it, every start of a read-only container would compile for seconds.
-RUN cd .venv/lib/python3.*/site-packages \
+COPY scripts/images/ scripts/images/
+ARG SLIM=1
+RUN if [ "$SLIM" != 0 ]; then python3 scripts/images/slim.py .venv/lib/python3.*/site-packages; fi \
+    && cd .venv/lib/python3.*/site-packages \
     && mkdir /pip && mv pip /pip/ \
     && rm -rf pip-* uv uv-* ../../../bin/pip* ../../../bin/uv* ../../../installed \
-    && rm -rf torch/include torch/test torch/share torch/lib/*.a torch/lib/*_test.so \
-    && find torch/bin -type f ! -name torch_shm_manager -delete \
-    && find sympy mpmath networkx -type d -name tests -prune -exec rm -rf {} + \
     && find . /pip -name __pycache__ -prune -exec rm -rf {} + \
     && ../../../bin/python -W ignore -m compileall -q -j 0 \
          -x '/(networkx|setuptools|tests)/|/py312_' .
 
 FROM ${BASE} AS runtime
-# The base image's own installer has no use here.
-RUN rm -rf "$(python3 -c 'import pip; print(*pip.__path__)')" \
+# The base image's own installer has no use here, nor programs that run with their owner's rights.
+RUN find / -xdev -perm /6000 -type f -exec chmod a-s {} + \
+    && rm -rf "$(python3 -c 'import pip; print(*pip.__path__)')" \
     && rm -f /usr/bin/pip* /usr/local/bin/pip*
 RUN groupadd --gid 10001 fedsms \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin fedsms

@@ -6,9 +6,11 @@
     python scripts/benchmark.py scale                       # more and more nodes
     python scripts/benchmark.py robust                      # one bad owner of ten
     python scripts/benchmark.py strategies                  # FedProx and server optimisers
+    python scripts/benchmark.py worth                       # what joining is worth to an owner
     python scripts/benchmark.py secure-aggregation          # keys, masks and bytes of a secure sum
     python scripts/benchmark.py secure-rounds               # rounds with secure sums, and without
     python scripts/benchmark.py leak                        # what a coordinator can tell of words
+    python scripts/benchmark.py privacy                     # accuracy by epsilon, in one process
     python scripts/benchmark.py shard                       # one owner's messages, to a million
     python scripts/benchmark.py startup                     # until a node is ready, until a round
 
@@ -30,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, n
 
 from scripts.benchmarks.leak import leak
 from scripts.benchmarks.pointers import pointer_accuracy, pointer_soak, pointers
+from scripts.benchmarks.privacy import privacy
 from scripts.benchmarks.robust import robust
 from scripts.benchmarks.runs import (
     TrainedRun,
@@ -46,6 +49,7 @@ from scripts.benchmarks.secure_rounds import secure_rounds
 from scripts.benchmarks.shard import shard
 from scripts.benchmarks.startup import startup
 from scripts.benchmarks.strategies import strategies
+from scripts.benchmarks.worth import worth
 from scripts.data.partition import Partition
 from scripts.local.nodes import LocalNode, local_nodes
 from scripts.needs import need
@@ -68,11 +72,13 @@ for _command in (
     scale,
     robust,
     strategies,
+    worth,
     secure_aggregation,
     secure_rounds,
     startup,
     shard,
     leak,
+    privacy,
 ):
     main.add_command(_command)
 

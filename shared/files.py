@@ -124,10 +124,12 @@ def read_bytes(path: Path, at_most: int = SMALL_FILE) -> bytes:
     """
     try:
         with open_regular(path) as file:
-            data = file.read(at_most + 1)
+            # what is too large by its size alone takes no memory first
+            too_large = os.fstat(file.fileno()).st_size > at_most
+            data = b"" if too_large else file.read(at_most + 1)
     except OSError as error:
         raise storage_error("read", path, error) from error
-    if len(data) > at_most:
+    if too_large or len(data) > at_most:
         raise UnfitFile(
             f"cannot read {path}",
             f"it is larger than {at_most:,} bytes, the most that such a file has",

@@ -16,7 +16,9 @@ from scripts.local.nodes import LocalNode, local_nodes
 from shared.cli import run
 from shared.model.recipe import Recipe, load_recipe
 from tests.helpers.messages import made_up, write_tsv
+from tests.helpers.needed import lacking
 from tests.helpers.running import Finished, environment
+from tests.helpers.skipped import lines_of
 from worker_node.data.shard import Message
 
 # no test asserts how fast this machine is
@@ -49,6 +51,15 @@ hidden = 128
 batch_size = 16
 local_epochs = 100
 """
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Ends with what was not tested, and why."""
+    skipped = terminalreporter.getreports("skipped")
+    if skipped:
+        terminalreporter.section("not tested here")
+        for line in lines_of(skipped):
+            terminalreporter.line(line)
 
 
 @dataclass(frozen=True)
@@ -139,7 +150,7 @@ def built() -> None:
     from tests.helpers.containers import build_images, engine_is_missing
 
     if why := engine_is_missing():
-        pytest.skip(f"containers: {why}")
+        lacking("engine", why)
     build_images()
 
 

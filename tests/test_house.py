@@ -69,6 +69,7 @@ FLOORS = {
         "secure_aggregation",
         "guarding",
         "training",
+        "privacy",
         "audit",
         "data",
         "membership",
@@ -78,6 +79,7 @@ FLOORS = {
         "pointers",
         "wire",
         "passport",
+        "privacy",
         "secure_aggregation",
         "identity",
         "model",
@@ -178,6 +180,33 @@ def test_nothing_that_runs_is_ever_unpickled() -> None:
         if name.split(".")[0] in ways
     ]
     assert found == []
+
+
+def takes_any_error(handler: ast.ExceptHandler) -> bool:
+    """Whether an error that a test does not know of ends there."""
+    caught = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    names = {ast.unparse(one) if one is not None else "BaseException" for one in caught}
+    raises = any(isinstance(node, ast.Raise) for one in handler.body for node in ast.walk(one))
+    return bool(names & {"Exception", "BaseException", "AssertionError"}) and not raises
+
+
+def test_no_test_takes_whatever_goes_wrong_for_what_should() -> None:
+    looked_at = 0
+    wrong = []
+    for path in (ROOT / "tests").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ExceptHandler):
+                looked_at += 1
+                if takes_any_error(node):
+                    wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+            elif (
+                isinstance(node, ast.Call)
+                and ast.unparse(node.func).endswith("suppress")
+                and {"Exception", "BaseException"} & set(map(ast.unparse, node.args))
+            ):
+                wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert looked_at > 20
+    assert wrong == []
 
 
 def test_no_duration_is_taken_from_a_clock_that_somebody_can_set() -> None:

@@ -38,6 +38,7 @@ from shared.files import append_lines
 from shared.model.classifier import initial_state
 from shared.model.metrics import Metrics, merge, metrics_from
 from shared.model.recipe import Recipe, load_recipe
+from shared.model.vectors import Vector
 from worker_node.data.shard import Shard
 from worker_node.training.local_training import score, train
 from worker_node.training.secret_seed import mixed_seed
@@ -114,6 +115,12 @@ def owners_of(shards: Mapping[str, Shard], recipe: Recipe, tune: bool) -> Owners
 
 def federate(owners: Owners, recipe: Recipe, seed: int) -> Metrics:
     """All rounds; the last state's metrics."""
+    state = federated_state(owners, recipe, seed)
+    return metrics_from(merge(score(state, *rows, recipe) for rows in owners.measured))
+
+
+def federated_state(owners: Owners, recipe: Recipe, seed: int) -> Vector:
+    """All rounds in this process; the last state (P,), with the bits of rounds over sockets."""
     state = initial_state(recipe, seed)
     claims = {name: len(labels) for name, (_, labels) in owners.train.items()}
     counted = counted_rows(claims, recipe.federation.rows_bound)
@@ -125,7 +132,7 @@ def federate(owners: Owners, recipe: Recipe, seed: int) -> Metrics:
             result = train(state, *rows, recipe, own, round_index=number - 1)
             aggregator.add(name, result.state, counted[name])
         state = optimizer.step(state, aggregator.finish().state)
-    return metrics_from(merge(score(state, *rows, recipe) for rows in owners.measured))
+    return state
 
 
 def with_keys(recipe: Recipe, keys: Keys) -> Recipe:

@@ -19,6 +19,9 @@ from scripts.containers.labels import Federation
 from shared.errors import FedsmsError, UsageError
 
 PREFIX = 29
+# Without it the bridge of an internal network has an address of the host's, and behind that is each
+# service that the host has on any of its addresses.
+NO_ADDRESS_OF_THE_HOST = {"com.docker.network.bridge.inhibit_ipv4": "true"}
 
 
 def parse_range(text: str) -> IPv4Network:
@@ -57,6 +60,7 @@ def ensure_network(federation: Federation, owner: str, addresses: IPv4Network | 
             name,
             driver="bridge",
             internal=True,
+            options=NO_ADDRESS_OF_THE_HOST,
             ipam=ipam,
             labels=federation.labels(owner=owner),
         )

@@ -48,7 +48,10 @@ EXAMPLES = (
 @click.option("--owners", type=click.IntRange(1, 64), default=2, show_default=True)
 @click.option("--rounds", type=click.IntRange(min=1), help="[default: the recipe's, 15]")
 @click.option(
-    "--recipe", default="default", show_default=True, help="tutorial, default or a .toml file."
+    "--recipe",
+    default="default",
+    show_default=True,
+    help="tutorial, default, private, private-strict or a .toml file.",
 )
 @click.option(
     "--partition", type=click.Choice(get_args(Partition)), default="iid", show_default=True

@@ -33,6 +33,8 @@ from worker_node.guarding.set_up import Guarding
 from worker_node.membership.admission import make_admission
 from worker_node.node import DataOwnerNode
 from worker_node.secure_aggregation.set_up import find_sums
+from worker_node.serving.dialling import dialling
+from worker_node.serving.door import Door
 from worker_node.serving.listener import listening
 from worker_node.training.trainer_process import OnEvent, TrainerProcess
 
@@ -85,7 +87,7 @@ def read_shard(folder: Path, name: str) -> Shard:
 
 @dataclass(frozen=True)
 class Served:
-    """A node of the process, and where it listens."""
+    """A node of the process, and where it listens; "" where it dials."""
 
     node: DataOwnerNode
     url: str
@@ -96,12 +98,14 @@ async def nodes_of(
     shards: Mapping[str, Shard],
     identities: Mapping[str, Path] | None = None,
     policies: Mapping[str, Policy] | None = None,
+    dial: str = "",
 ) -> AsyncIterator[dict[str, Served]]:
     """Nodes in this process, by id.
 
     Args:
         identities: their identity folders; None serves without TLS.
         policies: of those that have another than the default one.
+        dial: a coordinator's URL, which they dial; "" has them listen.
     """
     pool = Pool(TrainerProcess(next(iter(shards.values()))))
     async with contextlib.AsyncExitStack() as stack:
@@ -115,8 +119,12 @@ async def nodes_of(
             trainer = SharedTrainer(shard, pool)
             node = DataOwnerNode(name, shard, trainer, guard=Guard(policy), sums=sums)
             admission = make_admission(load(folder, "node"), ()) if folder is not None else None
-            where = listening(node, "127.0.0.1", 0, admission)
-            served[name] = Served(node, await stack.enter_async_context(where))
+            if dial:
+                await stack.enter_async_context(dialling(Door(node, admission), [dial]))
+                served[name] = Served(node, "")
+            else:
+                where = listening(node, "127.0.0.1", 0, admission)
+                served[name] = Served(node, await stack.enter_async_context(where))
         yield served
 
 

@@ -39,7 +39,8 @@ STOP_SECONDS = 15.0
 class LocalNode:
     """One node's process.
 
-    url: where it listens. log: the last lines it wrote on standard error.
+    url: where it listens; "" where it only dials out.
+    log: the last lines it wrote on standard error.
     """
 
     id: str
@@ -50,7 +51,7 @@ class LocalNode:
     @property
     def flag(self) -> str:
         """The node as `--node` takes it."""
-        return f"{self.id}={self.url}"
+        return f"{self.id}={self.url}" if self.url else self.id
 
     def stop(self) -> int:
         """Ends the process in order, or else at once; gives its exit code. Idempotent."""
@@ -139,7 +140,8 @@ def start_node(node_id: str, flags: Sequence[str], port: int = 0) -> LocalNode:
     # Without the identity that the user may have in this folder, unless the flags name one.
     plain = () if "--identity" in flags else ("--insecure",)
     # its standard input ends with this process, however that ends
-    listen = ("--port", str(port), "--json", "--with-stdin", *plain)
+    at = () if "--dial" in flags else ("--port", str(port))
+    listen = (*at, "--json", "--with-stdin", *plain)
     unguarded = ("--policy", UNGUARDED, "--audit-log", "off")  # flags given later count
     command = ("-m", "worker_node", "serve", "--id", node_id, *listen, *unguarded, *flags)
     process = subprocess.Popen(
@@ -188,7 +190,7 @@ def wait_until_ready(node: LocalNode, of: int = 1) -> None:
     if not line:
         node.process.wait()
         raise NodeFailed(f"node {node.id} did not start", "\n".join(node.log[-20:]))
-    node.url = json.loads(line)["url"]
+    node.url = json.loads(line)["url"] or ""
 
 
 def _awaited(node: LocalNode, lines: queue.Queue[str], of: int) -> str:

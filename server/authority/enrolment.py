@@ -27,6 +27,7 @@ from shared.identity.certificates import (
 MAX_REQUEST_BYTES = 64 * 1024
 """Largest request that is read; an honest one has about 500 bytes."""
 MAX_ANSWER_BYTES = 2**20
+AGAIN = "Ask its owner for the file that python -m worker_node init made."
 OUR_NAMES = {"ca", "ca-key", "crl", "issued", "key", "certificate"}
 """Ids whose answer would be called like a file of an authority or an identity."""
 
@@ -99,18 +100,32 @@ def read_request(path: Path) -> tuple[Name, ec.EllipticCurvePublicKey]:
     Raises:
         IdentityError: the file is no request of a node. StorageError: it cannot be read.
     """
-    again = "Ask its owner for the file that python -m worker_node init made."
     try:
-        name, key = request_from_pem(read_bytes(path, MAX_REQUEST_BYTES))
+        return request_of(read_bytes(path, MAX_REQUEST_BYTES), path)
     except UnfitFile as error:
-        raise identity.unfit(path, error.cause, again) from error
+        raise identity.unfit(path, error.cause, AGAIN) from error
+
+
+def request_of(data: bytes, where: str | Path) -> tuple[Name, ec.EllipticCurvePublicKey]:
+    """The same of a request that came some other way.
+
+    Args:
+        where: it came from, for the error.
+    """
+    try:
+        name, key = request_from_pem(data)
     except UnfitCertificate as error:
-        raise identity.unfit(path, str(error), again) from error
-    if name.id.lower() in OUR_NAMES:
-        raise identity.unfit(path, f"a file of ours is called {name.id}: no node may be", again)
-    if name.role != "node":
-        raise identity.unfit(path, f"it asks to be {name}, and owners ask for nodes", again)
+        raise identity.unfit(where, str(error), AGAIN) from error
+    check_name(name, where)
     return name, key
+
+
+def check_name(name: Name, where: str | Path) -> None:
+    """Raises IdentityError where no node may be called so."""
+    if name.id.lower() in OUR_NAMES:
+        raise identity.unfit(where, f"a file of ours is called {name.id}: no node may be", AGAIN)
+    if name.role != "node":
+        raise identity.unfit(where, f"it asks to be {name}, and owners ask for nodes", AGAIN)
 
 
 def answer_path(name: Name) -> Path:

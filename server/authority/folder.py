@@ -203,7 +203,7 @@ class Authority:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with _locked(self.folder):
+        with locked(self.folder):
             yield
 
 
@@ -227,7 +227,7 @@ def make_authority(folder: Path) -> tuple[Authority, bool]:
     if is_present(folder / CA):
         return open_authority(folder), False
     make_folder(folder)
-    with _locked(folder):
+    with locked(folder):
         if is_present(folder / CA):
             return open_authority(folder), False
         key = new_key()
@@ -239,9 +239,14 @@ def make_authority(folder: Path) -> tuple[Authority, bool]:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, name: str = LOCK) -> Iterator[None]:
+    """Nobody else writes what this lock is for. Not reentrant.
+
+    Raises:
+        StorageError: somebody else has held it for LOCK_SECONDS, or the folder cannot be written.
+    """
     try:
-        with FileLock(folder / LOCK, timeout=LOCK_SECONDS):
+        with FileLock(folder / name, timeout=LOCK_SECONDS):
             yield
     except Timeout as error:
         raise StorageError(

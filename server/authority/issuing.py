@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from shared.identity.certificates import USAGE, Name
+from shared.identity.certificates import USAGES, Name
 
 CA_DAYS = 3653
 CLOCKS = timedelta(hours=1)
@@ -45,7 +45,7 @@ def make_certificate(
     builder = _builder(name.subject, ca.subject, key, until)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
     builder = builder.add_extension(_usage(digital_signature=True), critical=True)
-    builder = builder.add_extension(x509.ExtendedKeyUsage([USAGE[name.role]]), critical=False)
+    builder = builder.add_extension(x509.ExtendedKeyUsage(USAGES), critical=False)
     builder = builder.add_extension(name.alternative, critical=False)
     builder = builder.add_extension(_subject_key(key), critical=False)
     builder = builder.add_extension(_authority_key(ca), critical=False)

@@ -20,12 +20,13 @@ class _Warnings(logging.Handler):
 
 
 def federation_of(
-    nodes: tuple[str, ...], identity: Path, insecure: bool, **settings: Any
+    nodes: tuple[str, ...], listen: str | None, identity: Path, insecure: bool, **settings: Any
 ) -> AsyncFederation:
     """The federation.
 
     Args:
-        nodes: ID=URL each; none for a run that is resumed and knows its own.
+        nodes: ID=URL each, or ID of one that dials in; none for a run that is resumed.
+        listen: host and port where nodes dial in; None where none do.
 
     Raises:
         UsageError: a node is malformed, or given twice.
@@ -35,4 +36,6 @@ def federation_of(
     log = logging.getLogger("fedsms.federation")
     if not any(isinstance(one, _Warnings) for one in log.handlers):
         log.addHandler(_Warnings())
-    return AsyncFederation(nodes=nodes, identity=identity, insecure=insecure, **settings)
+    return AsyncFederation(
+        nodes=nodes, listen=listen, identity=identity, insecure=insecure, **settings
+    )

@@ -9,10 +9,12 @@ import click
 
 from server.cli.federations import federation_of
 from server.cli.options import (
+    DIALLING_IN,
     TWO_NODES,
     federation_option,
     insecure_option,
     json_option,
+    listen_option,
     model_option,
     node_option,
     run_dir_option,
@@ -22,18 +24,25 @@ from server.runs.settings import BY_NAME
 from shared.cli import command, identity_option, say
 
 
-@command("status", f"python -m server status {TWO_NODES}")
+@command(
+    "status",
+    f"python -m server status {TWO_NODES}",
+    f"python -m server status {DIALLING_IN}",
+)
 @federation_option
 @node_option
+@listen_option
 @identity_option
 @insecure_option
 @json_option
-def status(node: tuple[str, ...], identity: Path, insecure: bool, as_json: bool) -> int:
+def status(
+    node: tuple[str, ...], listen: str | None, identity: Path, insecure: bool, as_json: bool
+) -> int:
     """Say which nodes answer, and with what. Exits with 4 or 5 where one does not."""
     from server.cli.interrupts import run_until_signal
     from server.display.fitting import print_table
 
-    statuses = run_until_signal(federation_of(node, identity, insecure).status())
+    statuses = run_until_signal(federation_of(node, listen, identity, insecure).status())
     if as_json:
         click.echo(json.dumps(statuses.records()))
     else:
@@ -50,6 +59,7 @@ def status(node: tuple[str, ...], identity: Path, insecure: bool, as_json: bool)
 )
 @federation_option
 @node_option
+@listen_option
 @identity_option
 @insecure_option
 @model_option
@@ -58,6 +68,7 @@ def status(node: tuple[str, ...], identity: Path, insecure: bool, as_json: bool)
 @json_option
 def evaluate(
     node: tuple[str, ...],
+    listen: str | None,
     identity: Path,
     insecure: bool,
     model: Path | None,
@@ -70,7 +81,7 @@ def evaluate(
     from server.display.fitting import print_table
 
     federation = federation_of(
-        node, identity, insecure, run_dir=run_dir, secure_aggregation=secure_aggregation
+        node, listen, identity, insecure, run_dir=run_dir, secure_aggregation=secure_aggregation
     )
     evaluation = run_until_signal(federation.evaluate(model))
     if model is None:

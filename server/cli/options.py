@@ -27,11 +27,21 @@ def use_federation(ctx: click.Context, _: click.Parameter, path: Path | None) ->
 node_option = click.option(
     "--node",
     multiple=True,
-    metavar="ID=URL",
+    metavar="ID[=URL]",
     envvar="FEDSMS_NODES",
     show_envvar=True,
-    help="A node's id and address, for example bob=wss://10.0.0.7:8777; once for each node.",
+    help="A node's id and address, for example bob=wss://10.0.0.7:8777; without an address it "
+    "dials in, at --listen. Once for each node.",
 )
+listen_option = click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    envvar="FEDSMS_LISTEN",
+    show_envvar=True,
+    help="Where nodes without an address dial in, for example 0.0.0.0:8770; "
+    "ws://127.0.0.1:8770 is without TLS.",
+)
+DIALLING_IN = "--listen 0.0.0.0:8770 --node bob --node anne"
 federation_option = click.option(
     "--federation",
     type=click.Path(path_type=Path),
@@ -59,5 +69,5 @@ insecure_option = click.option(
     is_flag=True,
     envvar="FEDSMS_INSECURE",
     show_envvar=True,
-    help="Dial ws:// addresses of other machines, without TLS.",
+    help="Allow lines to other machines without TLS: ws:// addresses.",
 )

@@ -9,7 +9,13 @@ from typing import get_args
 import click
 
 from server.cli.federations import federation_of
-from server.cli.options import federation_option, insecure_option, json_option, node_option
+from server.cli.options import (
+    federation_option,
+    insecure_option,
+    json_option,
+    listen_option,
+    node_option,
+)
 from server.runs.setting import SecureWanted
 from shared.cli import command, identity_option, say
 
@@ -26,6 +32,7 @@ run_argument = click.argument("run_folder", metavar="RUN", type=click.Path(path_
 @run_argument
 @federation_option
 @node_option
+@listen_option
 @identity_option
 @insecure_option
 @click.option(
@@ -38,6 +45,7 @@ def forget(
     owner: str,
     run_folder: Path,
     node: tuple[str, ...],
+    listen: str | None,
     identity: Path,
     insecure: bool,
     secure_aggregation: SecureWanted | None,
@@ -49,7 +57,7 @@ def forget(
     """
     from server.cli.interrupts import run_until_signal
 
-    federation = federation_of(node, identity, insecure)
+    federation = federation_of(node, listen, identity, insecure)
     shown = federation.forget(
         owner,
         run_folder,
@@ -69,16 +77,22 @@ def forget(
 @run_argument
 @federation_option
 @node_option
+@listen_option
 @identity_option
 @insecure_option
 @json_option
 def passport(
-    run_folder: Path, node: tuple[str, ...], identity: Path, insecure: bool, as_json: bool
+    run_folder: Path,
+    node: tuple[str, ...],
+    listen: str | None,
+    identity: Path,
+    insecure: bool,
+    as_json: bool,
 ) -> None:
     """Write a run's passport.json and model_card.md, signed, and countersigned by its nodes."""
     from server.cli.interrupts import run_until_signal
 
-    federation = federation_of(node, identity, insecure)
+    federation = federation_of(node, listen, identity, insecure)
     made = run_until_signal(federation.passport(run_folder))
     if as_json:
         click.echo(json.dumps(made.model_dump()))

@@ -35,11 +35,11 @@ def _cells(status: NodeStatus) -> list[str]:
     address, greeting = status.address, status.greeting
     if greeting is None or status.round_trip is None:
         why = status.error.cause.splitlines()[0] if status.error and status.error.cause else ""
-        return [address.id, address.url, f"no: {why or status.error}", *[""] * 6]
+        return [address.id, status.shown_address, f"no: {why or status.error}", *[""] * 6]
     rows, versions = greeting.rows, greeting.versions
     return [
         address.id,
-        address.url,
+        status.shown_address,
         "yes",
         str(rows.get("train", "-")),
         str(rows.get("held_out", "-")),

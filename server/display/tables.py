@@ -13,6 +13,7 @@ from shared.model.metrics import Metrics
 
 if TYPE_CHECKING:  # nothing of certificates is loaded to show metrics
     from server.authority.folder import Issued
+    from server.authority.invitations import Invited
 
 _SHARES = {
     "AUC %": ("roc_auc", "AUC\n%"),
@@ -107,6 +108,25 @@ def _figures(rows: Sequence[Figures]) -> list[Column]:
             for name, (key, narrow) in _SHARES.items()
         ),
     ]
+
+
+def invited_table(invited: Sequence[Invited]) -> Fitted:
+    """Who was invited, oldest first, and what became of it."""
+    from shared.identity.certificates import moment_in_words
+
+    joined = [moment_in_words(one.joined) if one.joined else "-" for one in invited]
+    return Fitted(
+        "Invitations",
+        [
+            Column("node", [one.node for one in invited]),
+            Column("state", [one.state for one in invited]),
+            Column("until", [moment_in_words(one.until) for one in invited]),
+            Column("wrong secrets", [str(one.wrong) for one in invited], right=True),
+            Column("joined", joined),
+            Column("from", [one.origin or "-" for one in invited]),
+            Column("fingerprint of the key", [one.key or "-" for one in invited]),
+        ],
+    )
 
 
 def issued_table(issued: Sequence[Issued]) -> Fitted:

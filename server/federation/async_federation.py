@@ -12,7 +12,7 @@ from server.federation.following import AsyncRounds, OnNotice, OnProgress
 from server.federation.forgotten import OwnerForgotten
 from server.federation.model import Model
 from server.federation.preparation import Preparation, RecipeSource, Shown
-from server.federation.results import Evaluation, Statuses
+from server.federation.results import Evaluation, Statuses, Worth
 from server.federation.run import Run
 from server.runs.setting import SecureWanted
 
@@ -30,6 +30,12 @@ class AsyncFederation(Preparation):
     async def evaluate(self, model: Model | Run | str | Path | None = None) -> Evaluation:
         """Measures a model on the owners' held-out rows."""
         return await background.wait_in_a_loop(self._evaluate(model))
+
+    async def compare(
+        self, run: Run | str | Path | None = None, *, progress: Shown | None = None
+    ) -> Worth:
+        """Compares a run's model with what each owner has alone."""
+        return await background.wait_in_a_loop(self._compare(run, progress))
 
     def rounds(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,6 +13,7 @@ from server.nodes.addresses import (
     check_distinct,
     check_protected,
     parse_address,
+    parse_listen,
     parse_node,
 )
 from server.runs.federation_file import DEFAULT_FILE, OfCommands, checked, read_federation
@@ -44,13 +45,17 @@ Nodes = Mapping[str, str | RunningNode] | Iterable[str | RunningNode]
 class Configuration:
     """nodes: may be none, for a run that is resumed knows its own. settings: those given, by name.
 
-    insecure: ws:// addresses of other machines may be dialled.
+    listen: URL at which nodes dial in; None where none do.
+    authority: folder with the CA, whose open invitations are taken there; None takes none.
+    insecure: lines to other machines may be without TLS.
     """
 
     nodes: tuple[NodeAddress, ...]
     identity: Path
     insecure: bool
     settings: Mapping[str, Any]
+    listen: str | None = None
+    authority: Path | None = None
 
     def addresses(self) -> tuple[NodeAddress, ...]:
         """Where the nodes are, checked as `vet` does.
@@ -61,11 +66,17 @@ class Configuration:
         if not self.nodes:
             raise UsageError(
                 "no node is given",
-                next_step="Name each with --node ID=URL, list them in a federation.toml, or give "
-                "them to Federation.",
+                next_step="Name each with --node ID=URL, or --node ID where it dials in; list them "
+                "in a federation.toml, or give them to Federation.",
             )
         self.vet(self.nodes)
         return self.nodes
+
+    def moved(self, nodes: Sequence[NodeAddress]) -> tuple[NodeAddress, ...]:
+        """Where a run's nodes are now; none where they are as they were."""
+        if self.nodes or self.listen is None:
+            return self.nodes
+        return tuple(replace(one, url=self.listen) if one.dials_in else one for one in nodes)
 
     def vet(self, nodes: Sequence[NodeAddress]) -> None:
         """Checks that nodes may be dialled; logs what is not wrong yet.
@@ -89,24 +100,32 @@ def configure(
     identity: str | Path | None,
     insecure: bool | None,
     settings: Mapping[str, Any],
+    listen: str | None = None,
+    authority: str | Path | None = None,
 ) -> Configuration:
     """What Federation's arguments say; those with a name win over those of the source.
 
     Args:
         source: the path of a federation.toml, its content, or a mapping of node ids to addresses;
             None reads ./federation.toml where it is there and no nodes are named.
+        listen: host and port at which nodes dial in.
+        authority: folder whose open invitations are taken there; None takes none.
 
     Raises:
         UsageError: no such file, an unknown key, a value out of bounds, or a malformed address.
     """
     file = _of_source(source, nodes)
-    found = _addresses(file.nodes if nodes is None else nodes)
-    given = file.model_dump(exclude_none=True, exclude={"nodes", "identity", "insecure"})
+    listen = listen if listen is not None else file.listen
+    url = parse_listen(listen) if listen else None
+    found = _addresses(file.nodes if nodes is None else nodes, url)
+    given = file.model_dump(exclude_none=True, exclude=set(OfCommands.model_fields))
     return Configuration(
         tuple(check_distinct(found)),
         Path(identity if identity is not None else file.identity or DEFAULT),
         bool(file.insecure if insecure is None else insecure),
         {**given, **checked_settings(settings)},
+        url,
+        Path(authority) if authority is not None else None,
     )
 
 
@@ -149,10 +168,12 @@ def _as_text(nodes: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _addresses(nodes: Nodes) -> Iterable[NodeAddress]:
+def _addresses(nodes: Nodes, listen: str | None) -> Iterable[NodeAddress]:
     if isinstance(nodes, Mapping):
-        return [parse_address(node, url) for node, url in _as_text(nodes).items()]
+        return [parse_address(node, url, listen) for node, url in _as_text(nodes).items()]
     return [
-        parse_address(one.id, one.address) if isinstance(one, RunningNode) else parse_node(one)
+        parse_address(one.id, one.address, listen)
+        if isinstance(one, RunningNode)
+        else parse_node(one, listen)
         for one in nodes
     ]

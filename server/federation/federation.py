@@ -12,7 +12,7 @@ from server.federation.following import OnNotice, OnProgress, Rounds
 from server.federation.forgotten import OwnerForgotten
 from server.federation.model import Model
 from server.federation.preparation import Preparation, RecipeSource, Shown
-from server.federation.results import Evaluation, RoundResult, Statuses
+from server.federation.results import Evaluation, RoundResult, Statuses, Worth
 from server.federation.run import Run
 from server.runs.setting import SecureWanted
 
@@ -52,6 +52,25 @@ class Federation(Preparation):
             StorageError: there is no such model. FedsmsError: a node is not there, or failed.
         """
         return background.wait(self._evaluate(model))
+
+    def compare(
+        self, run: Run | str | Path | None = None, *, progress: Shown | None = None
+    ) -> Worth:
+        """Was it worth joining: compares a run's model with what each owner has alone.
+
+        Each node trains alone, with the run's recipe and as many rounds, and measures both models
+        on its own held-out rows; comparison.json in the run folder keeps what was found.
+
+        Args:
+            run: None takes the last run, or else the newest in run_dir.
+            progress: "bars" or "json" shows it; None shows nothing.
+
+        Raises:
+            UsageError: it trained through pointers, or no round of it is complete.
+            StorageError: there is no such run, or a coordinator is at work in it.
+            FedsmsError: no node could do it; the error names one.
+        """
+        return background.wait(self._compare(run, progress))
 
     def rounds(
         self,

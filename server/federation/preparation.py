@@ -18,7 +18,7 @@ from server.federation.configuration import (
 from server.federation.events import Event
 from server.federation.forgotten import OwnerForgotten
 from server.federation.model import Model
-from server.federation.results import ByOwner, Evaluation, Statuses
+from server.federation.results import ByOwner, Evaluation, Statuses, Worth
 from server.federation.run import Run
 from server.runs.setting import SecureWanted
 from server.runs.settings import RunSettings, changed, check_mode, check_resumed, from_values
@@ -49,8 +49,11 @@ class Preparation:
         source: the path of a federation.toml, its content as a mapping, or a mapping of node ids to
             addresses; None reads ./federation.toml where it is there and no nodes are named.
         nodes: ids and addresses, or nodes that know theirs; they win over the source's.
-        identity: the coordinator's identity folder, for wss:// addresses.
-        insecure: ws:// addresses of other machines may be dialled.
+        listen: host and port, such as "0.0.0.0:8770", at which nodes without an address dial in.
+        authority: the CA's folder, whose open invitations are taken while a run listens; None
+            takes none.
+        identity: the coordinator's identity folder, for lines with TLS.
+        insecure: lines to other machines may be without TLS.
         settings: of each run of this federation, by the names of `train`'s flags.
 
     Attributes:
@@ -65,17 +68,21 @@ class Preparation:
         source: Source = None,
         *,
         nodes: Nodes | None = None,
+        listen: str | None = None,
+        authority: str | Path | None = None,
         identity: str | Path | None = None,
         insecure: bool | None = None,
         **settings: Any,
     ) -> None:
-        self.configuration: Configuration = configure(source, nodes, identity, insecure, settings)
+        self.configuration: Configuration = configure(
+            source, nodes, identity, insecure, settings, listen, authority
+        )
         self.last_run: Run | None = None
         self._begun: dict[Path, Pace] = {}  # runs that are not over
 
     @property
     def nodes(self) -> dict[str, str]:
-        """Node ids and their addresses."""
+        """Node ids and their addresses; of one that dials in, the coordinator's."""
         return {node.id: node.url for node in self.configuration.nodes}
 
     def __repr__(self) -> str:
@@ -142,6 +149,7 @@ class Preparation:
             loaded,
             nodes=self.configuration.addresses(),
             identity=self.configuration.identity,
+            authority=self.configuration.authority,
         )
         if settings.mode == "pointers":
             from server.pointers.stepwise import check_stepwise
@@ -170,10 +178,13 @@ class Preparation:
             stopped = open_stopped(path)
             try:
                 check_resumed(stopped.settings, given)
-                moved = configuration.nodes
+                moved = configuration.moved(stopped.settings.nodes)
                 configuration.vet(moved or stopped.settings.nodes)
                 settings = with_changes(
-                    changed(stopped.settings, given), moved, identity=configuration.identity
+                    changed(stopped.settings, given),
+                    moved,
+                    identity=configuration.identity,
+                    authority=configuration.authority,
                 )
                 display = _display(settings, shown)
             except BaseException:
@@ -236,6 +247,22 @@ class Preparation:
         wanted = self.configuration.settings.get("secure_aggregation", "auto")
         overall, each = await evaluate(nodes, found.saved, self.configuration.identity, wanted)
         return Evaluation(overall, ByOwner(each), str(found.path))
+
+    async def _compare(self, run: Run | str | Path | None, shown: Shown | None) -> Worth:
+        from server.runs.comparison_run import compare
+        from server.runs.resume import read_settings
+
+        path = run.path if isinstance(run, Run) else Path(run) if run else self._model(None).path
+        settings = read_settings(path)[1]
+        configuration = self.configuration
+        nodes = configuration.moved(settings.nodes) or settings.nodes
+        configuration.vet(nodes)
+        given = configuration.settings.get("secure_aggregation", settings.secure_aggregation)
+        settings = replace(
+            settings, identity=configuration.identity, secure_aggregation=given, nodes=nodes
+        )
+        found = await compare(path, settings, _display(settings, shown))
+        return Worth(str(path), found)
 
     def _model(self, model: Model | Run | str | Path | None) -> Model:
         if isinstance(model, Model):

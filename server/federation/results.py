@@ -6,15 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
+from server.display.comparison_table import comparison_table, verdict
 from server.display.fitting import Fitted, as_text
 from server.display.status_table import status_table
 from server.display.tables import metrics_table, rounds_table
 from server.display.words import percent, round_line
 from server.federation.html import html_table
 from server.nodes.status import NodeStatus
+from server.rounds.comparison import Comparison, OwnerGains
 from server.rounds.records import NodeRound, Round
 from shared.errors import FedsmsError
 from shared.model.metrics import Metrics
+from shared.secure_aggregation.contents import FigureSum
 
 
 class ByOwner(Mapping[str, Metrics]):
@@ -122,6 +125,49 @@ class Evaluation:
 
     def __repr__(self) -> str:
         return as_text(self.table())
+
+    def _repr_html_(self) -> str:
+        return html_table(self.table())
+
+
+@dataclass(frozen=True, repr=False)
+class Worth:
+    """Was it worth joining: a run's model beside what each owner has alone.
+
+    run: its folder. found: all figures.
+    """
+
+    run: str
+    found: Comparison
+
+    @property
+    def by_owner(self) -> Mapping[str, OwnerGains]:
+        """Each owner's figures, by node id; empty where sums alone were seen."""
+        return self.found.owners
+
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        """Why nodes that were asked are not in it, by node id."""
+        return self.found.left_out
+
+    def mean(self, figure: str) -> FigureSum:
+        """The mean owner of a figure of shared/model/comparison.py, and how many are surely better
+        or worse off."""
+        return self.found.mean(figure)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As `python -m server compare --json` prints it."""
+        return {"run": self.run, **self.found.as_dict()}
+
+    def table(self) -> Fitted:
+        return comparison_table(self.found)
+
+    def verdict(self) -> list[str]:
+        """What the table says, in sentences."""
+        return verdict(self.found)
+
+    def __repr__(self) -> str:
+        return "\n".join([as_text(self.table()), *self.verdict()])
 
     def _repr_html_(self) -> str:
         return html_table(self.table())

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from server.federation.html import html_table
-from server.federation.results import RoundResult, table_of
+from server.federation.results import RoundResult, Worth, table_of
 from shared.errors import StorageError
 from shared.files import read_bytes
 
@@ -74,6 +74,15 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """What it trained with, and whom: settings.json."""
         return self._json(self.path / "settings.json")
+
+    @property
+    def comparison(self) -> Worth | None:
+        """Was it worth joining; None where nobody compared. Raises StorageError where it is
+        damaged."""
+        from server.runs.comparison_file import read_comparison
+
+        found = read_comparison(self.path)
+        return None if found is None else Worth(str(self.path), found)
 
     def records(self) -> list[dict[str, Any]]:
         """A flat dictionary a round and node, and one a round for all nodes (node "*"); for

@@ -31,12 +31,15 @@ from shared.pysyft import (
 )
 from shared.wire.commands import (
     CANCEL,
+    COMPARE,
     COUNTERSIGN,
     EVALUATE,
     PROPOSE,
     SUM_KEYS,
     SUM_STEP,
     TRAIN,
+    CompareCommand,
+    CompareReport,
     CountersignCommand,
     CountersignReport,
     EvaluateCommand,
@@ -153,6 +156,27 @@ class NodeClient(WebsocketClientWorker):
             cause = f"it counted {counted} held-out rows, and greeted with {told}"
             raise NodeFailed(f"node {self.id} sent impossible counts", cause)
         return report
+
+    async def compare(self, command: CompareCommand, on_progress: OnProgress) -> CompareReport:
+        """Has the node train alone, and measure both models; raises NodeFailed with its cause."""
+        answer = await self._compare(command, on_progress)
+        with self._blaming():
+            return CompareReport.parse(self._open(answer))
+
+    async def compare_secretly(
+        self, command: CompareCommand, on_progress: OnProgress
+    ) -> SecureReport:
+        """The same for a secure sum; the report has the masked figures."""
+        answer = await self._compare(command, on_progress)
+        with self._blaming():
+            return SecureReport.parse(self._open(answer))
+
+    async def _compare(self, command: CompareCommand, on_progress: OnProgress) -> memoryview:
+        return await self.link.request(
+            self._pack_command(COMPARE, command.model_dump()),
+            on_event=lambda event: on_progress(self._progress(event)),
+            seconds=self.link.timeouts.train_timeout * command.rounds,
+        )
 
     async def train_secretly(self, command: TrainCommand, on_progress: OnProgress) -> SecureReport:
         """Has the node train for a secure sum; `fetch_masked` gets the masked vector."""

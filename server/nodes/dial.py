@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import platform
 import socket
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidURI
+from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidURI
 
 from server.nodes.addresses import NodeAddress
-from server.nodes.link import Link, greet
+from server.nodes.handshake import shake_hands
+from server.nodes.link import Link
 from server.nodes.tls_failures import check_holder, explain_no_websocket, explain_tls
-from shared.errors import FedsmsError, HandshakeRefused, NodeUnreachable, describe_os_error
+from shared.errors import (
+    FedsmsError,
+    HandshakeRefused,
+    NodeUnreachable,
+    UsageError,
+    describe_os_error,
+)
 from shared.identity import folder as identity
 from shared.identity import tls
 from shared.identity.certificates import fingerprint
 from shared.quoting import quoted
-from shared.wire.frames import MalformedFrame
-from shared.wire.handshake import FalseGreeting, Greeting
 from shared.wire.heartbeat import HeardClient
 from shared.wire.timeouts import DEFAULT_TIMEOUTS, Timeouts, limit
-from shared.wire.transport import describe_close, transport_options
+from shared.wire.transport import transport_options
 
 
 async def dial(
@@ -42,8 +44,11 @@ async def dial(
         NodeUnreachable: nobody answers there, or not in time.
         HandshakeRefused: somebody answers who is not that node, or of another version;
             CertificateRefused where one side does not accept the other's certificate.
+        UsageError: it is a node that dials in.
         IdentityError: what this side would prove itself with is missing or unfit.
     """
+    if address.dials_in:
+        raise UsageError(f"node {address.id} dials in, and cannot be dialled")
     own = identity.load(folder, "coordinator") if address.is_secure else None
     connection = await _open(address, own, timeouts)
     try:
@@ -52,37 +57,10 @@ async def dial(
             check_holder(address, certificate)
         name = own.name.id if own is not None else platform.node() or "coordinator"
         proof = fingerprint(certificate) if certificate is not None else None
-        return await _shake_hands(connection, address, name, timeouts, proof)
+        return await shake_hands(connection, f"node {address}", name, address.id, timeouts, proof)
     except BaseException:
         await connection.close()
         raise
-
-
-async def _shake_hands(
-    connection: HeardClient,
-    address: NodeAddress,
-    own_name: str,
-    timeouts: Timeouts,
-    proof: str | None,
-) -> Link:
-    name = f"node {address}"
-    ours = Greeting(role="coordinator", id=own_name, expects=address.id)
-    try:
-        async with asyncio.timeout(limit(timeouts.handshake_timeout)):
-            return Link(connection, name, await greet(connection, ours, name), timeouts, proof)
-    except TimeoutError as error:
-        seconds = timeouts.handshake_timeout
-        fact = f"{name} took the call and then said nothing for {seconds:g} s"
-        raise NodeUnreachable(fact) from error
-    except ConnectionClosed as error:
-        raise NodeUnreachable(f"{name} hung up in the handshake", describe_close(error)) from error
-    except FalseGreeting as error:
-        fact = f"{name} greets with what cannot be true"
-        advice = "Its owner should look at its messages and its version."
-        raise HandshakeRefused(fact, str(error), advice) from error
-    except MalformedFrame as error:
-        fact = f"what answers for {name} is no node of fedsms"
-        raise HandshakeRefused(fact, str(error), "Check the port.") from error
 
 
 async def _open(
@@ -155,33 +133,3 @@ def _hint(address: NodeAddress) -> str:
 
 def _unreachable(address: NodeAddress, cause: str, next_step: str) -> NodeUnreachable:
     return NodeUnreachable(f"cannot reach node {address}", cause, next_step)
-
-
-@asynccontextmanager
-async def connected(
-    addresses: Sequence[NodeAddress],
-    folder: Path = identity.DEFAULT,
-    timeouts: Timeouts = DEFAULT_TIMEOUTS,
-) -> AsyncIterator[dict[str, Link]]:
-    """Links by node id, while the context lasts.
-
-    Args:
-        folder: the identity folder, for nodes that are dialled with TLS.
-
-    Raises:
-        NodeUnreachable, HandshakeRefused: for the first of the nodes, by id, that fails.
-        IdentityError: TLS is wanted, and the identity is missing or unfit.
-    """
-    links: dict[str, Link] = {}
-
-    async def keep(address: NodeAddress) -> None:
-        links[address.id] = await dial(address, folder, timeouts)
-
-    try:
-        answers = await asyncio.gather(*map(keep, addresses), return_exceptions=True)
-        for answer in answers:
-            if answer is not None:
-                raise answer
-        yield {address.id: links[address.id] for address in addresses}
-    finally:
-        await asyncio.gather(*(link.close() for link in links.values()))

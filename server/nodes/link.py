@@ -74,6 +74,7 @@ class Link:
 
     Attributes:
         greeting: what the node said of itself.
+        origin: address that a node dialled in from; "" where it was dialled.
         certificate: fingerprint of the certificate that it proved itself with; None without TLS.
         timeouts: how long its operations may take.
         loss: done as soon as the connection is, with the reason.
@@ -89,6 +90,7 @@ class Link:
         certificate: str | None = None,
     ) -> None:
         self.name = name
+        self.origin = ""
         self.greeting = greeting
         self.timeouts = timeouts
         self.certificate = certificate
@@ -173,11 +175,19 @@ class Link:
             raise self._loss(error) from error
         return time.perf_counter() - started
 
-    async def close(self, code: int = CloseCode.NORMAL_CLOSURE) -> None:
+    async def close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
         """Says goodbye. Idempotent."""
-        await self._connection.close(code)
+        await self._connection.close(code, reason)
         with contextlib.suppress(asyncio.CancelledError):
             await self._reader
+
+    def abort(self) -> None:
+        """Ends it without a goodbye, for which there is no room in the line."""
+        self._connection.transport.abort()
+
+    async def ended(self) -> None:
+        """Waits until the connection is lost, or closed. Safe to cancel."""
+        await asyncio.wait([self.loss])
 
     def _require_room(self, data: bytes) -> None:
         """Raises PolicyRefused for what the node would only hang up on."""

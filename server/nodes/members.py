@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -92,6 +92,7 @@ class Members:
 
     Args:
         connects: how each node's connection is made, by node id.
+        awaited: ids of those that dial in, some time.
         timeouts: of them, reconnect_limit and quorum_wait count here.
 
     Attributes:
@@ -99,10 +100,16 @@ class Members:
         next_return: set when a member comes back, or one is given up; then another takes its place.
     """
 
-    def __init__(self, connects: Mapping[str, Connect | None], timeouts: Timeouts) -> None:
+    def __init__(
+        self,
+        connects: Mapping[str, Connect | None],
+        timeouts: Timeouts,
+        awaited: Collection[str] = (),
+    ) -> None:
         # Always in alphabetical order: no figure depends on who answered first.
         self.all = [Member(node, connects[node]) for node in sorted(connects)]
         self.timeouts = timeouts
+        self.awaited = awaited
         self.notify: Callable[[str, str], None] = _log_notice
         self.next_return = asyncio.Event()
         self._goodbyes: set[asyncio.Task[None]] = set()
@@ -130,7 +137,11 @@ class Members:
             QuorumLost: there were fewer for as long as `quorum_wait`.
             FedsmsError: with None, the first failure by node id.
         """
-        await asyncio.gather(*map(self._first_call, self.all))
+        called = [one for one in self.all if need is None or one.id not in self.awaited]
+        await asyncio.gather(*map(self._first_call, called))
+        for member in self.all:
+            if member not in called:
+                member.error = NodeUnreachable(f"node {member.id} has not dialled in yet")
         errors = [member.error for member in self.all if member.error is not None]
         if need is None:
             for error in errors:

@@ -26,7 +26,7 @@ from shared.identity.certificates import (
     name_of,
 )
 from shared.identity.folder import Identity
-from shared.identity.tls import blind_context
+from shared.identity.tls import blind_context, objection_of
 
 PROBE_SECONDS = 5.0
 """How long a second look at who answers may take at most."""
@@ -34,16 +34,6 @@ PROBE_SECONDS = 5.0
 # OpenSSL's X509_V_ERR_*, of include/openssl/x509_vfy.h
 NOT_YET_VALID, EXPIRED, REVOKED, WRONG_PURPOSE = 9, 10, 23, 26
 FOREIGN = (2, 7, 18, 19, 20, 21, 30)
-
-OBJECTIONS = {
-    "TLSV1_ALERT_UNKNOWN_CA": "says that its federation's CA did not sign it",
-    "TLSV1_ALERT_DECRYPT_ERROR": "says that its federation's CA did not sign it",
-    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "says that it is not valid by the clock there",
-    "SSLV3_ALERT_CERTIFICATE_REVOKED": "says that it was revoked",
-    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": "says that it is no coordinator's",
-    "SSLV3_ALERT_BAD_CERTIFICATE": "says that it is malformed, or not valid by the clock there",
-}
-"""What a node objects to, by the alert that OpenSSL sends for it."""
 
 
 def check_holder(address: NodeAddress, certificate: x509.Certificate | None) -> None:
@@ -56,9 +46,10 @@ def check_holder(address: NodeAddress, certificate: x509.Certificate | None) -> 
         fact = f"what answers at {address.url} is not node {address.id}"
         raise CertificateRefused(fact, f"{describe(certificate)}: {error}") from error
     if name != Name("node", address.id):
+        who = str(name) if name.role == "node" else f"{name}, and no node"
         raise CertificateRefused(
             f"what answers at {address.url} is not node {address.id}",
-            f"it is {name}: it shows {describe(certificate)}",
+            f"it is {who}: it shows {describe(certificate)}",
             f"Check the address given for {address.id}.",
         )
 
@@ -160,11 +151,10 @@ def _refused_by_node(address: NodeAddress, own: Identity, reason: str) -> Handsh
     if reason == "TLSV1_ALERT_PROTOCOL_VERSION":
         cause = "it speaks no TLS 1.3"
         return HandshakeRefused(f"what answers for node {address} is no node of fedsms", cause)
-    objection = OBJECTIONS.get(reason, f"says: {reason.lower().replace('_', ' ')}")
     until = moment_in_words(own.certificate.not_valid_after_utc)
     return CertificateRefused(
         f"node {address} does not accept this coordinator's certificate",
-        f"it {objection}; ours, in {own.folder}, is {describe(own.certificate)}",
+        f"it {objection_of(reason)}; ours, in {own.folder}, is {describe(own.certificate)}",
         f"It is valid here until {until}. Ask {address.id}'s owner what the node's log says, and "
         "look at the federation's list: python -m server list",
     )

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from server.nodes.addresses import NodeAddress
-from server.nodes.dial import dial
+from server.nodes.reaching import AT_HAND, Reach, reaching
 from server.passport.facts import Facts, facts_of
 from server.passport.model_card import CARD, model_card
 from shared.errors import FedsmsError, NodeFailed, NotProven, one_line
@@ -95,6 +95,15 @@ async def _countersigned(
     facts: Facts, identity: Identity, moved: Sequence[NodeAddress]
 ) -> dict[str, OwnerPart]:
     at = {node.id: node for node in (*facts.nodes, *moved)}
+    signing = {node for node, part in facts.passport.owners.items() if part.rounds}
+    wanted = [one for node, one in at.items() if node in signing]
+    async with reaching(wanted, identity.folder, AT_HAND) as reach:
+        return await _asked(facts, identity, at, reach)
+
+
+async def _asked(
+    facts: Facts, identity: Identity, at: Mapping[str, NodeAddress], reach: Reach
+) -> dict[str, OwnerPart]:
     turn = asyncio.Semaphore(MAX_DIALS)
 
     async def one(node: str, part: OwnerPart) -> OwnerPart:
@@ -104,7 +113,7 @@ async def _countersigned(
             return part.model_copy(update={"missing": "pointer operations are no rounds"})
         try:
             async with turn:
-                made = await _ask(at[node], facts.passport, part, identity)
+                made = await _ask(at[node], facts.passport, part, identity, reach)
         except FedsmsError as error:
             return part.model_copy(update={"missing": one_line(error)[:1000]})
         return part.model_copy(update={"countersigned": made})
@@ -115,12 +124,16 @@ async def _countersigned(
 
 
 async def _ask(
-    address: NodeAddress, passport: Passport, part: OwnerPart, identity: Identity
+    address: NodeAddress,
+    passport: Passport,
+    part: OwnerPart,
+    identity: Identity,
+    reach: Reach,
 ) -> Countersignature:
     """One node's countersignature, which was found to be what was asked for."""
     from server.nodes.client import NodeClient
 
-    link = await dial(address, identity.folder)
+    link = await reach(address)
     try:
         command = CountersignCommand(
             run=passport.run,

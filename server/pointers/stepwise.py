@@ -23,6 +23,7 @@ def check_stepwise(recipe: Recipe) -> None:
         "model.directions = 1": model.directions == 1,
         'model.pooling = "last"': model.pooling == "last",
         "model.skip_padding = false": not model.skip_padding,
+        'model.kind = "gru"': model.kind == "gru",
         "text.ngrams = 0": not recipe.text.ngrams,
         'training.optimizer = "sgd"': training.optimizer == "sgd",
         'training.schedule = "constant"': training.schedule == "constant",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -19,15 +20,17 @@ from server.nodes.members import Member, Members
 from server.rounds.cohort import draw_order
 from server.rounds.evaluation import Evaluation
 from server.rounds.exchange import Exchange
-from server.rounds.gathering import Gathering, Trained
+from server.rounds.gathering import Gathering, Measured, Trained
 from server.rounds.node_part import NodePart
 from server.rounds.outgoing_state import OutgoingState
 from server.rounds.plain_rounds import PlainRounds
 from server.rounds.plan import Plan
+from server.rounds.private_rounds import PrivateRounds
 from server.rounds.records import Observer, Proceed, Round
 from server.rounds.secure_exchange import SecureExchange
 from server.rounds.secure_rounds import SecureRounds
 from server.rounds.secure_sums import Secure, SumLost
+from server.rounds.summed import NOT_MEASURED, measures
 from shared.errors import FedsmsError, one_line
 from shared.model.metrics import Metrics
 from shared.model.recipe import Recipe
@@ -70,7 +73,10 @@ class Coordinator:
         self._exchange = Exchange(recipe, plan, self._tell)
         need = plan.min_nodes.of(self._asked)
         self._gathering: Gathering
-        if secure is None:
+        if secure is None and recipe.is_private:
+            in_clear = SecureExchange(self._exchange, recipe, plan, secure=False)
+            self._gathering = PrivateRounds(self._exchange, in_clear, members, recipe, need)
+        elif secure is None:
             rule = make or partial(make_aggregator, recipe.federation)
             self._gathering = PlainRounds(self._exchange, members, recipe, need, rule)
         else:
@@ -127,11 +133,17 @@ class Coordinator:
         trained = await self._gathering.train(number, chosen, parts, base)
         mean = _checked(trained.aggregate, base.state).state
         following = OutgoingState(self._optimizer.step(base.state, mean), base)
-        measured = await self._gathering.measure(number, chosen, parts, following)
+        if measures(self._recipe, number):
+            measured = await self._gathering.measure(number, chosen, parts, following)
+        else:
+            measured = Measured(NOT_MEASURED, {})
         for node, why in measured.left_out.items():
             parts[node].left_out = why
         following.drop_base()
-        record = self._complete(number, trained, measured.evaluation, parts)
+        record = replace(
+            self._complete(number, trained, measured.evaluation, parts),
+            scores=measured.evaluation.scores,
+        )
         for observer in self._observers:
             observer.on_round(record, following.state)
         return record, following

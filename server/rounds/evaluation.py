@@ -31,13 +31,15 @@ from shared.wire.commands import MAX_ROWS, EvaluateReport
 class Evaluation:
     """Figures of one state.
 
-    overall: over the rows that the nodes count for. each: over all rows of a node, by node id.
+    overall: over the rows that the nodes count for; scores: their counts, None where no node
+        evaluated. each: over all rows of a node, by node id.
     counted: how many held-out rows a node counts for in `overall`, by node id.
     """
 
     overall: Metrics
     each: Mapping[str, Metrics] = field(default_factory=dict)
     counted: Mapping[str, int] = field(default_factory=dict)
+    scores: ScoreSummary | None = None
 
     @property
     def cut(self) -> dict[str, tuple[int, int]]:
@@ -64,7 +66,7 @@ def evaluated(reports: Mapping[str, EvaluateReport], rows_bound: float) -> Evalu
     counted = counted_rows(claims, rows_bound)
     overall = merge(counting_for(summary, counted[node]) for node, summary in summaries.items())
     each = {node: metrics_from(summary) for node, summary in summaries.items()}
-    return Evaluation(metrics_from(overall), each, counted)
+    return Evaluation(metrics_from(overall), each, counted, overall)
 
 
 def summary_of(node: str, report: EvaluateReport, rows: int | None = None) -> ScoreSummary:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from server.nodes.client import NodeClient
 from server.nodes.link import Link
@@ -30,6 +30,7 @@ from shared.wire.commands import (
     ProposeCommand,
     TrainCommand,
     TrainReport,
+    Work,
 )
 
 MAX_TRANSFERS = 8
@@ -41,7 +42,6 @@ SLACK_SECONDS = 1.0
 """What a node may tell beyond that: the shortest waits are measured badly."""
 
 Report = TypeVar("Report")
-Work = Literal["train", "evaluate"]
 Meanwhile = Callable[[], None]
 Tell = Callable[[int, str, str, Progress | None], None]
 """Told of a stage: the round's number, the node's id, the stage, and progress in it."""
@@ -131,7 +131,7 @@ class Exchange:
         """
         if state.id in member.holds:
             return
-        rounds = self._recipe.federation.rounds if work == TRAIN else 1
+        rounds = 1 if work == EVALUATE else self._recipe.federation.rounds
         try:
             await member.client.propose(self._proposal(work, rounds, secure))
         except PolicyRefused:

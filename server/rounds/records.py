@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
-from shared.model.metrics import Metrics
+from shared.model.metrics import Metrics, ScoreSummary
 from shared.wire.commands import Progress
 
 if TYPE_CHECKING:  # `status` shows a table without waiting for torch
@@ -103,6 +103,8 @@ class Round:
     left_out: why nodes that were asked took no part, by node id.
     summed_rows: of all nodes together, where the coordinator saw sums alone; None where it saw each
         node's.
+    scores: the counts that `metrics` are of; None where nobody evaluated, and of a round that was
+        read from a run folder, which keeps the newest round's alone.
     """
 
     number: int
@@ -114,6 +116,7 @@ class Round:
     seconds_outside: float
     left_out: Mapping[str, str] = field(default_factory=dict)
     summed_rows: int | None = None
+    scores: ScoreSummary | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_secure(self) -> bool:

@@ -13,10 +13,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from server.aggregation.aggregators import Aggregate
 from server.nodes.members import Member, Members
 from server.rounds.evaluation import Evaluation
-from server.rounds.exchange import Exchange, Work
+from server.rounds.exchange import Exchange
 from server.rounds.gathering import Measured, Trained
 from server.rounds.node_part import NodePart
 from server.rounds.outgoing_state import OutgoingState
@@ -24,16 +23,19 @@ from server.rounds.plan import Plan
 from server.rounds.secure_exchange import OF_THIS_ROUND, SecureExchange
 from server.rounds.secure_sums import BOTH, FEWEST_OWNERS, RoundSums, Secure, SumLost
 from server.rounds.step import StepResult, Terms, take_step
+from server.rounds.summed import evaluation_from, measures, trained_from
 from server.secure_aggregation.aggregation import Aggregation
 from shared.errors import FedsmsError, PolicyRefused, QuorumLost, one_line
 from shared.model.metrics import merge, metrics_from
 from shared.model.recipe import Recipe
-from shared.secure_aggregation.contents import TrainingSum, decode_evaluation, state_digest
+from shared.secure_aggregation.contents import state_digest
 from shared.secure_aggregation.fixed_point import Ring
-from shared.wire.commands import EVALUATE, TRAIN
+from shared.secure_aggregation.kinds import Sum
+from shared.wire.commands import COMPARE, EVALUATE, TRAIN, Work
 
 log = logging.getLogger("fedsms.coordinator")
 Ask = Callable[[Member], Awaitable[None]]
+_WORK: Mapping[Sum, Work] = {"training": TRAIN, "evaluation": EVALUATE, "comparison": COMPARE}
 
 
 class SecureRounds:
@@ -90,13 +92,7 @@ class SecureRounds:
         )
         left_out |= trained.left_out
         numbers = await self._opened(number, total, trained.done, parts, "training")
-        try:
-            found = TrainingSum.decode(numbers)
-            state = found.state
-        except ValueError as error:
-            raise SumLost(f"the secure sum of round {number} is no model", str(error)) from error
-        step = StepResult(trained.done, left_out)
-        return Trained(step, Aggregate(state), found.rows, found.loss)
+        return trained_from(numbers, self._recipe, number, base, StepResult(trained.done, left_out))
 
     async def measure(
         self,
@@ -145,14 +141,10 @@ class SecureRounds:
 
         done = await self._take("evaluating", dealers, evaluate, total.threshold)
         numbers = await self._opened(sums.number, total, done.done, parts, "evaluating")
-        try:
-            summary = decode_evaluation(numbers)
-        except ValueError as error:
-            raise SumLost("the secure sum of held-out counts is impossible", str(error)) from error
         left_out = {
             node: f"not evaluated: {one_line(error)}" for node, error in done.left_out.items()
         }
-        return Evaluation(metrics_from(summary)), left_out
+        return evaluation_from(numbers, self._recipe, self._members.notify), left_out
 
     async def _begin(self, number: int, chosen: Sequence[Member], base: OutgoingState) -> RoundSums:
         """The sums of a round: those begun ahead, those of a killed coordinator, or new ones."""
@@ -167,7 +159,8 @@ class SecureRounds:
         return self._now
 
     def _new_sums(self, number: int, state: OutgoingState) -> RoundSums:
-        return RoundSums.of(number, self._plan.run, self._recipe, state, self._secure, BOTH)
+        kinds = BOTH if measures(self._recipe, number) else BOTH[:1]
+        return RoundSums.of(number, self._plan.run, self._recipe, state, self._secure, kinds)
 
     async def _share_keys(
         self,
@@ -182,8 +175,7 @@ class SecureRounds:
         async def give_keys(member: Member) -> None:
             part = parts[member.id]
             with part.measured(member.client.link):
-                work: Work = TRAIN if "training" in sums.kinds else EVALUATE
-                await self._plain.hold(sums.number, member, base, work, secure=True)
+                await self._plain.hold(sums.number, member, base, _WORK[sums.kinds[0]], secure=True)
                 await self._keys_of(sums, member)
 
         async def deal(member: Member) -> None:

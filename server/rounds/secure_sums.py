@@ -1,4 +1,4 @@
-"""The two sums of one round, and what is kept of them for a coordinator that begins again."""
+"""The sums of one round, and what is kept of them for a coordinator that begins again."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from server.secure_aggregation.aggregation import Aggregation
 from shared.errors import FedsmsError, QuorumLost
 from shared.model.recipe import Recipe
 from shared.secure_aggregation.contents import (
+    COMPARISON_NUMBERS,
     EVALUATION_NUMBERS,
     recipe_digest,
     state_digest,
@@ -107,6 +108,7 @@ class RoundSums:
         sizes: dict[Sum, int] = {
             "training": training_numbers(state.state.size),
             "evaluation": EVALUATION_NUMBERS,
+            "comparison": COMPARISON_NUMBERS,
         }
         sums = {}
         for which in kinds:

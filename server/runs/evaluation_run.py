@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from server.nodes.addresses import NodeAddress
-from server.nodes.dial import connected
 from server.nodes.members import Members
+from server.nodes.reaching import connected
 from server.rounds.plan import Plan, new_run_id
 from server.rounds.secure_sums import NoRosters
 from server.runs.setting import SecureWanted

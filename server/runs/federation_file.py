@@ -7,6 +7,7 @@
     [nodes]
     bob = "wss://10.0.0.7:8777"
     anne = "wss://10.0.0.8:8777"
+    carol = ""                      # dials in, where `listen = "0.0.0.0:8770"` says
 
 Each key is the name of a flag of `python -m server train`, and of an argument of Federation. A flag
 wins over the environment, the environment over the file, the file over the default.
@@ -36,6 +37,7 @@ class OfCommands(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     nodes: dict[str, str] = Field(default_factory=dict)
+    listen: str | None = None
     identity: str | None = None
     insecure: bool | None = None
 
@@ -44,7 +46,7 @@ class OfCommands(BaseModel):
         values = self.model_dump(exclude_none=True, exclude={"nodes"})
         values = {name: _as_a_flag(name, value) for name, value in values.items()}
         if self.nodes:
-            values["node"] = [f"{node}={url}" for node, url in self.nodes.items()]
+            values["node"] = [f"{node}={url}" if url else node for node, url in self.nodes.items()]
         return values
 
 

@@ -152,7 +152,7 @@ def read_settings(path: Path) -> tuple[dict[str, Any], RunSettings]:
         _require(isinstance(values["run"], str) and isinstance(values["resumed_after"], list))
         settings = from_json(
             values,
-            nodes=tuple(parse_address(node, one["url"]) for node, one in values["nodes"].items()),
+            nodes=tuple(_address(node, one) for node, one in values["nodes"].items()),
             recipe=Recipe.parse(values["recipe"], source=str(source)),
             run_dir=path.parent,
         )
@@ -161,6 +161,11 @@ def read_settings(path: Path) -> tuple[dict[str, Any], RunSettings]:
     except UsageError as error:
         raise _damaged(source, str(error)) from error
     return values, settings
+
+
+def _address(node: str, told: dict[str, Any]) -> NodeAddress:
+    # runs of older versions have no word of who dials in
+    return replace(parse_address(node, told["url"]), dials_in=told.get("dials_in") is True)
 
 
 def _sweep(path: Path) -> None:

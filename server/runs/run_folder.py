@@ -9,6 +9,9 @@ runs/20261122-170501-default/
     checkpoints/        the models of the last rounds
     server-optimizer-00007.safetensors
                         what the server optimiser remembers after that round, where there is one
+    scores.json         the newest round's counts of held-out rows by bin of their score
+    comparison.json     what each owner has alone, where somebody compared
+    report.html         all of it as one page, which opens offline
     log.txt             what happened, with times
 
 While a coordinator works in it, it holds a lock on the folder.
@@ -33,9 +36,11 @@ from server.aggregation.server_optimizer import Moments
 from server.display.words import notice_line, round_line
 from server.rounds.records import Round
 from server.runs.lasting_pool import LastingPool
+from server.runs.report import try_report
 from server.runs.resume import StoppedRun
 from server.runs.run_lock import RunLock
 from server.runs.run_log import close_log, open_log
+from server.runs.scores_file import save_scores
 from server.runs.server_moments import drop_moments, save_moments
 from server.trained_model.saved_model import SavedModel, save
 from shared.errors import StorageError
@@ -122,6 +127,7 @@ class RunFolder:
         # Before the model, which says that the round is complete; the one before's goes after it.
         save_moments(self.path, record.number, moments)
         save(self.path, model, facts)
+        save_scores(self.path, record.number, record.scores)
         drop_moments(self.path, record.number)
 
     def settle(self) -> None:
@@ -170,6 +176,7 @@ class RunFolder:
         }
         try:
             write_whole(self.path / "summary.json", _json(summary))
+            try_report(self.path)
         finally:
             self._lock.release()
 

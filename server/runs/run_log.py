@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -45,6 +46,11 @@ def close_log(handler: logging.Handler) -> None:
 
 class _LogFile(logging.FileHandler):
     """A log that a full disk silences: the files that matter end the run with one clear error."""
+
+    def close(self) -> None:
+        """The same of a line that was not written yet."""
+        with suppress(OSError):
+            super().close()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
         """Instead of a stack trace a line."""

@@ -31,7 +31,8 @@ class RunSettings:
     """Everything that decides a run.
 
     nodes: whom it asks. recipe: what it trains, with the [federation] table as the flags have it.
-    identity: the identity folder, for nodes that are dialled with TLS.
+    identity: the identity folder, for lines with TLS.
+    authority: folder whose open invitations are taken while nodes dial in; None takes none.
     The others are settings, and say themselves what they mean.
     """
 
@@ -67,6 +68,14 @@ class RunSettings:
         "same numbers, faster.",
         decides=True,
         modes=("pointers",),
+    )
+    compare: bool = setting(
+        False,
+        Group.TRAINED,
+        "After the last round each node also trains alone, as many rounds, and tells how that "
+        "model does beside the federated one: was it worth joining?",
+        may_change=True,
+        modes=ROUNDS_ONLY,
     )
     cohort: int = setting(
         0,
@@ -110,6 +119,7 @@ class RunSettings:
         at_least=0,
     )
     identity: Path = DEFAULT
+    authority: Path | None = None
 
     @property
     def asked(self) -> int:

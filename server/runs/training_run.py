@@ -15,13 +15,15 @@ from typing import Any
 from server.aggregation.aggregators import MakeAggregator
 from server.aggregation.server_optimizer import ServerOptimizer, make_server_optimizer
 from server.display.progress import Silent
-from server.nodes.dial import connected, dial
 from server.nodes.link import Link
 from server.nodes.members import Members
+from server.nodes.reaching import connected
 from server.rounds.plan import Plan, new_run_id
 from server.rounds.records import Observer, Proceed, Round
 from server.rounds.secure_sums import Secure
+from server.runs.comparison_run import compare_after
 from server.runs.muted_display import Display, MutedDisplay
+from server.runs.reached_nodes import members_of, say_who_is_awaited
 from server.runs.resume import StoppedRun
 from server.runs.rosters_file import RostersFile
 from server.runs.run_folder import RunFolder
@@ -39,10 +41,11 @@ log = logging.getLogger("fedsms.coordinator")
 
 
 class _Memory:
-    """Counts the rounds that are complete."""
+    """Counts the rounds that are complete, and keeps the newest state (P,); None before it."""
 
-    def __init__(self, completed: int) -> None:
+    def __init__(self, completed: int, state: Vector | None) -> None:
         self.completed = completed
+        self.state = state
 
     def on_progress(self, number: int, node: str, stage: str, progress: Progress | None) -> None:
         """Nothing to keep."""
@@ -51,7 +54,7 @@ class _Memory:
         """Nothing to keep."""
 
     def on_round(self, record: Round, state: Vector) -> None:
-        self.completed = record.number
+        self.completed, self.state = record.number, state
 
 
 @dataclass(frozen=True)
@@ -121,30 +124,27 @@ def check_own_rule(stopped: StoppedRun, given: str | None) -> None:
 
 async def _train(settings: RunSettings, stopped: StoppedRun | None, steering: Steering) -> Path:
     begin_run()
+    tell = partial(_tell_before_the_first_round, steering)
     if settings.mode == "pointers":
-        async with connected(settings.nodes, settings.identity, settings.timeouts) as links:
+        waits = partial(say_who_is_awaited, settings, tell)
+        async with connected(settings.nodes, settings.identity, settings.timeouts, waits) as links:
             members = Members.standing(links, settings.timeouts)
             try:
                 return await _in_folder(settings, members, None, steering)
             finally:  # or the end of the connections that follows would look like a loss
                 await members.close()
     settings.quorum.of(settings.asked)  # raises now where it asks for more than there are
-    connects = {
-        node.id: partial(dial, node, settings.identity, settings.timeouts)
-        for node in settings.nodes
-    }
-    members = Members(connects, settings.timeouts)
-    members.notify = partial(_tell_before_the_first_round, steering)
-    try:
-        if stopped is None or stopped.completed < settings.recipe.federation.rounds:
-            await members.start(_needed_to_begin(settings))
+    is_over = stopped is not None and stopped.completed >= settings.recipe.federation.rounds
+    if is_over and not settings.compare:
+        members = Members({node.id: None for node in settings.nodes}, settings.timeouts)
         return await _in_folder(settings, members, stopped, steering)
-    finally:
-        await members.close()
+    async with members_of(settings, tell) as members:
+        await members.start(_needed_to_begin(settings))
+        return await _in_folder(settings, members, stopped, steering)
 
 
 def _tell_before_the_first_round(steering: Steering, node: str, text: str) -> None:
-    log.warning("node %s %s", node, text)
+    log.warning("%s", f"node {node} {text}" if node else text)
     for observer in (steering.display, *steering.observers):
         observer.on_notice(0, node, text)
 
@@ -172,7 +172,7 @@ async def _in_folder(
         lambda: optimizer.moments,
     )
     rounds = settings.recipe.federation.rounds
-    memory = _Memory(stopped.completed if stopped is not None else 0)
+    memory = _Memory(stopped.completed, stopped.state) if stopped is not None else _Memory(0, None)
     display = MutedDisplay(steering.display)
     observers: list[Observer] = [folder, display, memory, *steering.observers]
     try:
@@ -190,6 +190,11 @@ async def _in_folder(
                 optimizer,
                 secure if choice.is_on else None,
             )
+            failure = None
+            if settings.compare and memory.completed == rounds and memory.state is not None:
+                failure = await compare_after(
+                    folder.path, settings, members, memory.state, observers, choice.is_on
+                )
     except asyncio.CancelledError:
         folder.finish("interrupted")
         raise Interrupted(
@@ -205,6 +210,8 @@ async def _in_folder(
             error.next_step = f"{error.next_step}\n  {kept}{how}".strip()
         raise
     folder.finish("completed" if memory.completed == rounds else "stopped")
+    if failure is not None:
+        raise failure
     return folder.path
 
 
@@ -302,7 +309,8 @@ def _resolved(
         "rows_at_start": rows_at_start(links, at_start),
         "coordinator": {"host": platform.node(), "versions": versions()},
         "nodes": {
-            node.id: {"url": node.url, **_facts(links.get(node.id))} for node in settings.nodes
+            node.id: {"url": node.url, "dials_in": node.dials_in, **_facts(links.get(node.id))}
+            for node in settings.nodes
         },
     }
 

@@ -14,7 +14,7 @@ import numpy as np
 from server.trained_model.saved_model import SavedModel
 from shared.errors import StorageError, describe_os_error
 from shared.model.many_texts import encode_all
-from shared.model.scorer import Scorer, probabilities
+from shared.model.scorer import probabilities, scorer_of
 from shared.reading.contents import contents
 from shared.reading.encodings import decode, lines_of
 from shared.reading.sms_backup import is_backup, received
@@ -49,7 +49,7 @@ class Classifier:
         self._text = saved.recipe.text
         self._threshold = threshold
         self.unseen = 0
-        self._scorer = Scorer(saved.recipe, saved.state)
+        self._scorer = scorer_of(saved.recipe, saved.state)
 
     def classify(self, texts: list[str]) -> list[Verdict]:
         """A verdict for each text, in order."""

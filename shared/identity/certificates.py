@@ -1,8 +1,8 @@
 """Certificates as both sides read them: keys, requests, names, and one line that describes one.
 
 A certificate of a federation (X.509 v3, RFC 5280) names its holder by a URI in subjectAltName,
-`fedsms:node:bob` or `fedsms:coordinator:NAME`. The role stands there and in the extended key
-usage: a node's certificate only serves, a coordinator's only dials, so neither can play the other.
+`fedsms:node:bob` or `fedsms:coordinator:NAME`. The role stands there, and each side looks at it;
+the extended key usage says nothing of it, since nodes and coordinators both may dial and listen.
 Pure functions: no files and no sockets here.
 """
 
@@ -23,7 +23,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from shared.identity.names import NODE_ID_PATTERN
 
 Role = Literal["node", "coordinator"]
-USAGE = {"node": ExtendedKeyUsageOID.SERVER_AUTH, "coordinator": ExtendedKeyUsageOID.CLIENT_AUTH}
+USAGES = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
+"""What a certificate may be shown for: to whoever dials, and to whoever is dialled."""
 CURVES = ("secp256r1", "secp384r1", "secp521r1")
 """Curves that a key may have; ours have the first."""
 
@@ -169,6 +170,26 @@ def _name_in(extensions: x509.Extensions) -> Name:
     if len(names) != 1:
         raise UnfitCertificate("it names no node and no coordinator of fedsms, or several")
     return names[0]
+
+
+def may_listen(certificate: x509.Certificate) -> bool:
+    """True where whoever dials its holder takes it; not of a coordinator's of an older version."""
+    return _is_for(certificate, ExtendedKeyUsageOID.SERVER_AUTH)
+
+
+def may_dial(certificate: x509.Certificate) -> bool:
+    """True where whom its holder dials takes it; not of a node's of an older version."""
+    return _is_for(certificate, ExtendedKeyUsageOID.CLIENT_AUTH)
+
+
+def _is_for(certificate: x509.Certificate, usage: x509.ObjectIdentifier) -> bool:
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
+    except x509.ExtensionNotFound:
+        return True
+    except _UNREADABLE:
+        return False
+    return usage in found.value
 
 
 def is_ca(certificate: x509.Certificate) -> bool:

@@ -69,7 +69,7 @@ class Identity:
         if until - datetime.now(UTC) < WARNING_TIME:
             found.append(
                 f"the certificate of {self.name} ends at {moment_in_words(until)}. "
-                + _renewal(self.name, self.folder)
+                + renewal(self.name, self.folder)
             )
         if (self.folder / KEY).stat().st_mode & 0o077:
             path = self.folder / KEY
@@ -107,7 +107,7 @@ def load(folder: Path, role: Role) -> Identity:
     if name.role != role:
         why = f"it is a {name.role}'s, and a {role}'s is needed here"
         raise unfit(folder / CERTIFICATE, why, f"Give the {role}'s folder with --identity.")
-    check_dates(certificate, _renewal(name, folder))
+    check_dates(certificate, renewal(name, folder))
     check_dates(ca, "The federation needs a new CA: python -m server init in new folders.")
     return Identity(folder, name, certificate, ca, _crl(folder, ca))
 
@@ -143,7 +143,7 @@ def check_dates(certificate: x509.Certificate, next_step: str) -> None:
         raise IdentityError(fact, cause, "Set this machine's clock.")
 
 
-def unfit(path: Path, why: str, next_step: str = "") -> IdentityError:
+def unfit(path: str | Path, why: str, next_step: str = "") -> IdentityError:
     """The error for a file that is not what it should be."""
     return IdentityError(f"{path} is unfit", why, next_step)
 
@@ -183,7 +183,7 @@ def _crl(folder: Path, ca: x509.Certificate) -> x509.CertificateRevocationList:
     return crl
 
 
-def check_crl(path: Path, crl: x509.CertificateRevocationList, ca: x509.Certificate) -> None:
+def check_crl(path: str | Path, crl: x509.CertificateRevocationList, ca: x509.Certificate) -> None:
     """Raises IdentityError for a list of revoked certificates that is another CA's, or is over."""
     key = ca.public_key()
     if not isinstance(key, ec.EllipticCurvePublicKey) or not crl.is_signature_valid(key):
@@ -193,7 +193,7 @@ def check_crl(path: Path, crl: x509.CertificateRevocationList, ca: x509.Certific
         raise unfit(path, f"its list of revoked certificates ended at {moment_in_words(until)}")
 
 
-def install_crl(folder: Path, crl: x509.CertificateRevocationList, source: Path) -> None:
+def install_crl(folder: Path, crl: x509.CertificateRevocationList, source: str | Path) -> None:
     """Puts a list of revoked certificates into an identity folder, unless a newer one is there.
 
     Raises:
@@ -212,7 +212,7 @@ def install_crl(folder: Path, crl: x509.CertificateRevocationList, source: Path)
     write_whole(path, to_pem(crl))
 
 
-def _renewal(name: Name, folder: Path) -> str:
+def renewal(name: Name, folder: Path) -> str:
     if name.role == "coordinator":
         return f"Renew it with: python -m server renew --identity {folder}"
     return (

@@ -15,31 +15,55 @@ from cryptography import x509
 from websockets.asyncio.connection import Connection
 
 from shared.errors import IdentityError
-from shared.identity.folder import CA, CERTIFICATE, CRL, KEY, Identity
+from shared.identity.certificates import describe, may_dial, may_listen
+from shared.identity.folder import CA, CERTIFICATE, CRL, KEY, Identity, renewal
+
+OBJECTIONS = {
+    "TLSV1_ALERT_UNKNOWN_CA": "says that its federation's CA did not sign it",
+    "TLSV1_ALERT_DECRYPT_ERROR": "says that its federation's CA did not sign it",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "says that it is not valid by the clock there",
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": "says that it was revoked",
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": "says that it is of an older version, or another's",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "says that it is malformed, or not valid by the clock there",
+}
+"""What the other side objects to, by the alert that OpenSSL sends for it."""
+
+
+def objection_of(alert: str) -> str:
+    """What an alert says of our certificate, after "it"."""
+    return OBJECTIONS.get(alert, f"says: {alert.lower().replace('_', ' ')}")
 
 
 def client_context(identity: Identity) -> ssl.SSLContext:
-    """What a coordinator dials with. Made anew for each dial, so that a new crl.pem counts.
+    """What somebody dials with. Made anew for each dial, so that a new crl.pem counts.
 
     Raises:
-        IdentityError: OpenSSL does not take the identity's files.
+        IdentityError: OpenSSL does not take the identity's files, or the certificate is of an older
+            version, and only for being dialled.
     """
+    if not may_dial(identity.certificate):
+        raise _of_an_older_version(identity, "be dialled, and not dial out")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     return _prepared(context, identity)
 
 
 def server_context(
-    identity: Identity, on_failure: Callable[[ssl.SSLError], None]
+    identity: Identity, on_failure: Callable[[ssl.SSLError], None], everybody: bool = False
 ) -> ssl.SSLContext:
-    """What a node listens with.
+    """What somebody listens with.
 
     Args:
+        everybody: who has no certificate comes through TLS too, and must then be told apart by
+            `peer_certificate`; one that is not good is still refused.
         on_failure: told of each handshake that fails for TLS's own reasons; asyncio tells nobody.
 
     Raises:
-        IdentityError: OpenSSL does not take the identity's files.
+        IdentityError: OpenSSL does not take the identity's files, or the certificate is of an older
+            version, and only for dialling.
     """
+    if not may_listen(identity.certificate):
+        raise _of_an_older_version(identity, "dial, and not listen")
 
     class Reporting(ssl.SSLObject):
         """Tells both sides of a failed handshake, of which asyncio would drop every word."""
@@ -66,7 +90,18 @@ def server_context(
     context.sslobject_class = Reporting
     # A resumed session would pass by the certificate's end and by the list of revoked ones.
     context.num_tickets = 0
-    return _prepared(context, identity)
+    _prepared(context, identity)
+    if everybody:
+        context.verify_mode = ssl.CERT_OPTIONAL
+    return context
+
+
+def _of_an_older_version(identity: Identity, allows: str) -> IdentityError:
+    return IdentityError(
+        f"{describe(identity.certificate)}, is of an older version of fedsms",
+        f"with it {identity.name} can {allows}",
+        renewal(identity.name, identity.folder),
+    )
 
 
 def blind_context() -> ssl.SSLContext:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from shared.model.gru_scan import scan
+from shared.model.linear import BlockLinear
 from shared.model.recipe import Recipe
 
 State = npt.NDArray[np.float32]
@@ -193,15 +194,26 @@ def _pool(states: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 def build_model(recipe: Recipe) -> SpamGRU:
-    """The recipe's model, with weights drawn from torch's global generator."""
+    """The recipe's GRU, with weights drawn from torch's global generator.
+
+    Raises:
+        ValueError: its model is another kind.
+    """
+    if recipe.model.kind != "gru":
+        raise ValueError("the recipe's model is no GRU")
     return SpamGRU(recipe)
+
+
+def build_any_model(recipe: Recipe) -> SpamGRU | BlockLinear:
+    """The recipe's model, of whichever kind."""
+    return BlockLinear(recipe) if recipe.model.kind == "linear" else build_model(recipe)
 
 
 def initial_state(recipe: Recipe, seed: int) -> State:
     """The state (P,) that a run with this seed starts from; torch's generator stays untouched."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return state_to_vector(SpamGRU(recipe))
+        return state_to_vector(build_any_model(recipe))
 
 
 def state_to_vector(model: nn.Module) -> State:

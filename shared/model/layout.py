@@ -6,8 +6,10 @@ from shared.model.recipe import Recipe
 
 
 def layout(recipe: Recipe) -> dict[str, tuple[int, ...]]:
-    """In the order of the model's state: that of `SpamGRU.state_dict()`, as tests hold."""
+    """In the order of the model's state: that of the model's `state_dict()`, as tests hold."""
     text, model = recipe.text, recipe.model
+    if model.kind == "linear":
+        return {"weights": (text.ngram_buckets,)}
     shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (text.buckets, model.embedding)}
     if text.ngrams:
         shapes["wide.weight"] = (text.ngram_buckets, 1)

@@ -74,7 +74,9 @@ def encode_all(texts: Sequence[str], recipe: TextRecipe) -> Ids:
     plain: list[int] = []
     others: list[int] = []
     for index, text in enumerate(texts):
-        if text.isascii() and len(text) <= LONGEST:
+        if recipe.cleaning not in _READERS:
+            rows[index] = encode(text, recipe)
+        elif text.isascii() and len(text) <= LONGEST:
             plain.append(index)
         elif len(text) <= LONGEST and _is_utf8(text):
             others.append(index)

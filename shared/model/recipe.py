@@ -1,14 +1,15 @@
 """Recipes: what is trained and how, as validated and frozen settings.
 
-A recipe is a TOML file of four tables, `[text]`, `[model]`, `[training]` and `[federation]`.
-Two ship with fedsms, `shared/model/recipes/tutorial.toml` and `shared/model/recipes/default.toml`;
-any other file of the same shape works wherever a recipe is asked for. An unknown key is an error.
+A recipe is a TOML file of the tables `[text]`, `[model]`, `[training]`, `[federation]` and, for a
+private one, `[privacy]`. Those in `shared/model/recipes/` ship with fedsms; any other file of the
+same shape works wherever a recipe is asked for. An unknown key is an error.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +26,14 @@ MAX_NUMBERS_A_BATCH = 250_000_000
 
 Aggregation = Literal["fedavg", "norm-clip", "norm-refuse", "trimmed-mean", "median"]
 ServerOptimizerName = Literal["none", "fedavgm", "fedadam", "fedyogi"]
+Cleaning = Literal["letters", "word-classes", "styled-words", "unicode-words", "unicode-blocks"]
+BlockWeight = Annotated[float, Field(ge=0, le=100)]
+
+
+BLOCKS = {"style": 3, "classes": 29, "words": 64, "pairs": 64}
+"""Places that each block of features has in a row of "unicode-blocks"; runs of characters, the last
+block, have all others."""
+FEWEST_PLACES = sum(BLOCKS.values()) + 1
 
 
 class _Table(BaseModel):
@@ -42,14 +51,15 @@ class TextRecipe(_Table):
         keeps what digits, money, links, phone numbers and shouting look like, as class tokens;
         "styled-words" puts the message's length, digits and capitals before them, and adds all
         these and pairs of words to the spelling features; "unicode-words" does the same in every
-        language. A name's meaning never changes.
+        language; "unicode-blocks" puts that one's features at fixed places by their kind, for the
+        linear model (shared/model/blocks.py). A name's meaning never changes.
     tokens: words a row; longer messages are cut, shorter ones padded on the left with id 0.
     buckets: ids that words are hashed into, 1 to buckets - 1; id 0 is padding.
     ngrams: spelling features a row, for the model's wide part; 0 turns the wide part off.
     ngram_buckets: ids that spelling features are hashed into, likewise.
     """
 
-    cleaning: Literal["letters", "word-classes", "styled-words", "unicode-words"] = "letters"
+    cleaning: Cleaning = "letters"
     tokens: int = Field(default=30, ge=1, le=1000)
     buckets: int = Field(default=8192, ge=2, le=2**22)
     ngrams: int = Field(default=0, ge=0, le=4096)
@@ -62,16 +72,22 @@ class TextRecipe(_Table):
 
 
 class ModelRecipe(_Table):
-    """Sizes and parts of the GRU classifier; see shared/model/classifier.py.
+    """Sizes and parts of the classifier; see shared/model/classifier.py.
 
+    kind: "gru", or "linear": one weight for each spelling feature and nothing else, for private
+        runs (shared/model/linear.py). All but the last two keys are the GRU's.
     directions: 1 reads the message from its start; 2 also from its end.
     pooling: what of the GRU's states is classified: the "last" one, or the "max-mean" over them.
     skip_padding: True reads the words alone; False reads the padding too, as the article did.
     dropout: share of what is classified that is dropped while training; 0 turns it off.
     embedding_dropout: the same for the embeddings; 0 turns it off.
     wide_scale: factor of the wide part's logit.
+    block_weights: of the linear model, what a feature counts for by its block: style, classes,
+        words, pairs of words, characters.
+    bias: of the linear model: the logit of a message of which it knows nothing; not trained.
     """
 
+    kind: Literal["gru", "linear"] = "gru"
     embedding: int = Field(default=50, ge=1, le=4096)
     hidden: int = Field(default=10, ge=1, le=1024)
     directions: Literal[1, 2] = 1
@@ -80,6 +96,10 @@ class ModelRecipe(_Table):
     dropout: float = Field(default=0.2, ge=0, lt=1)
     embedding_dropout: float = Field(default=0.0, ge=0, lt=1)
     wide_scale: float = Field(default=3.0, gt=0, le=100)
+    block_weights: tuple[BlockWeight, BlockWeight, BlockWeight, BlockWeight, BlockWeight] = (
+        1.0,
+    ) * 5
+    bias: float = Field(default=-3.0, ge=-20, le=20)
 
 
 class TrainingRecipe(_Table):
@@ -103,6 +123,12 @@ class TrainingRecipe(_Table):
     max_batches: int = Field(default=0, ge=0, le=10_000_000)
     proximal_mu: float = Field(default=0.0, ge=0, le=1000)
 
+    def rate_at(self, progress: float) -> float:
+        """The learning rate when `progress` (0 to 1) of all steps of all rounds are done."""
+        if self.schedule == "constant":
+            return self.learning_rate
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
     @property
     def most_steps_told(self) -> int:
         """How many of its last steps a round's result tells of, at most; 0 where of all.
@@ -112,6 +138,22 @@ class TrainingRecipe(_Table):
         taken = self.learning_rate * self.proximal_mu
         bounds = [self.max_batches, max(1, int(1 / taken)) if taken else 0]
         return min((bound for bound in bounds if bound), default=0)
+
+
+class PrivacyRecipe(_Table):
+    """What a private run may tell of a message, and how it is bounded; see docs/privacy.md.
+
+    epsilon: of the whole run's training, at `delta`, for adding or removing one message; 0 makes
+        the run a plain one. held_out_epsilon: the same of each evaluation, for a held-out message.
+    clip: largest L2 norm of what one message adds to a round's sum of gradients.
+    least_rows: what the noisy number of rows counts as at least, where a sum is divided by it.
+    """
+
+    epsilon: float = Field(default=0.0, ge=0, le=64)
+    delta: float = Field(default=1e-5, ge=1e-12, le=1e-2)
+    held_out_epsilon: float = Field(default=2.0, gt=0, le=64)
+    clip: float = Field(default=0.2, ge=1e-3, le=1)
+    least_rows: int = Field(default=100, ge=1, le=1_000_000)
 
 
 def _none_or_one(bound: float) -> float:
@@ -198,11 +240,19 @@ class Recipe(_Table):
     model: ModelRecipe = ModelRecipe()
     training: TrainingRecipe = TrainingRecipe()
     federation: FederationRecipe = FederationRecipe()
+    privacy: PrivacyRecipe = PrivacyRecipe()
+
+    @property
+    def is_private(self) -> bool:
+        """Whether nodes add noise to all that they tell of their rows."""
+        return self.privacy.epsilon > 0
 
     @property
     def parameters(self) -> int:
         """Numbers in the model's state."""
         model = self.model
+        if model.kind == "linear":
+            return self.text.ngram_buckets
         gates = 3 * model.hidden * model.directions
         states = model.hidden * model.directions * (2 if model.pooling == "max-mean" else 1)
         tables = self.text.buckets * model.embedding
@@ -215,6 +265,21 @@ class Recipe(_Table):
         model = self.model
         states = self.text.tokens * (2 * model.embedding + 16 * model.hidden * model.directions)
         return states + 2 * self.text.ngrams
+
+    @model_validator(mode="after")
+    def _is_private_or_not(self) -> Recipe:
+        """A private run is made for one kind of model, and for one way to add results up."""
+        linear = self.model.kind == "linear"
+        if self.is_private != linear or linear != (self.text.cleaning == "unicode-blocks"):
+            raise ValueError(
+                'privacy.epsilon above 0, model.kind "linear" and text.cleaning "unicode-blocks" '
+                "go together, and without each other they cannot be"
+            )
+        if linear and self.text.ngrams < FEWEST_PLACES:
+            raise ValueError(f"text.ngrams is at least {FEWEST_PLACES} with its blocks")
+        if linear and self.federation.aggregation != "fedavg":
+            raise ValueError('a private run adds up sums: federation.aggregation is "fedavg"')
+        return self
 
     @model_validator(mode="after")
     def _fits_a_node(self) -> Recipe:
@@ -278,7 +343,7 @@ def load_recipe(name: str) -> Recipe:
     """The recipe of that name, or in that TOML file.
 
     Args:
-        name: "tutorial", "default", or the path of a file that ends in .toml.
+        name: one of those in shared/model/recipes/, or the path of a file that ends in .toml.
 
     Raises:
         UsageError: no such recipe or file, not TOML, an unknown key, or a value out of bounds.

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.model.layout import layout
+from shared.model.linear_scorer import LinearScorer
 from shared.model.recipe import MAX_NUMBERS_A_BATCH, Recipe
 
 Floats = npt.NDArray[np.float32]
@@ -153,6 +154,15 @@ class Scorer:
         summed = np.einsum("ij,ij->i", self._wide[features], real, dtype=np.float32)
         wide: Floats = self._recipe.model.wide_scale * summed / np.sqrt(number.astype(np.float32))
         return wide.astype(np.float32, copy=False)
+
+
+def scorer_of(recipe: Recipe, state: Floats) -> Scorer | LinearScorer:
+    """A model's numbers arranged for reading messages, of whichever kind it is.
+
+    Raises:
+        ValueError: the state is not of the recipe's length.
+    """
+    return (LinearScorer if recipe.model.kind == "linear" else Scorer)(recipe, state)
 
 
 def probabilities(logits: Floats) -> npt.NDArray[np.float64]:

@@ -19,6 +19,7 @@ from itertools import islice
 
 import mmh3
 
+from shared.model.blocks import block_features, placed
 from shared.model.recipe import TextRecipe
 from shared.model.unicode_words import unicode_features, unicode_words
 from shared.model.words import letters, runs, styled_runs, styled_words, word_classes
@@ -35,6 +36,7 @@ CLEANING: dict[str, Split] = {
     "word-classes": word_classes,
     "styled-words": styled_words,
     "unicode-words": unicode_words,
+    "unicode-blocks": unicode_words,
 }
 """What a recipe's `cleaning` stands for. A name never changes its meaning: saved models have it."""
 
@@ -43,6 +45,7 @@ FEATURES: dict[str, tuple[str, Split]] = {
     "word-classes": ("ngrams", runs),
     "styled-words": ("styled-ngrams", styled_runs),
     "unicode-words": ("unicode-ngrams", unicode_features),
+    "unicode-blocks": ("unicode-block-ngrams", block_features),
 }
 """The spelling features beside each cleaning: their name, and where they come from, repeats and
 all."""
@@ -61,7 +64,7 @@ def encode(text: str, recipe: TextRecipe) -> list[int]:
 
     Returns:
         `recipe.tokens` word ids, 0 on the left where there are fewer words, then `recipe.ngrams`
-        n-gram ids, 0 on the right where there are fewer.
+        n-gram ids, 0 on the right where there are fewer; of "unicode-blocks" in each block.
 
     Raises:
         UnicodeEncodeError: the text holds a lone surrogate.
@@ -69,7 +72,12 @@ def encode(text: str, recipe: TextRecipe) -> list[int]:
     words = islice(CLEANING[recipe.cleaning](text), recipe.tokens)
     ids = [_bucket(word, WORD_SEED, recipe.buckets) for word in words]
     row = [PADDING] * (recipe.tokens - len(ids)) + ids
-    if recipe.ngrams:
+    if recipe.cleaning == "unicode-blocks":
+        row += [
+            PADDING if feature is None else _bucket(feature, NGRAM_SEED, recipe.ngram_buckets)
+            for feature in placed(text, recipe.ngrams)
+        ]
+    elif recipe.ngrams:
         _, split = FEATURES[recipe.cleaning]
         features = list(_distinct(split(text), recipe.ngrams))
         row += [_bucket(feature, NGRAM_SEED, recipe.ngram_buckets) for feature in features]

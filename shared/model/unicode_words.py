@@ -103,17 +103,18 @@ def _unmasked(run: str) -> str:
 def unicode_words(text: str) -> Iterator[str]:
     """The message's style, then its words and class tokens, one by one."""
     plain = fold(html.unescape(text[:MAX_CHARACTERS]))
-    return chain(style_of(plain), _words(plain))
+    return chain(style_of(plain), words_of(plain))
 
 
 def unicode_features(text: str) -> Iterator[str]:
     """Style tokens, words, pairs of words, and then runs of characters, with repeats."""
     text = text[:MAX_CHARACTERS]
     plain = fold(html.unescape(text))
-    return chain(style_of(plain), words_and_pairs(list(_words(plain))), runs(fold(text)))
+    return chain(style_of(plain), words_and_pairs(list(words_of(plain))), runs(fold(text)))
 
 
-def _words(folded: str) -> Iterator[str]:
+def words_of(folded: str) -> Iterator[str]:
+    """The words and class tokens of folded text, one by one."""
     return ascii_words(folded) if folded.isascii() else other_words(folded)
 
 

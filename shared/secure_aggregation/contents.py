@@ -1,17 +1,19 @@
 """What an owner puts into a secure sum, and what the sum of all of them tells.
 
 Every figure that an owner would tell of itself travels as a number of the sum: rows and losses
-beside a trained state, and the counts of an evaluation. Nothing here is secret by itself; the
-masks of shared/secure_aggregation/masks.py are what hides it.
+beside a trained state, the counts of an evaluation, and the figures of a comparison. Nothing here
+is secret by itself; the masks of shared/secure_aggregation/masks.py are what hides it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 
+from shared.model.comparison import FIGURES, SCALE, Gain
 from shared.model.metrics import BINS, Counts, ScoreSummary
 from shared.secure_aggregation.canonical import digest
 from shared.secure_aggregation.fixed_point import (
@@ -31,6 +33,8 @@ _MOST_LOSS = 2.0**36
 _MOST_TOTAL_ROWS = MAX_ROWS * 100
 _LAST_OF_TRAINING = 3  # numbers that follow the state: reach, rows, loss
 EVALUATION_NUMBERS = 2 * BINS + 1
+_A_FIGURE = 5
+COMPARISON_NUMBERS = len(FIGURES) * _A_FIGURE
 
 
 def state_digest(state: Floats) -> bytes:
@@ -109,6 +113,65 @@ def decode_evaluation(numbers: Ring) -> ScoreSummary:
     """The merged counts of all owners. Raises ValueError where they are impossible."""
     ham, spam, loss = np.split(numbers.view(np.int64), [BINS, 2 * BINS])
     return ScoreSummary(ham, spam, _decode_loss(int(loss[0])))
+
+
+def encode_comparison(gains: Mapping[str, Gain]) -> Ring:
+    """An owner's figures, alone and federated, as a vector (COMPARISON_NUMBERS,) of a sum.
+
+    Five numbers a figure: whether there is one, alone, federated, whether the owner is better off
+    federated and whether it is better off alone. A figure is rounded to 1 / SCALE.
+    """
+    numbers = []
+    for name in FIGURES:
+        one = gains[name]
+        if one.alone is None or one.federated is None:
+            numbers += [0] * _A_FIGURE
+            continue
+        both = (round(one.alone * SCALE), round(one.federated * SCALE))
+        numbers += [1, *both, int(one.is_better), int(one.is_worse)]
+    return np.array(numbers, np.int64).view(np.uint64)
+
+
+@dataclass(frozen=True)
+class FigureSum:
+    """What a sum of comparisons tells of one figure.
+
+    owners: who have it. alone, federated: the mean of theirs; None of nobody.
+    better, worse: owners whose whole interval of the gain lies above 0, or below.
+    """
+
+    owners: int
+    alone: float | None
+    federated: float | None
+    better: int
+    worse: int
+
+    @property
+    def gain(self) -> float | None:
+        """The mean gain; None of nobody."""
+        if self.alone is None or self.federated is None:
+            return None
+        return self.federated - self.alone
+
+
+def decode_comparison(numbers: Ring, owners: int) -> dict[str, FigureSum]:
+    """Each figure's sum over all owners, by name.
+
+    Args:
+        owners: whose sum it is.
+
+    Raises:
+        ValueError: no honest owners have such a sum.
+    """
+    found = {}
+    for name, five in zip(FIGURES, numbers.view(np.int64).reshape(-1, _A_FIGURE), strict=True):
+        have, alone, federated, better, worse = map(int, five)
+        is_possible = 0 <= have <= owners and min(better, worse) >= 0 and better + worse <= have
+        if not is_possible or max(abs(alone), abs(federated)) > have * SCALE:
+            raise ValueError(f"the owners' sum of {name} is impossible")
+        means = [total / (have * SCALE) if have else None for total in (alone, federated)]
+        found[name] = FigureSum(have, means[0], means[1], better, worse)
+    return found
 
 
 def _ring(counts: Counts) -> Ring:

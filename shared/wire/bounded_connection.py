@@ -18,7 +18,7 @@ from typing import Any
 from websockets.frames import DATA_OPCODES, Frame
 from websockets.protocol import State
 
-from shared.wire.heartbeat import Heard, HeardServer
+from shared.wire.heartbeat import Heard, HeardClient, HeardServer
 from shared.wire.lean_connection import below_tls
 from shared.wire.token_buckets import TokenBucket
 
@@ -159,6 +159,10 @@ class BoundedConnection(Heard):
 
 class BoundedServer(BoundedConnection, HeardServer):
     """A connection that came in."""
+
+
+class BoundedClient(BoundedConnection, HeardClient):
+    """A connection to somebody who is not known yet, opened by this side."""
 
 
 def unsent_bytes(transport: asyncio.WriteTransport) -> int:

@@ -7,7 +7,7 @@ arguments below. Each side validates what the other sent; an unknown or missing 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -18,6 +18,7 @@ from shared.secure_aggregation.kinds import Sum
 PROPOSE: Final = "propose"
 TRAIN: Final = "train"
 EVALUATE: Final = "evaluate"
+COMPARE: Final = "compare"
 CANCEL: Final = "cancel"
 SUM_KEYS: Final = "sum_keys"
 SUM_STEP: Final = "sum_step"
@@ -31,7 +32,11 @@ ObjectId = Annotated[int, Field(ge=0, lt=2**63)]
 RunId = Annotated[str, Field(min_length=1, max_length=64)]
 RecipeJson = Annotated[str, Field(max_length=65_536)]
 Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Figure = Annotated[str, Field(pattern="^(roc_auc|average_precision|best_f1|mcc)$")]
+GainBound = Annotated[int, Field(ge=-20_000, le=20_000)]
 RoundNumber = Annotated[int, Field(ge=1, lt=2**31)]
+Work = Literal["train", "evaluate", "compare"]
+"""What a coordinator may have a node do in rounds, and after them."""
 SumStep = Literal["share", "receive", "agree", "open"]
 """What is asked of an owner in a secure sum besides its keys and its numbers, in order."""
 
@@ -64,7 +69,7 @@ class ProposeCommand(WireTable):
     secure: whether the numbers will leave inside a secure sum alone.
     """
 
-    work: Literal["train", "evaluate"]
+    work: Work
     run: RunId
     recipe: RecipeJson
     rounds: RoundNumber
@@ -140,6 +145,46 @@ class EvaluateReport(WireTable):
     spam: dict[int, int]
     loss_sum: float = Field(ge=0, le=1e12)
     seconds_evaluating: float = Field(ge=0)
+    seconds_waiting: float = Field(ge=0)
+
+
+class CompareCommand(WireTable):
+    """Train on the owner's rows alone, and measure that model and the state that was sent before.
+
+    rounds: how many rounds of the recipe it trains, as many as the federated state (P,) had.
+    start: the seed of the run's first state, from which the training begins.
+    seed: of this node's training; the same inputs and seed give the same counts.
+    secure: the run's only secure "comparison" is what the figures leave in, with a SecureReport
+        for an answer, and its progress has no losses; False tells them in clear.
+    """
+
+    state_id: ObjectId
+    run: RunId
+    recipe: RecipeJson
+    rounds: RoundNumber
+    start: int = Field(ge=0, lt=2**63)
+    seed: int = Field(ge=0, lt=2**63)
+    secure: bool = False
+
+
+class CompareReport(WireTable):
+    """Counts of held-out rows, as an EvaluateReport has them, for each of two models.
+
+    ham, spam, loss_sum: of the state that was sent. alone_...: of the one that was trained here.
+    bounds: the interval of each figure's gain (shared/model/comparison.py), in 1 / SCALE.
+    seconds_comparing: of training and measuring.
+    """
+
+    COUNTS: ClassVar = ("ham", "spam", "loss_sum", "alone_ham", "alone_spam", "alone_loss_sum")
+
+    ham: dict[int, int]
+    spam: dict[int, int]
+    loss_sum: float = Field(ge=0, le=1e12)
+    alone_ham: dict[int, int]
+    alone_spam: dict[int, int]
+    alone_loss_sum: float = Field(ge=0, le=1e12)
+    bounds: dict[Figure, tuple[GainBound, GainBound]]
+    seconds_comparing: float = Field(ge=0)
     seconds_waiting: float = Field(ge=0)
 
 

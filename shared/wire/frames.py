@@ -4,7 +4,7 @@
     bytes 1-16    id of the request that the frame belongs to; the requesting side draws it
     the rest      payload: a serialised PySyft message (REQUEST, REPLY), else a msgpack map
 
-A connection starts with one HELLO from the dialling side, answered by HELLO or REFUSED. Then each
+A connection starts with one HELLO from the coordinator, answered by HELLO or REFUSED. Then each
 REQUEST is answered by exactly one REPLY or ERROR of the same id, with any number of EVENTs before
 it. Replies may come in another order than their requests.
 COMMANDS are pointer operations (shared/pointers/frames.py), answered only where they ask for it.

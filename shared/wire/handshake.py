@@ -1,8 +1,8 @@
 """The handshake: what a coordinator and a node tell each other before anything else.
 
-The dialling side sends its Greeting first; the other answers with its own, or refuses with a table
-that shows both. `REQUIRED` names what must be equal; the rest is told so that people can read it
-in `status`, in the run folder and in the table.
+The coordinator sends its Greeting first, whoever dialled; the node answers with its own, or refuses
+with a table that shows both. `REQUIRED` names what must be equal; the rest is told so that people
+can read it in `status`, in the run folder and in the table.
 """
 
 from __future__ import annotations

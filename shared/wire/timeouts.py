@@ -29,6 +29,9 @@ class Timeouts:
 
     connect_timeout: float = _seconds(10, "To open a connection, name look-up included", _BOTH)
     handshake_timeout: float = _seconds(10, "For the other side to say who it is", _BOTH)
+    dial_in_wait: float = _seconds(
+        300, "That a node that dials in is awaited; it tries once a minute at least", _BOTH
+    )
     transfer_timeout: float = _seconds(120, "For a model to get to a node, or back", _BOTH)
     train_timeout: float = _seconds(0, "For a node to train in a round")
     evaluate_timeout: float = _seconds(600, "For a node to evaluate")

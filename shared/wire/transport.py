@@ -14,6 +14,10 @@ CLOSE_SECONDS = 2.0
 """How long a side that closes waits for the other's goodbye."""
 BACK_SOON = 4000
 """Close code of a coordinator that leaves amid a run, and will dial again (RFC 6455, 7.4.2)."""
+REPLACED = 4001
+"""Close code of a connection in whose place its own node's newer one stands."""
+NOT_NOW = 1013
+"""Close code for somebody who is known, and may come back later (RFC 6455's registry)."""
 
 
 class TransportOptions(TypedDict):

@@ -20,6 +20,8 @@ from server.nodes.dial import dial
 from shared.errors import FedsmsError, HandshakeRefused
 from shared.identity.certificates import fingerprint
 from shared.identity.folder import load, read_key
+from shared.wire.frames import Kind, unpack_error, unpack_map
+from shared.wire.handshake import Greeting
 from tests.attacks.scene import report
 from tests.conftest import OwnerFiles
 from tests.helpers.identities import Federation, unchecked_client
@@ -83,6 +85,16 @@ def is_refused_in_tls(folder: Path | None, url: str) -> None:
         asyncio.run(session())
 
 
+async def refused_by_name(folder: Path, url: str) -> FedsmsError:
+    """What somebody is told who has a good certificate, and calls itself a coordinator."""
+    async with shows(folder, url) as peer:
+        answer = await peer.greet(Greeting(role="coordinator", id="coordinator"))
+        assert answer.kind is Kind.REFUSED
+        told = unpack_map(answer.payload)
+        assert set(told) == {"error"}
+        return unpack_error(told["error"])
+
+
 def test_only_the_named_coordinator_is_let_in(
     federation: Federation, foreign: Federation, guarded_bob: LocalNode
 ) -> None:
@@ -95,8 +107,10 @@ def test_only_the_named_coordinator_is_let_in(
 
     is_refused_in_tls(foreign.coordinator(), guarded_bob.url)
     report("a certificate of another CA", "none is asked for", "refused in TLS")
-    is_refused_in_tls(federation.node("anne"), guarded_bob.url)
-    report("another owner's certificate", "none is asked for", "refused in TLS")
+    error = asyncio.run(refused_by_name(federation.node("anne"), guarded_bob.url))
+    assert "node anne is none" in error.fact
+    assert "140" not in str(error)
+    report("another owner's certificate", "none is asked for", "refused, told no fact")
     assert attempt(guarded_bob.url, federation.coordinator()) is None
 
 

@@ -18,6 +18,7 @@ from server.trained_model.saved_model import SavedModel, save
 from shared.files import UnfitFile, read_bytes
 from shared.model.classifier import initial_state
 from shared.model.recipe import load_recipe
+from tests.helpers.needed import lacking
 from tests.helpers.running import PATIENCE_SECONDS, Finished, environment
 from worker_node.membership.enrolment import make_request
 
@@ -196,7 +197,7 @@ def test_the_null_device_is_an_empty_file_wherever_it_is_mounted(tmp_path: Path)
         os.mknod(null, stat.S_IFCHR | 0o666, Path(os.devnull).stat().st_rdev)
         null.read_bytes()
     except PermissionError:
-        pytest.skip("only root makes devices, and only where the file system takes them")
+        lacking("devices", "only root makes them, and only where the file system takes them")
     assert read_bytes(null) == b""
     zero = tmp_path / "zero"
     os.mknod(zero, stat.S_IFCHR | 0o666, Path("/dev/zero").stat().st_rdev)

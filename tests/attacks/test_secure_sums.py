@@ -45,7 +45,9 @@ _RUNS = count()
 
 @pytest.fixture(scope="module")
 def federation(tmp_path_factory: pytest.TempPathFactory) -> Federation:
-    return make_federation(tmp_path_factory.mktemp("federation"))
+    made = make_federation(tmp_path_factory.mktemp("federation"))
+    made.coordinator()  # nodes that join after it work with it
+    return made
 
 
 @dataclass
@@ -355,6 +357,7 @@ def test_a_minted_owner_is_refused_by_whoever_pins_another_key(
         async with scene(federation, recipe, {"bob": pinning}) as attacked:
             watcher = Watcher()
             await attacked.found.trained(watcher, min_nodes=MinNodes.parse("0.5"))
+            assert len(watcher.rounds) == recipe.federation.rounds
             for record in watcher.rounds:
                 assert [node.node for node in record.nodes] == ["anne", "carol", "dora"]
                 assert "rule secure_aggregation.pinned" in record.left_out["bob"]

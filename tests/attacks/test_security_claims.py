@@ -38,10 +38,13 @@ def units_with(heading: str, phrase: str) -> list[Unit]:
     return [unit for unit in found if unit.text == phrase] or found
 
 
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
 @cache
 def functions_of(path: Path) -> frozenset[str]:
     found = ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if path.exists() else ()
-    return frozenset(one.name for one in found if isinstance(one, ast.FunctionDef))
+    return frozenset(one.name for one in found if isinstance(one, FUNCTIONS))
 
 
 def exists(test: str) -> bool:

@@ -36,7 +36,7 @@ from worker_node.guarding import pace
 from worker_node.guarding.policy import PointerBounds
 from worker_node.membership.admission import make_admission
 from worker_node.pointers import store
-from worker_node.serving import listener
+from worker_node.serving import door
 
 GATE = GateSettings()
 POINTERS = PointerBounds()
@@ -51,7 +51,7 @@ def test_the_page_has_the_bounds_of_the_code() -> None:
         "connections of one address": f"{GATE.strangers_of_one} in their handshake, "
         f"{GATE.rate:g} a second after the first {GATE.burst:g}; refused before TLS",
         "connections in all": f"{GATE.strangers} in their handshake, {GATE.connections} in all, "
-        f"{listener.MAX_SESSIONS} sessions, {listener.MAX_SESSIONS_OF_ONE} of one coordinator",
+        f"{door.MAX_SESSIONS} sessions, {door.MAX_SESSIONS_OF_ONE} of one coordinator",
         "first message": f"{wire.GREETING_BYTES // KIB} KiB",
         "later messages": "4 bytes a parameter that the policy allows, and 1 MiB",
         "a message": f"{wire.MESSAGE_SECONDS:g} s, and one more for each "

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.helpers.containers import (
     START_SECONDS,
     TARGETS,
     Federation,
+    address_of_host,
     command,
     compose_tools,
     docker,
@@ -246,7 +248,9 @@ def test_the_coordinators_container_never_holds_a_message(
     assert len(messages_found(at_bob, texts)) > 200
 
 
-def test_owners_reach_neither_each_other_nor_the_internet(standing: Federation) -> None:
+def test_owners_reach_neither_each_other_nor_the_host_nor_the_internet(
+    standing: Federation,
+) -> None:
     addresses = {
         owner: inspect(standing.container(owner))["NetworkSettings"]["Networks"][
             standing.network(owner)
@@ -265,8 +269,20 @@ except OSError:
 """
         return standing.python("bob", script).out.strip()
 
+    with socket.create_server(("0.0.0.0", 0)) as listener:  # a service of the host
+        port = listener.getsockname()[1]
+        bridges = {address_of_host("bridge"), address_of_host(standing.network("bob"))}
+        for host in sorted(bridges):
+            assert dial(host, port) == "closed", host
+    metadata = "169.254.169.254"  # where a cloud answers who asks for a machine's secrets
     assert dial(addresses["bob"], 8777) == "open"
-    for host, port in ((addresses["anne"], 8777), ("anne", 8777), ("1.1.1.1", 53)):
+    for host, port in (
+        (addresses["anne"], 8777),
+        ("anne", 8777),
+        (metadata, 80),
+        ("1.1.1.1", 53),
+        ("example.org", 80),
+    ):
         assert dial(host, port) == "closed", host
     assert standing.ask("status").code == 0
 
@@ -290,6 +306,15 @@ def test_a_service_has_no_more_rights_than_it_needs(standing: Federation) -> Non
             standing.volume(f"{owner}-identity"): False,
             standing.volume(f"{owner}-audit"): True,
         }
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_no_program_of_an_image_gives_rights_that_its_caller_has_not(
+    built: None, target: str
+) -> None:
+    found = "find / -xdev -perm /6000 -type f"
+    run = ("run", "--rm", "--network=none", "--user=0", "--entrypoint=sh", image(target), "-c")
+    assert docker(*run, found).out == ""
 
 
 def test_what_a_coordinator_is_asked_for_by_hand_works(standing: Federation, first: Path) -> None:
@@ -415,5 +440,7 @@ def test_a_change_of_code_leaves_all_heavy_layers_as_they_are(built: None, targe
     while (size := next(newest_first)) < 100e6:
         code += size
     assert code < 30e6
+    heavy = size
+    assert heavy < 600e6  # the packages: 750 MB before scripts/images/slim.py
     common = sum(one == other for one, other in zip(layers, shared, strict=False))
     assert common >= 4

@@ -7,13 +7,13 @@ import shutil
 import socket
 import stat
 from collections.abc import Iterator
-from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.containers import COMMAND_SECONDS, TAG, docker, image, inspect
+from tests.helpers.containers import COMMAND_SECONDS, TAG, address_of_host, docker, image, inspect
 from tests.helpers.messages import marked, messages_found, write_tsv
+from tests.helpers.needed import lacking
 from tests.helpers.pages import Block, Carry, steps
 from tests.helpers.running import ROOT, until
 from tests.helpers.terminals import Terminal, give_to_caller
@@ -37,8 +37,8 @@ def machines(built: None, tmp_path: Path) -> Iterator[dict[str, Terminal]]:
     names = [f"fedsms-node-{owner}" for owner in OWNERS]
     for name in names:
         if docker("container", "inspect", name, check=False).code == 0:
-            pytest.skip(f"a container {name} is here that the test did not make")
-    address = address_of_engine()
+            lacking("engine", f"a container {name} is here that the test did not make")
+    address = address_of_host("bridge")
     settings = {owner.upper(): f"{address}:{port}" for owner, port in ports(address).items()}
     settings["TAG"] = TAG
     found = {name: Terminal(tmp_path / name, settings) for name in MACHINES}
@@ -53,12 +53,6 @@ def machines(built: None, tmp_path: Path) -> Iterator[dict[str, Terminal]]:
         yield found
     finally:
         docker("rm", "--force", *names, check=False)
-
-
-def address_of_engine() -> str:
-    """Where containers find what the engine's machine publishes: the end of the bridge there."""
-    (config, *_) = inspect("bridge")["IPAM"]["Config"]
-    return str(config.get("Gateway") or next(ip_network(config["Subnet"]).hosts()))
 
 
 def ports(address: str) -> dict[str, int]:

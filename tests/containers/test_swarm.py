@@ -12,6 +12,7 @@ import pytest
 
 from tests.helpers.containers import TAG, docker, image, inspect
 from tests.helpers.messages import made_up, write_tsv
+from tests.helpers.needed import lacking
 from tests.helpers.pages import Block, steps
 from tests.helpers.running import ROOT, until
 from tests.helpers.terminals import Terminal, give_to_caller
@@ -31,10 +32,10 @@ def manager(built: None, tmp_path: Path) -> Iterator[Terminal]:
     """A terminal at the manager of a swarm that is there for the test alone."""
     machine = json.loads(docker("info", "--format", "{{json .}}").out)
     if machine["Swarm"]["LocalNodeState"] != "inactive":
-        pytest.skip("swarm: this engine is in one already, which is left as it is")
+        lacking("engine", "this engine is in one already, which is left as it is")
     for volume in VOLUMES:
         if docker("volume", "inspect", volume, check=False).code == 0:
-            pytest.skip(f"swarm: a volume {volume} is here that the test did not make")
+            lacking("engine", f"a volume {volume} is here that the test did not make")
     settings = {"REGISTRY": "", "TAG": TAG, "RECIPE": "tutorial", "ROUNDS": "3"}
     for name in ("COORDINATOR", "BOB", "ANNE"):
         settings[f"{name}_MACHINE"] = machine["Name"]

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,12 @@ def inspect(thing: str) -> dict[str, Any]:
     (found,) = json.loads(docker("inspect", thing).out)
     assert isinstance(found, dict)
     return found
+
+
+def address_of_host(network: str) -> str:
+    """Where containers on a network find the engine's machine: the end of the bridge there."""
+    (config, *_) = inspect(network)["IPAM"]["Config"]
+    return str(config.get("Gateway") or next(ip_network(config["Subnet"]).hosts()))
 
 
 def image(target: str) -> str:

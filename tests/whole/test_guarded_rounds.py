@@ -39,7 +39,8 @@ from worker_node.guarding.owner_prompt import Terminal
 from worker_node.guarding.pace import Pace
 from worker_node.guarding.policy import Policy
 from worker_node.node import DataOwnerNode
-from worker_node.serving.listener import MAX_SESSIONS_OF_ONE, listening
+from worker_node.serving.door import MAX_SESSIONS_OF_ONE
+from worker_node.serving.listener import listening
 from worker_node.training.trainer_process import TrainerProcess
 
 pytestmark = pytest.mark.timeout(120)

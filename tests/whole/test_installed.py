@@ -16,6 +16,7 @@ import pytest
 
 from shared.cli import SHORT
 from shared.starting import NEWEST, OLDEST
+from tests.helpers.needed import lacking
 from tests.helpers.running import PATIENCE_SECONDS, ROOT, Finished, environment
 
 # a subcommand or two of each
@@ -112,7 +113,7 @@ def test_a_python_that_does_not_fit_is_one_line(version: tuple[int, int]) -> Non
 def test_old_pythons_can_read_what_refuses_them() -> None:
     found = [path for n in (7, 8, 9, 10) if (path := _python(f"3.{n}"))]
     if not found:
-        pytest.skip("there is no older Python here")
+        lacking("programs", "there is no older Python here")
     for path in found:
         for module in ("server", "worker_node"):
             done = run(path, "-m", module, "--help", cwd=ROOT)
@@ -147,7 +148,7 @@ LINES = {
 @pytest.mark.parametrize("shell", LINES)
 def test_a_shell_completes_it(shell: str, name: str, installed: Path, tmp_path: Path) -> None:
     if not shutil.which(shell):
-        pytest.skip(f"there is no {shell} here")
+        lacking("programs", f"there is no {shell} here")
     var = name.upper().replace("-", "_")
     wanted = COMMANDS[name][0]
     line = LINES[shell].format(var=var, name=name)

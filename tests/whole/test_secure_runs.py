@@ -92,6 +92,26 @@ def test_the_owners_log_says_what_left_in_sums(
             assert f"{step}, {kind} of round 1" in steps
 
 
+def test_what_joining_was_worth_is_told_of_the_mean_owner_and_of_nobody(
+    federation: Federation, flags: list[str], quick: Path, tmp_path: Path
+) -> None:
+    log = federation.node("bob") / "audit.jsonl"
+    before = len(log.read_text(encoding="utf-8").splitlines())
+    out = done_well(train(tmp_path, quick, flags, "--compare"))
+    assert "mean of owners" in out
+    (path,) = (tmp_path / "runs").iterdir()
+    first = json.loads((path / "comparison.json").read_text())
+    assert (first["secure_aggregation"], first["owners"], first["left_out"]) == (True, {}, {})
+    assert first["mean"]["roc_auc"]["owners"] == len(NAMES)
+    identity = ("--identity", federation.coordinator())
+    later = done_well(run("server", "compare", path, "--json", *identity, cwd=tmp_path))
+    assert json.loads(later)["mean"] == first["mean"]
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()[before:]]
+    told = [line["detail"] for line in lines if line["what"] == "compare"]
+    assert told.count("with 2 rounds alone, in a secure sum") >= 2
+    assert "open, comparison of round 1" in [line["detail"] for line in lines]
+
+
 def test_a_killed_coordinator_goes_on_to_the_model_of_an_undisturbed_run(
     flags: list[str], quick: Path, tmp_path: Path
 ) -> None:

@@ -174,7 +174,9 @@ def test_whoever_has_no_good_certificate_of_a_coordinator_is_kept_out_and_told(
         "TLSV1_ALERT_UNKNOWN_CA": unchecked_client(others.coordinator()),
         "SSLV3_ALERT_CERTIFICATE_EXPIRED": unchecked_client(late),
         "SSLV3_ALERT_CERTIFICATE_REVOKED": unchecked_client(ours.coordinator("gone")),
-        "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": unchecked_client(ours.node("anne")),
+        "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": unchecked_client(
+            ours.make_older(ours.node("older"))
+        ),
         "TLSV1_ALERT_PROTOCOL_VERSION": unchecked_client(
             ours.coordinator(), ssl.TLSVersion.TLSv1_2
         ),
@@ -184,6 +186,17 @@ def test_whoever_has_no_good_certificate_of_a_coordinator_is_kept_out_and_told(
     for words in ("has no certificate", "has expired", "revoked", "purpose", "no TLS 1.3"):
         until(lambda: any(words in line for line in bob.log), f"{words} in bob's log")  # noqa: B023
     assert not any("Traceback" in line for line in bob.log)
+
+
+def test_certificates_of_an_older_version_still_serve_where_nodes_are_dialled(
+    ours: Federation, owners: list[OwnerFiles]
+) -> None:
+    node, coordinator = (
+        ours.make_older(folder) for folder in (ours.node("aged"), ours.coordinator("aged-too"))
+    )
+    (node / "coordinators.txt").write_text("aged-too\n", encoding="utf-8")
+    with local_nodes({"aged": (*owners[1].flags, "--identity", str(node))}) as (aged,):
+        assert dialled("aged", aged.url, coordinator).greeting.rows["train"] == 140
 
 
 def test_a_revoked_coordinator_is_told_what_the_node_objects_to(
@@ -285,7 +298,7 @@ def test_a_node_with_a_certificate_that_is_not_bobs_is_refused_before_a_word_is_
     cases = {
         ours.node("anne"): ("it is node anne", "Check the address given for bob"),
         others.node("bob"): ("another federation", "node bob", "this coordinator belongs to"),
-        ours.coordinator(): ("it is no node's", "coordinator coordinator"),
+        ours.coordinator(): ("and no node", "coordinator coordinator"),
         late: ("it has expired", "node late", f"until {ended:%Y-%m-%d %H:%M}", "init --id bob"),
     }
     for folder, words in cases.items():

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 NOTHING = "0" * 64
 """`previous` of the first line of all."""
 MAX_LINE_BYTES = 8192
+AUDIT = "audit log"
 
 Decision = Literal["began", "allowed", "refused", "failed"]
 """began: work that takes time was admitted, and another line tells how it ended. refused: a rule
@@ -58,7 +59,11 @@ class Place:
 
 def line_of(entry: Entry, after: Place, now: datetime) -> tuple[bytes, Place]:
     """The entry's line, with its end, and the place after it."""
-    values = {name: _cut(value) for name, value in asdict(entry).items()}
+    return chained({name: _cut(value) for name, value in asdict(entry).items()}, after, now)
+
+
+def chained(values: dict[str, Any], after: Place, now: datetime) -> tuple[bytes, Place]:
+    """A line of these values, with its end, and the place after it."""
     stamp = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     numbered = {"n": after.n + 1, "time": stamp, **values, "previous": after.hash}
     body = json.dumps(numbered).encode("ascii")
@@ -87,9 +92,9 @@ def check_line(line: bytes, after: Place | None) -> tuple[dict[str, Any], Place]
         values = json.loads(line)
         n, previous = values["n"], values["previous"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise BadLine("it is no line of an audit log") from None
+        raise BadLine("it is no line of such a log") from None
     if type(n) is not int or type(previous) is not str:
-        raise BadLine("it is no line of an audit log")
+        raise BadLine("it is no line of such a log")
     if after is not None and n != after.n + 1:
         raise BadLine(f"it is number {n}, and {after.n + 1} should stand here")
     if after is not None and previous != after.hash:
@@ -100,20 +105,28 @@ def check_line(line: bytes, after: Place | None) -> tuple[dict[str, Any], Place]
 # The anchor: how far the log had got, signed, because a chain cannot tell that its end was cut off.
 
 
-def make_anchor(place: Place, now: datetime, key: ec.EllipticCurvePrivateKey | None) -> bytes:
-    """Always of the same length for the same key, so that it can be written in place."""
+def make_anchor(
+    place: Place, now: datetime, key: ec.EllipticCurvePrivateKey | None, of: str = AUDIT
+) -> bytes:
+    """Always of the same length for the same key, so that it can be written in place.
+
+    Args:
+        of: what is anchored: the anchor of one kind of log is none of another's.
+    """
     values = {
         "lines": place.n,
         "hash": place.hash,
         "time": now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
     }
     if key is not None:
-        signature = key.sign(_signed(values), ec.ECDSA(hashes.SHA256()))
+        signature = key.sign(_signed(values, of), ec.ECDSA(hashes.SHA256()))
         values["signature"] = base64.b64encode(signature).decode()
     return json.dumps(values).encode().ljust(511) + b"\n"
 
 
-def read_anchor(data: bytes, key: ec.EllipticCurvePublicKey | None) -> tuple[Place, bool]:
+def read_anchor(
+    data: bytes, key: ec.EllipticCurvePublicKey | None, of: str = AUDIT
+) -> tuple[Place, bool]:
     """How far the log had got, and whether `key` signed that.
 
     Raises BadLine where it is no anchor, or one without the signature of a key that is given.
@@ -124,13 +137,13 @@ def read_anchor(data: bytes, key: ec.EllipticCurvePublicKey | None) -> tuple[Pla
         if key is None:
             return place, False
         signature = base64.b64decode(values.pop("signature", ""), validate=True)
-        key.verify(signature, _signed(values), ec.ECDSA(hashes.SHA256()))
+        key.verify(signature, _signed(values, of), ec.ECDSA(hashes.SHA256()))
     except InvalidSignature:
         raise BadLine("it lacks this node's signature") from None
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise BadLine("it is no anchor of an audit log") from None
+        raise BadLine("it is no anchor of such a log") from None
     return place, True
 
 
-def _signed(values: dict[str, Any]) -> bytes:
-    return b"fedsms audit log\n" + json.dumps(values, sort_keys=True).encode()
+def _signed(values: dict[str, Any], of: str) -> bytes:
+    return f"fedsms {of}\n".encode() + json.dumps(values, sort_keys=True).encode()

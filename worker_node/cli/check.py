@@ -29,6 +29,19 @@ def check(hide_label_counts: bool, as_json: bool, **source: Any) -> None:
     click.echo(describe(read_shard(**source), not hide_label_counts, as_json))
 
 
+def _costs() -> list[str]:
+    """Of each private recipe that ships with fedsms."""
+    from shared.model.recipe import BUILT_IN, load_recipe
+
+    names = sorted(path.stem for path in BUILT_IN.glob("*.toml"))
+    recipes = {name: load_recipe(name) for name in names}
+    return [
+        f"{name} epsilon {recipe.privacy.epsilon:g}"
+        for name, recipe in recipes.items()
+        if recipe.is_private
+    ]
+
+
 def describe(shard: Shard, tell_labels: bool, as_json: bool) -> str:
     """For the owner's own eyes: counts, and each fact that the handshake tells."""
     from shared.model.text import tokeniser_fingerprint
@@ -67,6 +80,7 @@ def describe(shard: Shard, tell_labels: bool, as_json: bool) -> str:
         *(["  which share of them was skipped"] if shard.skipped else []),
         "  versions: " + ", ".join(f"{name} {value}" for name, value in versions().items()),
         "It would get: models trained here, their training loss, and counts of scores by class.",
+        f"Of a privacy budget, if the policy sets one, a run would cost: {', '.join(_costs())}.",
         "It would never get: a message, or which message has which label or score.",
     ]
     return "\n".join(lines)

@@ -7,6 +7,7 @@ import click
 # Nothing heavy at the top: `health` is asked every few seconds.
 from shared.cli import HELP, GroupWithExamples
 from shared.version import FEDSMS
+from worker_node.cli.budget import budget
 from worker_node.cli.check import check
 from worker_node.cli.health import health
 from worker_node.cli.log import show_log
@@ -24,6 +25,7 @@ from worker_node.cli.serve import serve
         "python -m worker_node serve --data messages.tsv --host 0.0.0.0",
         "python -m worker_node log --since 2h",
         "python -m worker_node peers",
+        "python -m worker_node budget",
     ),
     context_settings=HELP,
 )
@@ -32,5 +34,5 @@ def main() -> None:
     """A data owner's node: trains models that coordinators send, on messages that stay here."""
 
 
-for command in (*COMMANDS, serve, check, health, show_log, peers):
+for command in (*COMMANDS, serve, check, health, show_log, peers, budget):
     main.add_command(command)

@@ -146,6 +146,17 @@ SERVE_OPTIONS = (
         help="0 takes a free one.",
     ),
     click.option(
+        "--dial",
+        "dials",
+        multiple=True,
+        metavar="URL",
+        envvar="FEDSMS_DIAL",
+        show_envvar=True,
+        help="A coordinator to dial, such as wss://coordinator.example:8770, until it listens and "
+        "whenever the line is lost; repeatable. No port is opened then, unless --host or --port is "
+        "given.",
+    ),
+    click.option(
         "--threads",
         type=click.IntRange(min=1),
         default=1,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from shared.cli import command
 from shared.errors import IdentityError, UsageError
@@ -22,10 +23,14 @@ if TYPE_CHECKING:
     from worker_node.membership.admission import Admission
 
 
+LOOPBACK = "127.0.0.1"
+
+
 @command(
     "serve",
     "python -m worker_node serve --id bob --data messages.tsv",
     "python -m worker_node serve --data messages.csv --identity identity --host 0.0.0.0",
+    "python -m worker_node serve --data messages.tsv --dial wss://coordinator.example:8770",
 )
 @serve_options
 @click.option("--json", "as_json", is_flag=True, help="Say the address as JSON.")
@@ -34,6 +39,7 @@ def serve(
     identity: Path | None,
     coordinators: tuple[str, ...],
     insecure: bool,
+    dials: tuple[str, ...],
     allow: tuple[Mode, ...],
     hide_label_counts: bool,
     policy: Path | None,
@@ -42,14 +48,23 @@ def serve(
     **others: Any,
 ) -> None:
     """Hold an owner's messages, and train models on them for coordinators, until Ctrl-C."""
+    from shared.identity.folder import DEFAULT
     from shared.identity.names import check_node_id
+    from shared.wire.urls import check_url
+    from worker_node.membership.admission import check_dials
+    from worker_node.membership.dials import read_dials
 
     if node_id is not None:
         check_node_id(node_id)
     begin_log()
     from worker_node.guarding.set_up import find_guarding
 
-    own = _identity(node_id, identity, others["host"], insecure)
+    urls = tuple(dict.fromkeys(check_url(url, "a coordinator") for url in dials))
+    if not urls and not insecure:
+        urls = tuple(read_dials(identity or DEFAULT))
+    listens = not urls or _is_given("host", "port")
+    own = _identity(node_id, identity, others["host"] if listens else LOOPBACK, insecure)
+    check_dials(urls, own, insecure)
     guarding = find_guarding(policy, audit_log, own, node_id or "node", allow, counts)
     guarding = guarding.working_with(coordinators)
     admission = _admission(own, guarding.policy.coordinators)
@@ -63,7 +78,14 @@ def serve(
     for line in skipped_lines(shard):
         log.warning("%s", line)
     tell_labels = guarding.policy.tell_label_counts and not hide_label_counts
-    _run(own_id, shard, tell_labels=tell_labels, admission=admission, guarding=guarding, **others)
+    others |= {"admission": admission, "guarding": guarding, "listens": listens, "dials": urls}
+    _run(own_id, shard, tell_labels=tell_labels, **others)
+
+
+def _is_given(*names: str) -> bool:
+    """True where the owner said one of these flags, or set its variable."""
+    source = click.get_current_context().get_parameter_source
+    return any(source(name) is not ParameterSource.DEFAULT for name in names)
 
 
 def _run(node_id: str, shard: Shard, **settings: Any) -> None:

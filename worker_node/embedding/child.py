@@ -34,6 +34,8 @@ def _settings(described: Description) -> ServeSettings:
         described.node_id,
         described.host,
         described.port,
+        not described.dials,
+        tuple(described.dials),
         described.tell_labels,
         described.threads,
         described.heartbeat,

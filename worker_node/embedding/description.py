@@ -26,6 +26,7 @@ class Description:
     held_out: Sequence[tuple[int, str]]
     host: str
     port: int
+    dials: Sequence[str]
     policy: str
     policy_file: str | None
     audit_log: str | None

@@ -21,11 +21,13 @@ from shared.identity.folder import Identity, load
 from shared.identity.names import check_node_id
 from shared.model.recipe import explain
 from shared.wire.transport import is_loopback
+from shared.wire.urls import check_url
 from worker_node.data.given_rows import Rows, shard_given
 from worker_node.data.shard import Message, Shard
 from worker_node.embedding.description import Description
 from worker_node.guarding.policy import Policy
 from worker_node.guarding.set_up import OFF, Guarding, find_guarding
+from worker_node.membership.admission import check_dials
 from worker_node.training import KEEP_WORK_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,6 +56,7 @@ class Node:
         identity: folder with the node's key and certificate; makes it serve with TLS.
         coordinators: names to let in; none takes those of the policy, or of coordinators.txt.
         host, port: where it listens; port 0 takes a free one.
+        dial: URLs of coordinators that it dials; then it listens nowhere, and its address is "".
         audit_log: None keeps it in the identity folder, and without one keeps none.
         pointers: True also allows pointer operations, which tell a coordinator more.
         allow_one_class: accepts training rows that are all ham or all spam.
@@ -79,6 +82,7 @@ class Node:
         coordinators: Sequence[str] = (),
         host: str = "127.0.0.1",
         port: int = 0,
+        dial: Sequence[str] = (),
         audit_log: str | Path | None = None,
         pointers: bool = False,
         allow_one_class: bool = False,
@@ -87,7 +91,9 @@ class Node:
         heartbeat: float = 10.0,
         keep_work: float = KEEP_WORK_SECONDS,
     ) -> None:
-        own = _identity(id, identity, host, insecure)
+        urls = [check_url(url, "a coordinator") for url in dial]
+        own = _identity(id, identity, host if not urls else "127.0.0.1", insecure)
+        check_dials(urls, own, insecure)
         self.id = check_node_id(own.name.id if own is not None else id or "")
         guarding = _guarding(self.id, own, policy, audit_log, pointers).working_with(coordinators)
         source = held_out if not isinstance(held_out, str) else Path(held_out)
@@ -100,6 +106,7 @@ class Node:
             _rows(self.shard.held_out),
             host,
             port,
+            urls,
             guarding.policy.model_dump_json(),
             _absolute(guarding.policy_file),
             _absolute(guarding.audit_log),
@@ -116,7 +123,7 @@ class Node:
 
     @property
     def address(self) -> str:
-        """Where a coordinator dials it; waits until it serves.
+        """Where a coordinator dials it, "" where it dials out; waits until it serves.
 
         Raises:
             UsageError: it has not started, or cannot listen there.
@@ -282,7 +289,7 @@ def _await_address(
         ready.set_exception(NodeFailed(f"node {described.node_id} did not start", cause))
         return
     if "url" in told:
-        ready.set_result(told["url"])
+        ready.set_result(told["url"] or "")
     else:
         ready.set_exception(_error_of(told))
 

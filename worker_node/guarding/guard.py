@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -14,10 +15,12 @@ from shared.passport.statements import Countersignature
 from shared.quoting import MAX_QUOTED, escaped, quoted
 from shared.secure_aggregation.contents import recipe_digest, state_digest
 from shared.wire.commands import (
+    CompareCommand,
     CountersignCommand,
     EvaluateCommand,
     ProposeCommand,
     TrainCommand,
+    Work,
 )
 from worker_node.audit.lines import Entry
 from worker_node.audit.log import Audit, NoAudit
@@ -27,12 +30,18 @@ from worker_node.guarding.day_counts import Counted, DayCounts
 from worker_node.guarding.owner_prompt import Terminal
 from worker_node.guarding.pace import Pace
 from worker_node.guarding.policy import BITS_A_NUMBER, Mode, Policy, Question, refusal
+from worker_node.guarding.private_releases import PrivateReleases
 
 if TYPE_CHECKING:  # it loads torch
     from shared.model.vectors import Vector
 
 log = logging.getLogger("fedsms.node")
 
+_COUNTED: Mapping[Work, Counted] = {
+    "train": "rounds",
+    "evaluate": "evaluations",
+    "compare": "comparisons",
+}
 _BLOCK = 64  # numbers that are counted in one go, so that not each of them is a write
 _FRAME_ROOM = 2**20
 """Bytes of a message beside the model in it: a recipe, ids, what PySyft adds."""
@@ -63,6 +72,7 @@ class Guard:
         terminal: Terminal | None = None,
         pace: Pace | None = None,
         countersigning: Countersigning | None = None,
+        releases: PrivateReleases | None = None,
     ) -> None:
         self.policy = policy or Policy()
         self._audit: Audit = audit or NoAudit()
@@ -70,6 +80,7 @@ class Guard:
         self._terminal = terminal or Terminal()
         self._pace = pace or Pace()
         self._countersigning = countersigning or Countersigning()
+        self.releases = releases or PrivateReleases(self.policy.differential_privacy)
         self._bits = 0  # counted as told already, and not told yet
         self._asking: dict[str, asyncio.Task[None]] = {}
 
@@ -121,7 +132,9 @@ class Guard:
         await self._may_work(mode, who, shard, recipe, command.rounds, command.secure)
         if is_known:
             return
-        counted: Counted = "evaluations" if mode == "evaluate" else "rounds"
+        if recipe.is_private and mode == "train":
+            await self.releases.may_begin(who.name, command.run, recipe, command.secure)
+        counted = _COUNTED[mode]
         most = getattr(self.policy.day, counted)
         if not self._counts.has_room(counted, most, self._now()):
             raise _used_up(counted, most)
@@ -145,9 +158,11 @@ class Guard:
         """
         if not self.policy.countersign:
             raise refusal("countersign", "its owner signs no passports of models")
-        if self.policy.secure_aggregation.required and command.rows is not None:
+        if self.policy.hides_rows and command.rows is not None:
             # a no to a wrong number would tell it, after enough of them
-            raise refusal("secure_aggregation.required", "it tells nobody how many rows it has")
+            needed = self.policy.secure_aggregation.required
+            rule = "secure_aggregation.required" if needed else "differential_privacy.epsilon"
+            raise refusal(rule, "it tells nobody how many rows it has")
         return self._countersigning.sign(who.name, command)
 
     def has_measured(self, who: Who, state: Vector) -> None:
@@ -160,6 +175,12 @@ class Guard:
         recipe, is_secure = Recipe.from_json(command.recipe), command.secure is not None
         await self._may_work("evaluate", who, shard, recipe, 1, is_secure)
         self._count("evaluations", self.policy.day.evaluations)
+
+    async def may_compare(self, who: Who, command: CompareCommand, shard: Shard) -> None:
+        """Likewise for a comparison with a model that is trained on these rows alone."""
+        recipe = Recipe.from_json(command.recipe)
+        await self._may_work("compare", who, shard, recipe, command.rounds, command.secure)
+        self._count("comparisons", self.policy.day.comparisons)
 
     async def may_point(self, who: Who, recipe: str, shard: Shard) -> None:
         """Likewise for a session of pointer operations, which counts as a training."""
@@ -178,10 +199,11 @@ class Guard:
         policy = self.policy
         policy.check_mode(mode)
         policy.check_secure(is_secure)
+        policy.check_private(mode, recipe.is_private)
         policy.check_hours(policy.hours.now())
         policy.check_rows(len(shard.train), len(shard.held_out), mode)
         policy.check_recipe(recipe, rounds)
-        if mode == "train":
+        if mode in ("train", "compare") and not recipe.is_private:  # which has one step, of all
             policy.check_mixing(recipe.training)
         if mode in policy.ask and mode not in who.said_yes:
             await self._ask(mode, who)

@@ -17,8 +17,8 @@ from shared.errors import POLICY_ADVICE, PolicyRefused
 from shared.identity.names import NODE_ID_PATTERN
 from shared.model.recipe import MAX_PARAMETERS, Recipe, TrainingRecipe
 
-Mode = Literal["train", "evaluate", "pointers"]
-Question = Literal["first-time-coordinator", "train", "evaluate", "pointers"]
+Mode = Literal["train", "evaluate", "compare", "pointers"]
+Question = Literal["first-time-coordinator", "train", "evaluate", "compare", "pointers"]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -102,6 +102,11 @@ class DailyBounds(_Table):
         "session of pointer operations counts as one.",
     )
     evaluations: int = Field(5000, ge=0, description="Evaluations a day.")
+    comparisons: int = Field(
+        100,
+        ge=0,
+        description="Comparisons a day, each of which trains as long as a whole run does.",
+    )
 
 
 BITS_A_NUMBER = 72
@@ -234,6 +239,45 @@ class SecureAggregationTerms(_Table):
         return self
 
 
+class DifferentialPrivacyTerms(_Table):
+    """Differential privacy: noise on all that is told of the rows, and a budget for all of it."""
+
+    epsilon: float = Field(
+        0.0,
+        ge=0,
+        le=64,
+        description="What training may tell of a message, in total, for ever, to all coordinators\n"
+        "together. Above 0, private recipes alone are trained and evaluated here, comparisons and\n"
+        "pointer operations are refused, and no coordinator is told how many rows there are, nor\n"
+        "their losses. 0 demands no noise.",
+    )
+    delta: float = Field(
+        1e-5,
+        ge=1e-12,
+        le=1e-2,
+        description="At which epsilon counts; well below one divided by the number of rows.",
+    )
+    held_out_epsilon: float = Field(
+        4.0,
+        ge=0,
+        le=64,
+        description="What evaluations may tell of a held-out message, likewise; 0 allows none.",
+    )
+    honest_owners: int = Field(
+        0,
+        ge=0,
+        le=99,
+        description="In secure sums: how many other owners you trust to add their share of the\n"
+        "noise. So many and this one are then the fewest whose sum is opened. With 0 this node's\n"
+        "own noise is enough, whoever the others are. Others who know their own noise, and work\n"
+        "together, see this node's share alone.",
+    )
+
+    @property
+    def is_on(self) -> bool:
+        return self.epsilon > 0
+
+
 class Policy(_Table):
     """One owner's policy; every rule has a default."""
 
@@ -245,16 +289,18 @@ class Policy(_Table):
         "serve --coordinator NAME comes before both.",
     )
     modes: tuple[Mode, ...] = Field(
-        ("train", "evaluate"),
+        ("train", "evaluate", "compare"),
         strict=False,
-        description='What coordinators may have done: "train", "evaluate", and "pointers", which\n'
-        "lets them run tensor operations on the rows and tells them more.",
+        description='What coordinators may have done: "train", "evaluate", "compare" with a model\n'
+        'that you train alone and that stays here, and "pointers", which lets them run tensor\n'
+        "operations on the rows and tells them more.",
     )
     ask: tuple[Question, ...] = Field(
         (),
         strict=False,
         description='What needs your yes at the terminal: "first-time-coordinator", "train",\n'
-        '"evaluate", "pointers" (each once a connection). Without a terminal it is refused.',
+        '"evaluate", "compare", "pointers" (each once a connection). Without a terminal it is\n'
+        "refused.",
     )
     fewest_rows: int = Field(
         0, ge=0, description="With fewer rows to train on, the node refuses to train."
@@ -278,6 +324,28 @@ class Policy(_Table):
     pointers: PointerBounds = PointerBounds()
     hours: Hours = Hours()
     secure_aggregation: SecureAggregationTerms = SecureAggregationTerms()
+    differential_privacy: DifferentialPrivacyTerms = DifferentialPrivacyTerms()
+
+    @property
+    def hides_rows(self) -> bool:
+        """Whether no coordinator is told how many rows there are."""
+        return self.secure_aggregation.required or self.differential_privacy.is_on
+
+    def check_private(self, mode: Mode, is_private: bool) -> None:
+        """Args: is_private: whether all that would be told of the rows has noise."""
+        terms = self.differential_privacy
+        if not terms.is_on:
+            return
+        if mode in ("pointers", "compare") or not is_private:
+            raise refusal(
+                "differential_privacy.epsilon",
+                f"nothing is told of its rows without noise, and {mode} would",
+                "Train a private recipe: --recipe private, or private-strict.",
+            )
+        if mode == "evaluate" and not terms.held_out_epsilon:
+            raise refusal(
+                "differential_privacy.held_out_epsilon", "it measures nothing on its held-out rows"
+            )
 
     def check_mode(self, mode: Mode) -> None:
         if mode not in self.modes:
@@ -304,9 +372,9 @@ class Policy(_Table):
 
     def check_rows(self, train: int, held_out: int, mode: Mode) -> None:
         """Args: train, held_out: the owner's numbers of rows; the refusal tells neither."""
-        if mode in ("train", "pointers") and train < self.fewest_rows:
+        if mode in ("train", "compare", "pointers") and train < self.fewest_rows:
             raise refusal("fewest_rows", "it has too few rows to train on")
-        if mode in ("evaluate", "pointers") and held_out < self.fewest_held_out_rows:
+        if mode in ("evaluate", "compare", "pointers") and held_out < self.fewest_held_out_rows:
             raise refusal("fewest_held_out_rows", "it has too few rows to measure with")
 
     def check_recipe(self, recipe: Recipe, rounds: int = 1) -> None:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from shared.errors import UsageError
 from shared.files import is_present, read_bytes
 from shared.identity.folder import Identity, load, read_key
 from shared.identity.names import check_node_id
@@ -23,6 +24,8 @@ from worker_node.guarding.guard import Guard, Who
 from worker_node.guarding.participation import Participation
 from worker_node.guarding.policy import Mode, Policy
 from worker_node.guarding.policy_file import find_policy
+from worker_node.guarding.private_releases import PrivateReleases
+from worker_node.privacy.ledger import LEDGER, Ledger
 
 OFF = Path("off")
 COUNTS = "counts.json"
@@ -108,10 +111,16 @@ async def opened(guarding: Guarding, node_id: str, shard: Shard) -> AsyncIterato
     """
     counts = DayCounts(guarding.counts)
     audit: AuditLog | NoAudit = NoAudit()
+    ledger = Ledger()
     try:
         audit = _open_log(guarding)
+        ledger = _open_ledger(guarding)
         guard = Guard(
-            guarding.policy, audit, counts, countersigning=_countersigning(guarding, audit)
+            guarding.policy,
+            audit,
+            counts,
+            countersigning=_countersigning(guarding, audit),
+            releases=PrivateReleases(guarding.policy.differential_privacy, ledger),
         )
         _tell(guarding, shard)
         counts.warn_of_days_to_come(guarding.policy.hours.now())
@@ -122,6 +131,7 @@ async def opened(guarding: Guarding, node_id: str, shard: Shard) -> AsyncIterato
     finally:
         if isinstance(audit, AuditLog):
             await audit.close()
+        ledger.close()
         counts.close()
 
 
@@ -130,6 +140,25 @@ def _open_log(guarding: Guarding) -> AuditLog | NoAudit:
         return NoAudit()
     key = read_key(guarding.identity) if guarding.identity is not None else None
     return AuditLog(guarding.audit_log, key)
+
+
+def _open_ledger(guarding: Guarding) -> Ledger:
+    path = ledger_of(guarding)
+    if path is None:
+        if guarding.policy.differential_privacy.is_on:
+            raise UsageError(
+                "the policy sets a privacy budget, and there is no place to keep count of it",
+                "rule differential_privacy.epsilon; the node keeps no counts",
+                "Give it an identity folder that it may write to, or a file with --counts.",
+            )
+        return Ledger()
+    return Ledger(path, read_key(guarding.identity) if guarding.identity is not None else None)
+
+
+def ledger_of(guarding: Guarding) -> Path | None:
+    """Where the privacy ledger is: beside the counts of the day; None where there are none."""
+    counts = guarding.counts
+    return counts.with_name(f"{_prefix(counts)}{LEDGER}") if counts is not None else None
 
 
 def _countersigning(guarding: Guarding, audit: AuditLog | NoAudit) -> Countersigning:

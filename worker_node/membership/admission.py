@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import ssl
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,11 @@ from shared.errors import CertificateRefused, IdentityError, UsageError
 from shared.identity import folder as identity
 from shared.identity import tls
 from shared.identity.certificates import Name, UnfitCertificate, name_of
+from shared.identity.failed_handshakes import FailedHandshakes
 from shared.wire.frames import MalformedFrame
 from shared.wire.transport import is_loopback
+from shared.wire.urls import endpoint_of, is_secure, with_scheme
 from worker_node.membership.enrolment import read_coordinators
-
-REPEAT_SECONDS = 60.0
-"""How long the log keeps silent about a reason that it has just told."""
 
 log = logging.getLogger("fedsms.node")
 
@@ -30,13 +28,21 @@ class Admission:
     """A node's proof of itself, and the names of the coordinators that it works with."""
 
     node: Name
+    folder: Path
     context: ssl.SSLContext
     coordinators: frozenset[str]
 
-    def check(self, peer: Name) -> None:
-        """Raises CertificateRefused for whoever the owner does not work with."""
+    def check(self, peer: Name | None) -> None:
+        """Raises CertificateRefused for whoever the owner does not work with, or has no name."""
+        if peer is None:
+            raise CertificateRefused(f"{self.node} works with nobody who shows no certificate")
         if peer.role == "coordinator" and peer.id in self.coordinators:
             return
+        if peer.role != "coordinator":
+            raise CertificateRefused(
+                f"{self.node} works with coordinators, and {peer} is none",
+                "its certificate is good, and its name is in it",
+            )
         raise CertificateRefused(
             f"{self.node} does not work with {peer}",
             "its certificate is good, but the node's owner has not allowed it",
@@ -83,6 +89,42 @@ def find_identity(folder: Path | None, host: str, insecure: bool) -> identity.Id
     return identity.load(folder or identity.DEFAULT, "node")
 
 
+def check_dials(urls: Sequence[str], own: identity.Identity | None, insecure: bool) -> None:
+    """What a node dials out to fits what it proves itself with.
+
+    Args:
+        own: None where it serves without TLS.
+        insecure: the owner said that lines to other machines may be without TLS.
+
+    Raises:
+        UsageError: TLS is missing where it is wanted, or wanted where there is no identity.
+        IdentityError: the certificate is of an older version, and only for being dialled.
+    """
+    for url in urls:
+        if is_secure(url) and own is None:
+            raise UsageError(
+                f"{url} cannot be dialled",
+                "the node has no identity to prove itself with, or was told to serve --insecure",
+                "Make one with: python -m worker_node init --id ID; or name the folder with "
+                "--identity.",
+            )
+        if not is_secure(url) and own is not None:
+            raise UsageError(
+                f"{url} would be dialled without TLS, and this node proves who it is",
+                f"its identity is in {own.folder}",
+                f"Write {with_scheme(url, 'wss')}, or serve with --insecure.",
+            )
+        if not is_secure(url) and not insecure and not is_loopback(endpoint_of(url)[0]):
+            raise UsageError(
+                f"{url} would be dialled without TLS",
+                "whoever is on the line could be the coordinator, and read along",
+                f"Write {with_scheme(url, 'wss')} once the node has its identity "
+                "(python -m worker_node init); --insecure dials it as it is.",
+            )
+    if own is not None and urls:
+        tls.client_context(own)
+
+
 def make_admission(own: identity.Identity, coordinators: Sequence[str]) -> Admission:
     """Args: coordinators: names to let in; none takes those of coordinators.txt.
 
@@ -96,33 +138,5 @@ def make_admission(own: identity.Identity, coordinators: Sequence[str]) -> Admis
             f"{own.folder / identity.COORDINATORS} names none",
             "Write its name there, or give it with --coordinator NAME.",
         )
-    return Admission(own.name, tls.server_context(own, FailedHandshakes()), allowed)
-
-
-class FailedHandshakes:
-    """Tells the log of TLS handshakes that failed; each reason once a minute at most."""
-
-    def __init__(self) -> None:
-        self._told: dict[str, float] = {}
-
-    def __call__(self, error: ssl.SSLError) -> None:
-        words = describe_failure(error)
-        now = time.monotonic()
-        if now - self._told.get(words, -REPEAT_SECONDS) >= REPEAT_SECONDS:
-            self._told[words] = now
-            log.warning("a connection was refused: %s", words)
-
-
-def describe_failure(error: ssl.SSLError) -> str:
-    """Why a handshake failed, in an owner's words."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the certificate of whoever dialled is not good here: {error.verify_message}"
-    reason = error.reason or str(error)
-    if reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
-        return "whoever dialled has no certificate"
-    if reason in ("UNSUPPORTED_PROTOCOL", "NO_PROTOCOLS_AVAILABLE"):
-        return "whoever dialled speaks no TLS 1.3"
-    words = reason.lower().replace("_", " ")
-    if "ALERT" in reason:
-        return f"whoever dialled does not accept this node's certificate, or its TLS ({words})"
-    return f"whoever dialled speaks no TLS that this node understands ({words})"
+    context = tls.server_context(own, FailedHandshakes(log, "node"))
+    return Admission(own.name, own.folder, context, allowed)

@@ -103,9 +103,22 @@ def join(path: Path, folder: Path) -> Joined:
         StorageError: a file cannot be read or written.
     """
     try:
-        answer = _sorted(path, read_bytes(path, MAX_ANSWER_BYTES))
+        data = read_bytes(path, MAX_ANSWER_BYTES)
     except UnfitFile as error:
         raise identity.unfit(path, error.cause) from error
+    return install(path, data, folder)
+
+
+def install(path: str | Path, data: bytes, folder: Path, ca: str = "") -> Joined:
+    """The same with an answer that came some other way.
+
+    Args:
+        path: where it came from, for errors.
+        ca: fingerprint that its CA must have, without colons; "" accepts any for a new folder.
+    """
+    answer = _sorted(path, data)
+    if ca and fingerprint(answer.ca).replace(":", "") != ca:
+        raise identity.unfit(path, f"it is of another CA, {federation_of(answer.ca)}")
     name = _check(path, answer, folder)
     offered = [name_of(one).id for one in answer.coordinators]
     if not is_present(folder / identity.COORDINATORS):
@@ -142,7 +155,7 @@ def read_coordinators(folder: Path) -> list[str]:
     return [name for name in names if name]
 
 
-def _sorted(path: Path, data: bytes) -> Answer:
+def _sorted(path: str | Path, data: bytes) -> Answer:
     again = "Ask the coordinator's owner for the file that python -m server admit wrote."
     try:
         found = certificates_from_pem(data)
@@ -159,7 +172,7 @@ def _sorted(path: Path, data: bytes) -> Answer:
     return Answer(nodes[0], coordinators, authorities[0], crl)
 
 
-def _check(path: Path, answer: Answer, folder: Path) -> Name:
+def _check(path: str | Path, answer: Answer, folder: Path) -> Name:
     """The name that the answer gives to this node; raises IdentityError where it must not join."""
     name = name_of(answer.certificate)
     if not (folder / identity.KEY).exists():
@@ -187,7 +200,7 @@ def _check(path: Path, answer: Answer, folder: Path) -> Name:
     return name
 
 
-def _check_crl(path: Path, answer: Answer) -> None:
+def _check_crl(path: str | Path, answer: Answer) -> None:
     identity.check_crl(path, answer.crl, answer.ca)
     revoked = answer.crl.get_revoked_certificate_by_serial_number(answer.certificate.serial_number)
     if revoked is not None:
@@ -195,7 +208,7 @@ def _check_crl(path: Path, answer: Answer) -> None:
         raise identity.unfit(path, why, "Ask the coordinator's owner.")
 
 
-def _check_federation(path: Path, answer: Answer, folder: Path) -> None:
+def _check_federation(path: str | Path, answer: Answer, folder: Path) -> None:
     """A folder belongs to one federation: whoever could change its CA could train on the rows."""
     if not is_present(folder / identity.CA):
         return

@@ -257,8 +257,9 @@ class Owner:
         return held
 
     def _subject(self, measured: bytes | None) -> bytes:
-        if self.context.sum == "training" and measured not in (None, self.context.state):
-            raise Violation("state", "a training is of the state that its round begins with")
+        if self.context.sum != "evaluation" and measured not in (None, self.context.state):
+            what = f"a {self.context.sum} is of the state that its round begins with"
+            raise Violation("state", what)
         return self.context.state if measured is None else measured
 
     def _hide(self, numbers: Ring, roster: VerifiedRoster) -> bytes:

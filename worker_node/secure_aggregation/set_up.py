@@ -35,12 +35,19 @@ def find_sums(guarding: Guarding) -> SecureSums | None:
                 "Make one with: python -m worker_node init --id ID",
             )
         return None
-    terms = Terms(
-        wanted.fewest_owners, _pinned(wanted, folder), wanted.fewest_pinned, wanted.dropouts
-    )
+    trusted = guarding.policy.differential_privacy.honest_owners
+    fewest = max(wanted.fewest_owners, trusted + 1)  # their noise must be in what is opened
+    terms = Terms(fewest, _pinned(wanted, folder), wanted.fewest_pinned, wanted.dropouts)
     path = _masked_file(guarding)
     rounds = RoundsOnDisk(path) if path is not None else RoundsInMemory()
     _warn(wanted, path)
+    if trusted > wanted.fewest_pinned:
+        log.warning(
+            "%d other owners are trusted to add noise, and %d pinned ones must be there: whoever "
+            "holds the CA's key can invent the others, who add none",
+            trusted,
+            wanted.fewest_pinned,
+        )
     return SecureSums(lambda: Signer.of(identity.load(folder, "node")), terms, rounds)
 
 

@@ -33,7 +33,7 @@ log = logging.getLogger("fedsms.node")
 
 
 class SumId(NamedTuple):
-    """Which sum: of whose run, of which round, and which of its two."""
+    """Which sum: of whose run, of which round, and which of that round's."""
 
     peer: str
     run: str

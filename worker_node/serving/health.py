@@ -4,6 +4,9 @@ The port that coordinators dial is left alone, so that asking needs no certifica
 and disturbs none. The answer comes from the node's event loop: a loop that hangs does not answer.
 
     {"node": "bob", "well": true, "trainer": "running", "busy": "training round 3 of 15 for alice"}
+
+Of a node that dials out, `dials` has how each of its lines is. A coordinator that is not there is
+no fault of the node's: it is well, and knocks.
 """
 
 from __future__ import annotations
@@ -11,17 +14,23 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from shared.errors import UsageError, describe_os_error
 from worker_node.node import DataOwnerNode
+from worker_node.serving.dialling import Line
 
 
 @asynccontextmanager
-async def telling_health(node: DataOwnerNode, path: Path | None) -> AsyncIterator[None]:
+async def telling_health(
+    node: DataOwnerNode, path: Path | None, lines: Sequence[Line] = ()
+) -> AsyncIterator[None]:
     """Answers at the socket while the context lasts; None tells nobody.
+
+    Args:
+        lines: those that the node dials.
 
     Raises:
         UsageError: there can be no socket at that path.
@@ -32,7 +41,7 @@ async def telling_health(node: DataOwnerNode, path: Path | None) -> AsyncIterato
 
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):
-            writer.write(json.dumps(health_of(node)).encode() + b"\n")
+            writer.write(json.dumps(health_of(node, lines)).encode() + b"\n")
             await writer.drain()
         writer.close()
 
@@ -65,12 +74,14 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
-def health_of(node: DataOwnerNode) -> dict[str, object]:
+def health_of(node: DataOwnerNode, lines: Sequence[Line] = ()) -> dict[str, object]:
     """well: False where the next training would have to start a new trainer because one died."""
     trainer = node.trainer.condition
+    dialled = {"dials": {line.url: line.state for line in lines}} if lines else {}
     return {
         "node": str(node.id),
         "well": trainer != "died",
         "trainer": trainer,
         "busy": node.busy_with,
+        **dialled,
     }

@@ -8,6 +8,7 @@ import logging
 import platform
 import sys
 import threading
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,8 +26,10 @@ from worker_node.membership.admission import Admission
 from worker_node.node import DataOwnerNode
 from worker_node.pointers.session_process import prepare as prepare_sessions
 from worker_node.secure_aggregation.set_up import find_sums
+from worker_node.serving.dialling import dialling
+from worker_node.serving.door import Door
 from worker_node.serving.health import telling_health
-from worker_node.serving.listener import listening
+from worker_node.serving.listener import listening_at
 from worker_node.serving.when_to_stop import StopRule
 from worker_node.training import KEEP_WORK_SECONDS
 from worker_node.training.trainer_process import TrainerProcess
@@ -38,6 +41,8 @@ log = logging.getLogger("fedsms.node")
 class ServeSettings:
     """How a node serves.
 
+    listens: False opens no port; then it only dials out.
+    dials: URLs of coordinators that it dials, for as long as it serves.
     tell_labels: False hides how many messages are spam.
     threads: torch threads of the training process, and of pointer operations.
     heartbeat: seconds of silence after which a coordinator counts as lost; 0 waits for ever.
@@ -53,6 +58,8 @@ class ServeSettings:
     node_id: str
     host: str = "127.0.0.1"
     port: int = 8777
+    listens: bool = True
+    dials: tuple[str, ...] = ()
     tell_labels: bool = True
     threads: int = 1
     heartbeat: float = 10.0
@@ -101,10 +108,15 @@ async def serve(settings: ServeSettings, shard: Shard) -> None:
             if guard.allows_pointers:
                 prepare_sessions()
             await node.prepare()
-            async with (
-                listening(node, settings.host, settings.port, settings.admission, stop_rule) as url,
-                telling_health(node, settings.health_socket),
-            ):
+            door = Door(node, settings.admission, stop_rule)
+            async with AsyncExitStack() as stack:
+                url = ""
+                if settings.listens:
+                    listening = listening_at(door, settings.host, settings.port)
+                    url = await stack.enter_async_context(listening)
+                lines = await stack.enter_async_context(dialling(door, settings.dials))
+                telling = telling_health(node, settings.health_socket, lines)
+                await stack.enter_async_context(telling)
                 stop_rule.begin()
                 _say_ready(settings, shard, url)
                 await stop.wait()
@@ -143,7 +155,7 @@ def _say_ready(settings: ServeSettings, shard: Shard, url: str) -> None:
     if settings.admission is not None:
         names = ", ".join(sorted(settings.admission.coordinators))
         log.info("only these coordinators may train here: %s", names)
-    elif not is_loopback(settings.host):
+    elif url and not is_loopback(settings.host):
         log.warning(
             "what goes over %s is not encrypted, and whoever reaches the port may train here: "
             "use it inside a network that you trust",
@@ -170,12 +182,21 @@ def _warn_of_near_held_out(shard: Shard) -> None:
 
 def _ready(settings: ServeSettings, rows: dict[str, int], url: str) -> str:
     if settings.as_json:
-        return json.dumps({"node": settings.node_id, "url": url, "rows": rows})
-    return (
-        f"node {settings.node_id} is ready at {url}: trains on {rows['train']:,} messages, "
-        f"holds {rows['held_out']:,} out to measure with. Ctrl-C stops it.\n"
-        f"The coordinator takes it as:  --node {settings.node_id}={_seen_from_outside(url)}"
+        told = {"node": settings.node_id, "url": url or None, "dials": settings.dials}
+        return json.dumps({**told, "rows": rows})
+    at = f" at {url}" if url else ""
+    first = (
+        f"node {settings.node_id} is ready{at}: trains on {rows['train']:,} messages, "
+        f"holds {rows['held_out']:,} out to measure with. Ctrl-C stops it."
     )
+    lines = [first]
+    if settings.dials:
+        lines.append(f"It dials {', '.join(settings.dials)}, until a coordinator listens there.")
+        lines.append(f"The coordinator takes it as:  --node {settings.node_id}")
+    else:
+        outside = _seen_from_outside(url)
+        lines.append(f"The coordinator takes it as:  --node {settings.node_id}={outside}")
+    return "\n".join(lines)
 
 
 def _seen_from_outside(url: str) -> str:

@@ -25,7 +25,7 @@ from shared.pysyft import (
     ObjectRequestMessage,
     WorkerCommandMessage,
 )
-from shared.wire.commands import TrainCommand
+from shared.wire.commands import CompareCommand, TrainCommand
 from shared.wire.frames import Kind, MalformedFrame, frame, pack_error
 from worker_node.audit.lines import Entry
 from worker_node.guarding.guard import Guard, Who
@@ -38,6 +38,7 @@ _WHAT = {
 }
 _SILENT = ("keep", "delete", "cancel")
 IN_A_SUM = ", in a secure sum"
+WITH_NOISE = ", with noise"
 _REPEATED: dict[Source, str] = {
     "": "",
     "under way": ", asked for again: the training that goes on",
@@ -79,6 +80,12 @@ class Request:
         secure = IN_A_SUM if command.secure else ""
         detail = f"round {command.round} of {command.rounds}{secure}{_REPEATED[source]}"
         self.about(command.result_id, detail)
+
+    def comparing(self, command: CompareCommand, source: Source = "") -> None:
+        """The same of a comparison."""
+        secure = IN_A_SUM if command.secure else ""
+        detail = f"with {command.rounds} rounds alone{secure}{_REPEATED[source]}"
+        self.about(command.state_id, detail)
 
     def refused(self, error: FedsmsError) -> None:
         """The answer will be an error."""

@@ -8,20 +8,25 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+import numpy as np
 from websockets.exceptions import ConnectionClosed
 
 from shared.errors import FedsmsError, NodeFailed, one_line
+from shared.model.recipe import Recipe
 from shared.model.vectors import Vector, as_vector
 from shared.pointers.commands import OPEN_POINTERS, SUMMARISE
 from shared.pysyft import serialize
 from shared.wire.commands import (
     CANCEL,
+    COMPARE,
     COUNTERSIGN,
     EVALUATE,
     PROPOSE,
     SUM_KEYS,
     SUM_STEP,
     TRAIN,
+    CompareCommand,
+    CompareReport,
     CountersignCommand,
     CountersignReport,
     EvaluateCommand,
@@ -40,15 +45,16 @@ from shared.wire.frames import Kind, pack_map
 from shared.wire.patches import state_from, state_object
 from worker_node.node import DataOwnerNode, ObjectStore, command_of, nbytes_of
 from worker_node.pointers.access import PointerAccess
-from worker_node.sessions.answers import IN_A_SUM, Answers, Request
+from worker_node.sessions.answers import IN_A_SUM, WITH_NOISE, Answers, Request
+from worker_node.sessions.private_work import PrivateWork, as_object, in_clear
 from worker_node.sessions.secure_work import SecureWork
-from worker_node.sessions.work import evaluate, train
-from worker_node.training.known_trainings import Key, Trained, key_of
+from worker_node.sessions.work import compare, evaluate, train
+from worker_node.training.known_trainings import Begin, Key, Trained, key_of
 
 MAX_TASKS = 4
 """Requests to train or evaluate that one session may have open at a time."""
 
-Told = TrainReport | EvaluateReport | SecureReport | SumAnswer | CountersignReport
+Told = TrainReport | EvaluateReport | CompareReport | SecureReport | SumAnswer | CountersignReport
 Report = Coroutine[Any, Any, Told | None]
 
 log = logging.getLogger("fedsms.node")
@@ -69,6 +75,7 @@ class Commands:
         self._answers = answers
         self._pointers = pointers
         self._secure = SecureWork(node)
+        self._private = PrivateWork(node)
         self._tasks: set[asyncio.Task[None]] = set()
         self._called_off: set[asyncio.Task[None]] = set()
         self._trainings: set[Key] = set()
@@ -77,6 +84,7 @@ class Commands:
             PROPOSE: self._on_propose,
             TRAIN: self._on_train,
             EVALUATE: self._on_evaluate,
+            COMPARE: self._on_compare,
             SUM_KEYS: self._on_sum_keys,
             SUM_STEP: self._on_sum_step,
             COUNTERSIGN: self._on_countersign,
@@ -141,9 +149,17 @@ class Commands:
         self._require_a_free_task()
         command = EvaluateCommand.parse(arguments)
         secure = f"round {command.secure[1]}{IN_A_SUM}" if command.secure is not None else ""
-        request.about(command.state_id, secure)
+        with_noise = WITH_NOISE * Recipe.from_json(command.recipe).is_private
+        request.about(command.state_id, (secure + with_noise).removeprefix(", "))
         state = self._state(command.state_id, command.base_id)
         await self._begin(self._evaluate(command, state), request)
+
+    async def _on_compare(self, _: str, arguments: Any, request: Request) -> None:
+        self._require_a_free_task()
+        command = CompareCommand.parse(arguments)
+        request.comparing(command)
+        state = self._state(command.state_id, None)
+        await self._begin(self._compare(command, state, request), request)
 
     async def _on_sum_keys(self, _: str, arguments: Any, request: Request) -> None:
         command = SumKeysCommand.parse(arguments)
@@ -217,34 +233,42 @@ class Commands:
         self, command: TrainCommand, state: Vector, request: Request
     ) -> TrainReport | SecureReport:
         node, who = self._node, self._answers.who
-        node.guard.policy.check_secure(command.secure)  # also of what is answered from memory
+        # also of what is answered from memory
+        is_private = Recipe.from_json(command.recipe).is_private
+        node.guard.policy.check_secure(command.secure)
+        node.guard.policy.check_private("train", is_private)
         if command.secure:
             self._secure.check_training(who.name, command, state)
         key = key_of(who.name, command, state)
 
         async def begin(tell: OnProgress) -> Trained:
             # here, so that a request which is only repeated counts for nothing
+            if is_private:
+                return await self._private.trained(who, command, state)
             await node.guard.may_train(who, command, node.shard)
             return await train(node, who.name, command, state, tell)
 
-        sending: set[asyncio.Task[None]] = set()
-        self._trainings.add(key)
         request.training(command, node.trainings.source(key))
-        try:
-            report, trained = await node.trainings.result_of(
-                key, begin, self._progress_to(request, sending)
-            )
-        finally:
-            self._trainings.discard(key)
-        await asyncio.gather(*sending)  # the last event goes before the answer
-        told: TrainReport | SecureReport = report
-        if command.secure:
-            told, result = await self._secure.trained(who.name, command, report, trained)
-        else:
-            result = state_object(trained, state, command.result_id)
+        request.entry.detail += WITH_NOISE * is_private
+        trained = await self._result_of(key, begin, request)
+        told, result = await self._told(who.name, command, state, trained)
         self._store.objects[command.result_id] = result
         self.trained = True
         return told
+
+    async def _told(
+        self, peer: str, command: TrainCommand, state: Vector, trained: Trained
+    ) -> tuple[TrainReport | SecureReport, Any]:
+        """What is told of a training, and the object to fetch."""
+        report, numbers = trained
+        if isinstance(report, TrainReport):
+            if command.secure:
+                return await self._secure.trained(peer, command, report, numbers)
+            return report, state_object(numbers, state, command.result_id)
+        assert isinstance(report, SecureReport)
+        if command.secure:
+            return report, await self._secure.masked_training(peer, command, numbers)
+        return report, as_object(numbers, command.result_id)
 
     async def _evaluate(
         self, command: EvaluateCommand, state: Vector
@@ -252,12 +276,57 @@ class Commands:
         who = self._answers.who
         if command.secure is not None:
             self._secure.check_evaluation(who.name, command)
+        if Recipe.from_json(command.recipe).is_private:
+            return await self._evaluate_privately(command, state)
         await self._node.guard.may_evaluate(who, command, self._node.shard)
         report = await evaluate(self._node, who.name, command, state)
         self._node.guard.has_measured(who, state)
         if command.secure is None:
             return report
         return await self._secure.evaluated(who.name, command, report, state)
+
+    async def _evaluate_privately(self, command: EvaluateCommand, state: Vector) -> SecureReport:
+        who = self._answers.who
+        self._node.guard.policy.check_secure(command.secure is not None)
+        report, numbers = await self._private.evaluated(who, command, state)
+        self._node.guard.has_measured(who, state)
+        if command.secure is None:
+            return in_clear(report, numbers)
+        masked = await self._secure.masked_evaluation(who.name, command, numbers, state)
+        return report.model_copy(update={"masked": masked})
+
+    async def _compare(
+        self, command: CompareCommand, state: Vector, request: Request
+    ) -> CompareReport | SecureReport:
+        node, who = self._node, self._answers.who
+        node.guard.policy.check_secure(command.secure)  # also of what is answered from memory
+        if command.secure:
+            self._secure.check_comparison(who.name, command, state)
+        key = key_of(who.name, command, state)
+
+        async def begin(tell: OnProgress) -> Trained:
+            await node.guard.may_compare(who, command, node.shard)
+            return await compare(node, who.name, command, state, tell), np.empty(0, np.float32)
+
+        request.comparing(command, node.trainings.source(key))
+        report, _ = await self._result_of(key, begin, request)
+        assert isinstance(report, CompareReport)
+        if command.secure:
+            return await self._secure.compared(who.name, command, report)
+        return report
+
+    async def _result_of(self, key: Key, begin: Begin, request: Request) -> Trained:
+        """What the node remembers or does; its last event goes before the answer."""
+        sending: set[asyncio.Task[None]] = set()
+        self._trainings.add(key)
+        try:
+            found = await self._node.trainings.result_of(
+                key, begin, self._progress_to(request, sending)
+            )
+        finally:
+            self._trainings.discard(key)
+        await asyncio.gather(*sending)
+        return found
 
     def _progress_to(self, request: Request, sending: set[asyncio.Task[None]]) -> OnProgress:
         """Passes progress on as events; one that finds the line busy is left out."""

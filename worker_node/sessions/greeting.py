@@ -46,7 +46,7 @@ async def greet(
     ours = node.greeting()
     told: dict[str, Any] = {}
     try:
-        if admission is not None and named is not None:
+        if admission is not None:
             admission.check(named)
         told = {"greeting": ours.to_map()}  # whom the owner does not know is told no counts
         _check_fit(node, ours, first, who)

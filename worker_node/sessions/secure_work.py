@@ -8,10 +8,12 @@ import numpy as np
 import torch
 
 from shared.errors import NodeFailed
+from shared.model.comparison import gains_of
 from shared.model.metrics import BINS, Counts, ScoreSummary
 from shared.model.recipe import Recipe
 from shared.model.vectors import Vector
 from shared.secure_aggregation.contents import (
+    encode_comparison,
     encode_evaluation,
     encode_training,
     recipe_digest,
@@ -20,6 +22,8 @@ from shared.secure_aggregation.contents import (
 from shared.secure_aggregation.fixed_point import Ring
 from shared.secure_aggregation.messages import Context
 from shared.wire.commands import (
+    CompareCommand,
+    CompareReport,
     EvaluateCommand,
     EvaluateReport,
     SecureReport,
@@ -81,15 +85,16 @@ class SecureWork:
     ) -> tuple[SecureReport, Any]:
         """A trained state (P,) below its masks: what is told of it, and the object to fetch."""
         numbers = self._encoded(encode_training, state, report.rows, report.loss)
+        working, waiting = report.seconds_training, report.seconds_waiting
+        told = SecureReport(masked=b"", seconds_working=working, seconds_waiting=waiting)
+        return told, await self.masked_training(peer, command, numbers)
+
+    async def masked_training(self, peer: str, command: TrainCommand, numbers: Ring) -> Any:
+        """Numbers of a training below its masks, as the object to fetch."""
         masked = await self._sums.mask(_training(peer, command), numbers)
         tensor: Any = torch.from_numpy(np.frombuffer(bytearray(masked), np.uint8))
         tensor.id = command.result_id
-        told = SecureReport(
-            masked=b"",
-            seconds_working=report.seconds_training,
-            seconds_waiting=report.seconds_waiting,
-        )
-        return told, tensor
+        return tensor
 
     def check_evaluation(self, peer: str, command: EvaluateCommand) -> None:
         """Likewise for an evaluation, of whatever state."""
@@ -102,10 +107,36 @@ class SecureWork:
         """The counts of a state (P,) below their masks."""
         summary = ScoreSummary(_dense(report.ham), _dense(report.spam), report.loss_sum)
         numbers = self._encoded(encode_evaluation, summary)
-        masked = await self._sums.mask(_evaluation(peer, command), numbers, state_digest(state))
         return SecureReport(
-            masked=masked,
+            masked=await self.masked_evaluation(peer, command, numbers, state),
             seconds_working=report.seconds_evaluating,
+            seconds_waiting=report.seconds_waiting,
+        )
+
+    async def masked_evaluation(
+        self, peer: str, command: EvaluateCommand, numbers: Ring, state: Vector
+    ) -> bytes:
+        """Numbers of an evaluation of a state (P,) below their masks."""
+        which = _evaluation(peer, command)
+        return await self._sums.mask(which, numbers, state_digest(state))
+
+    def check_comparison(self, peer: str, command: CompareCommand, state: Vector) -> None:
+        """Likewise for a comparison, before anything is trained."""
+        facts = {"recipe": _digest_of(command.recipe), "state": state_digest(state)}
+        self._sums.require_ready(_comparison(peer, command), facts)
+
+    async def compared(
+        self, peer: str, command: CompareCommand, report: CompareReport
+    ) -> SecureReport:
+        """The owner's figures below their masks; its counts stay here."""
+        alone = ScoreSummary(
+            _dense(report.alone_ham), _dense(report.alone_spam), report.alone_loss_sum
+        )
+        federated = ScoreSummary(_dense(report.ham), _dense(report.spam), report.loss_sum)
+        numbers = self._encoded(encode_comparison, gains_of(alone, federated, report.bounds))
+        return SecureReport(
+            masked=await self._sums.mask(_comparison(peer, command), numbers),
+            seconds_working=report.seconds_comparing,
             seconds_waiting=report.seconds_waiting,
         )
 
@@ -125,6 +156,10 @@ def _training(peer: str, command: TrainCommand) -> SumId:
 def _evaluation(peer: str, command: EvaluateCommand) -> SumId:
     assert command.secure is not None
     return SumId(peer, *command.secure, "evaluation")
+
+
+def _comparison(peer: str, command: CompareCommand) -> SumId:
+    return SumId(peer, command.run, 1, "comparison")
 
 
 def _digest_of(recipe: str) -> bytes:

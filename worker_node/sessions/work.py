@@ -1,4 +1,4 @@
-"""The work that a coordinator can ask a node for: to train a state, and to evaluate one."""
+"""The work that a coordinator can ask a node for: to train, to evaluate, and to compare."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import numpy as np
 from shared.model.recipe import Recipe
 from shared.model.vectors import Vector
 from shared.wire.commands import (
+    CompareCommand,
+    CompareReport,
     EvaluateCommand,
     EvaluateReport,
     OnProgress,
@@ -47,7 +49,7 @@ async def train(
         "order": command.order,
         "round": command.round,
     }
-    answer, waited = await _ask_trainer(node, request, what, on_progress, command.secure)
+    answer, waited = await ask_trainer(node, request, what, on_progress, command.secure)
     log.info("%s: loss %.4f in %.2f s", what, answer["loss"], answer["seconds"])
     report = TrainReport(
         rows=answer["rows"],
@@ -66,7 +68,7 @@ async def evaluate(
     """Measures a state (P,) on the owner's held-out rows; raises as `train` does."""
     recipe = Recipe.from_json(command.recipe).to_json()
     request = {"op": "score", "state": state.tobytes(), "recipe": recipe}
-    answer, waited = await _ask_trainer(node, request, f"evaluating for {peer}", lambda _: None)
+    answer, waited = await ask_trainer(node, request, f"evaluating for {peer}", lambda _: None)
     return EvaluateReport(
         ham=answer["ham"],
         spam=answer["spam"],
@@ -76,7 +78,30 @@ async def evaluate(
     )
 
 
-async def _ask_trainer(
+async def compare(
+    node: DataOwnerNode, peer: str, command: CompareCommand, state: Vector, on_progress: OnProgress
+) -> CompareReport:
+    """Trains on the owner's rows alone, and measures that model and a state (P,) on the held-out
+    rows; raises as `train` does."""
+    request = {
+        "op": "compare",
+        "state": state.tobytes(),
+        "recipe": Recipe.from_json(command.recipe).to_json(),
+        "rounds": command.rounds,
+        "start": command.start,
+        "seed": command.seed,
+    }
+    what = f"training {command.rounds} rounds alone, to compare for {peer}"
+    answer, waited = await ask_trainer(node, request, what, on_progress, command.secure)
+    log.info("%s: %.2f s", what, answer["seconds"])
+    bounds = {name: (low, high) for name, (low, high) in answer["bounds"].items()}
+    counts = {name: answer[name] for name in CompareReport.COUNTS}
+    return CompareReport(
+        **counts, bounds=bounds, seconds_comparing=answer["seconds"], seconds_waiting=waited
+    )
+
+
+async def ask_trainer(
     node: DataOwnerNode,
     request: dict[str, Any],
     what: str,

@@ -15,8 +15,18 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy.typing as npt
+
 from shared.model.vectors import Vector
-from shared.wire.commands import OnProgress, Progress, TrainCommand, TrainReport
+from shared.wire.commands import (
+    CompareCommand,
+    CompareReport,
+    OnProgress,
+    Progress,
+    SecureReport,
+    TrainCommand,
+    TrainReport,
+)
 
 MAX_FINISHED = 4
 """Results that a node remembers; of the same run only the newest."""
@@ -28,7 +38,9 @@ MAX_ORPHANS = 4
 
 Source = Literal["", "under way", "finished"]
 """Where the result of a training comes from: "" for one that is begun."""
-Trained = tuple[TrainReport, Vector]
+Trained = tuple[TrainReport | SecureReport | CompareReport, npt.NDArray[Any]]
+"""A report, and the trained state (P,); in a private run the numbers that were told, and how long
+they took; of a comparison, whose own model stays, no numbers (0,)."""
 Begin = Callable[[OnProgress], Coroutine[Any, Any, Trained]]
 
 
@@ -41,10 +53,15 @@ class Key:
     inputs: bytes
 
 
-def key_of(peer: str, command: TrainCommand, state: Vector) -> Key:
-    """The key of a command to train a state (P,)."""
+def key_of(peer: str, command: TrainCommand | CompareCommand, state: Vector) -> Key:
+    """The key of a command to train a state (P,), or to compare it."""
     digest = hashlib.blake2b(state.tobytes(), digest_size=32)
-    for fact in (command.recipe, command.seed, command.order, command.round, command.rounds):
+    own: tuple[object, ...] = (
+        ("compare", command.start)
+        if isinstance(command, CompareCommand)
+        else (command.order, command.round)
+    )
+    for fact in (command.recipe, command.seed, command.rounds, *own):
         digest.update(f"\n{fact}".encode())
     return Key(peer, command.run, digest.digest())
 

@@ -169,9 +169,7 @@ def _scoring_model(recipe: Recipe) -> SpamGRU:
 
 def learning_rate_at(recipe: TrainingRecipe, progress: float) -> float:
     """The learning rate when `progress` (0 to 1) of all batches of all rounds are done."""
-    if recipe.schedule == "constant":
-        return recipe.learning_rate
-    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+    return recipe.rate_at(progress)
 
 
 class _Trainer:

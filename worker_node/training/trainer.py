@@ -15,7 +15,8 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -31,8 +32,10 @@ from shared.model.recipe import Recipe, TextRecipe
 from worker_node.data.packed_messages import PackedMessages
 from worker_node.data.shard import SCORED_ROWS, drawn_evenly
 from worker_node.training import pipes
+from worker_node.training.alone import against, train_alone
 from worker_node.training.encoded_rows import EncodedRows
 from worker_node.training.local_training import TrainingDiverged, TrainingStopped, score, train
+from worker_node.training.private_requests import counts_of, forget_features, release_of
 from worker_node.training.secret_seed import mixed_seed, secret_of
 
 MAX_CAUSE = 300  # characters
@@ -58,12 +61,15 @@ class Trainer:
 
     def serve(self) -> None:
         """Runs until the node closes the pipe."""
-        actions = {
+        actions: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "forget": self._forget,
             "load": self._load,
             "loaded": self._loaded,
             "train": self._train,
             "score": self._score,
+            "compare": self._compare,
+            "release": partial(release_of, self._every_row),
+            "count": partial(counts_of, self._every_row),
         }
         _warm_up()
         self._tell({"event": "ready"})
@@ -86,6 +92,7 @@ class Trainer:
         self._shard = {"train": PackedMessages(), "held_out": PackedMessages()}
         self._labels.clear()
         self._encoded.clear()
+        forget_features()
         return {}
 
     def _load(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -120,6 +127,12 @@ class Trainer:
                 for line in self._remarks(text):  # for the owner, in the node's log
                     print(line, file=sys.stderr, flush=True)
         return self._encoded[key], self._labels[part]
+
+    def _every_row(self, part: str, text: TextRecipe) -> Rows:
+        """Likewise, and all of them: which ones are drawn of many hangs on how many there are, so
+        that one message more would move all that a sum over them tells."""
+        messages = self._shard[part]
+        return EncodedRows(messages.texts, text, 0), np.frombuffer(messages.labels, np.uint8)
 
     def _remarks(self, text: TextRecipe) -> list[str]:
         texts = self._shard["train"].texts
@@ -161,6 +174,33 @@ class Trainer:
             "ham": _sparse(summary.ham),
             "spam": _sparse(summary.spam),
             "loss_sum": summary.loss_sum,
+            "seconds": time.perf_counter() - started,
+        }
+
+    def _compare(self, request: dict[str, Any]) -> dict[str, Any]:
+        recipe = Recipe.from_json(request["recipe"])
+        started = time.perf_counter()
+        alone = train_alone(
+            *self._rows("train", recipe.text),
+            recipe,
+            request["rounds"],
+            request["start"],
+            lambda number: mixed_seed(self._secret, (request["seed"] + number) % 2**63),
+            mixed_seed(self._secret, request["seed"]),
+            self._progress,
+            self._should_stop,
+        )
+        federated = np.frombuffer(request["state"], dtype="<f4")
+        rows = self._rows("held_out", recipe.text)
+        found = against(alone, federated, *rows, recipe, mixed_seed(self._secret, request["seed"]))
+        return {
+            "ham": _sparse(found.federated.ham),
+            "spam": _sparse(found.federated.spam),
+            "loss_sum": found.federated.loss_sum,
+            "alone_ham": _sparse(found.alone.ham),
+            "alone_spam": _sparse(found.alone.spam),
+            "alone_loss_sum": found.alone.loss_sum,
+            "bounds": found.bounds,
             "seconds": time.perf_counter() - started,
         }
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.aggregation.exact_sum import LARGEST, ExactSum
+from server.aggregation.exact_sum import LARGEST, MAX_STATES, ExactSum
 from shared.model.vectors import Vector
+from shared.secure_aggregation.fixed_point import MAX_ROWS, PIECE_BITS
 
 numbers = st.floats(-(2.0**33), 2.0**33, width=32)
 results = st.lists(
@@ -86,3 +87,16 @@ def test_what_cannot_be_a_result_is_refused_and_leaves_no_trace(bad: float) -> N
     with pytest.raises(ValueError, match="rows"):
         total.add(np.zeros(2, np.float32), 2**29)
     assert total.mean().tolist() == [1, 2]
+
+
+def test_no_accumulator_overflows_however_many_states_there_are() -> None:
+    """Each state adds less than 2^45 to a piece, so that all of them stay below 2^62."""
+    rng = np.random.default_rng(3)
+    state = (rng.normal(size=1000) * 2.0 ** rng.integers(-60, 33, 1000)).astype(np.float32)
+    state[:2] = np.nextafter(np.float32(LARGEST), np.float32(0)), -1
+    for weight in (1, 3, MAX_ROWS):
+        total = ExactSum(state.size)
+        total.add(state, weight)
+        largest = max(int(np.abs(piece).max()) for piece in total._pieces.values())
+        assert largest <= 2 ** (PIECE_BITS - 1)
+    assert MAX_STATES * 2**PIECE_BITS <= 2**62

@@ -97,3 +97,9 @@ def test_no_rule_that_does_not_weigh_sees_a_claim(rule: Aggregation) -> None:
             aggregator.add(f"node-{number}", moved * number, claim if number == 3 else 10)
         found.append(aggregator.finish().state.tobytes())
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("rule", ["fedavg", "norm-clip", "norm-refuse", "trimmed-mean", "median"])
+def test_a_round_without_results_has_no_model(rule: Aggregation) -> None:
+    with pytest.raises(ValueError, match="there are no results to aggregate"):
+        make_aggregator(FederationRecipe(aggregation=rule), BASE).finish()

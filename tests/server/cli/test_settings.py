@@ -213,12 +213,13 @@ def test_a_resumed_run_takes_another_value_only_where_no_weight_depends_on_it(
 def test_what_only_rounds_have_does_not_go_with_pointers_wherever_it_is_set(
     cli: Callable[..., Finished], tmp_path: Path, one: Setting
 ) -> None:
-    value = other_values(one)[0]
+    value = "true" if one.type is bool else other_values(one)[0]
     pointers = ("server", "train", "--node", NODE, "--mode", "pointers")
-    key = value if one.type in (int, float) else f'"{value}"'
+    key = value if one.type in (int, float, bool) else f'"{value}"'
+    flag = (one.flag,) if one.type is bool else (one.flag, value)
     (tmp_path / "federation.toml").write_text(f"{one.name} = {key}\n", encoding="utf-8")
     assert tomllib.loads((tmp_path / "federation.toml").read_text(encoding="utf-8"))
-    for flags in ((one.flag, value), ()):
+    for flags in (flag, ()):
         done = cli(*pointers, *flags)
         assert done.code == 2
         assert f"{one.flag} does not go with --mode pointers" in done.err

@@ -37,6 +37,23 @@ def test_counts_that_cannot_be_name_the_node(told: EvaluateReport, said: str) ->
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize("loss", [-0.5, float("inf"), float("nan"), -float("inf")])
+def test_a_loss_that_no_rows_have_names_the_node(loss: float) -> None:
+    """Also where the message was not read by the rules of the wire, which refuse it before."""
+    told = report({3: 1}, {}).model_copy(update={"loss_sum": loss})
+    with pytest.raises(NodeFailed, match="node mallory sent an impossible loss"):
+        summary_of("mallory", told)
+
+
+def test_counts_are_taken_up_to_the_largest_that_a_weight_may_be() -> None:
+    assert summary_of("anne", report({3: MAX_ROWS}, {})).rows == MAX_ROWS
+    for ham, spam in (({3: MAX_ROWS}, {4: 1}), ({3: MAX_ROWS + 1}, {})):
+        with pytest.raises(NodeFailed, match="node mallory sent impossible counts"):
+            summary_of("mallory", report(ham, spam))
+    with pytest.raises(NodeFailed, match=f"of {MAX_ROWS:,} at most"):
+        summary_of("mallory", report({3: MAX_ROWS}, {4: 1}))
+
+
 def test_a_loss_of_no_rows_names_the_node() -> None:
     with pytest.raises(NodeFailed, match="node mallory sent an impossible loss"):
         summary_of("mallory", report({}, {}, loss_sum=3.0))

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from server.rounds.records import NodeRound, Round, round_from_rows
-from shared.model.metrics import Metrics, merge, metrics_from
+from shared.model.metrics import BINS, Metrics, ScoreSummary, merge, metrics_from
 
 NOTHING: Metrics = metrics_from(merge(()))
+
+
+def summary(ham: dict[int, int], spam: dict[int, int]) -> ScoreSummary:
+    counts = [np.zeros(BINS, np.int64), np.zeros(BINS, np.int64)]
+    for dense, sparse in zip(counts, (ham, spam), strict=True):
+        for place, count in sparse.items():
+            dense[place] = count
+    return ScoreSummary(counts[0], counts[1], 1.0)
 
 
 def part(node: str, rows: int, loss: float, training: float) -> NodeRound:
@@ -76,3 +85,37 @@ def test_rows_of_a_version_that_told_no_claims_still_make_a_round() -> None:
     assert found.nodes[0].rows_counted is None
     assert found.nodes[0].weight == 30
     assert found.rows()[-1]["rows_counted"] == 30
+
+
+def test_what_a_node_held_out_counts_as_it_claims_where_nothing_cuts_it() -> None:
+    of_five = metrics_from(merge([summary({3: 2}, {9: 3})]))
+
+    def held_out(metrics: Metrics | None, counted: int | None) -> int | None:
+        made = NodeRound.of(
+            "anne",
+            1,
+            0.0,
+            metrics,
+            1.0,
+            training=0.0,
+            evaluating=0.0,
+            transfer=0.0,
+            bytes_sent=0,
+            bytes_received=0,
+            held_out_rows_counted=counted,
+        )
+        return made.held_out_rows_counted
+
+    assert [held_out(of_five, None), held_out(of_five, 4), held_out(of_five, 0)] == [5, 4, 0]
+    assert [held_out(None, None), held_out(None, 0)] == [None, 0]
+
+
+def test_a_sum_s_round_is_told_apart_and_keeps_its_times() -> None:
+    nodes = [part("anne", 30, 1.0, 2.0)]
+    record = Round.of_sum(
+        2, 9, nodes, NOTHING, 10.0, rows=111, loss=0.25, seconds_training=4.0, left_out={"bob": "x"}
+    )
+    assert (record.number, record.rounds, record.seconds, record.seconds_outside) == (2, 9, 10, 6)
+    assert (record.loss, record.summed_rows, record.is_secure) == (0.25, 111, True)
+    assert (record.left_out, record.nodes, record.metrics) == ({"bob": "x"}, tuple(nodes), NOTHING)
+    assert not Round.of(2, 9, nodes, NOTHING, 10.0, seconds_training=4.0).is_secure

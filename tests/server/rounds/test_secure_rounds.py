@@ -80,6 +80,7 @@ async def both_ways(found: Federated, **plan: Any) -> tuple[Watcher, Watcher]:
 def test_a_run_leaves_the_bytes_of_a_plain_one(owners: Scene, count: int) -> None:
     names = [f"o{number:02d}" for number in range(count)]
     secure, plain = owners(names, both_ways, policies=dict.fromkeys(names, OF_TWO))
+    assert len(secure.rounds) == 2
     for ours, theirs in zip(secure.rounds, plain.rounds, strict=True):
         assert ours.metrics.roc_auc == theirs.metrics.roc_auc
         assert ours.metrics.rows == theirs.metrics.rows == 10 * count
@@ -94,7 +95,9 @@ def test_no_figure_of_one_owner_is_in_the_record(owners: Scene) -> None:
         await found.trained(watcher)
         return watcher.rounds
 
-    for record in owners(OWNERS[:3], work):
+    records = owners(OWNERS[:3], work)
+    assert len(records) == 2
+    for record in records:
         *nodes, total = record.rows()
         assert [row["node"] for row in nodes] == OWNERS[:3]
         for row in nodes:
@@ -136,6 +139,7 @@ def test_an_owner_that_is_lost_before_masking_costs_no_bit(owners: Scene) -> Non
         return await both_ways(found, min_nodes=HALF)
 
     for watcher in owners(OWNERS, work):
+        assert len(watcher.rounds) == 2
         for record in watcher.rounds:
             assert [node.node for node in record.nodes] == OWNERS[:3]
             assert "cannot train today" in record.left_out["dora"]
@@ -176,6 +180,7 @@ def test_a_line_that_breaks_in_any_stage_costs_no_bit_and_no_owner(
 
     watcher, cut = owners(OWNERS, work)
     assert cut == [1, 2]
+    assert len(watcher.rounds) == 2
     assert all(len(record.nodes) == 4 and not record.without for record in watcher.rounds)
 
 

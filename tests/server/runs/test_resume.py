@@ -25,6 +25,7 @@ from shared.errors import StorageError, UsageError
 from shared.model.classifier import initial_state
 from shared.model.recipe import Recipe
 from shared.wire.timeouts import Timeouts
+from tests.helpers.needed import lacking
 from tests.helpers.running import Finished, environment, finish, run, start, until
 from tests.server.runs.test_runs import one_round
 
@@ -298,7 +299,7 @@ def test_a_run_goes_on_from_the_copy_of_a_disk_on_which_no_byte_was_left(
         own_mounts, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
     )
     if done.returncode in (1, 99) and ("unshare:" in done.stderr or "mount:" in done.stderr):
-        pytest.skip(f"no disk of its own can be mounted here: {done.stderr.strip()}")
+        lacking("disk", f"no disk of its own can be mounted here: {done.stderr.strip()}")
     assert done.returncode == 7, done.stderr
     assert "No space left on device" in done.stderr
     assert "Traceback" not in done.stderr

@@ -183,8 +183,11 @@ def test_more_rows_than_can_be_counted_are_an_error_and_no_other_number() -> Non
         merge([half, half])
     with pytest.raises(ValueError, match="more than can be counted"):
         _summary(dict.fromkeys(range(8), 2**62), {})
-    with pytest.raises(ValueError, match="below 0"):
-        _summary({3: -1}, {})
+    with pytest.raises(ValueError, match="more than can be counted"):
+        _summary({3: 2**52}, {4: 2**52})
+    for ham, spam in (({3: -1}, {}), ({}, {3: -1}), ({3: 5}, {3: -1})):
+        with pytest.raises(ValueError, match="below 0"):
+            _summary(ham, spam)
 
 
 @given(sparse, sparse, st.integers(0, 2**60))

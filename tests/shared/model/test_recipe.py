@@ -27,7 +27,8 @@ def test_the_tutorial_is_the_articles_model_and_training() -> None:
     recipe = load_recipe("tutorial")
 
     assert (recipe.text.cleaning, recipe.text.tokens, recipe.text.ngrams) == ("letters", 30, 0)
-    assert recipe.model.model_dump(exclude={"wide_scale"}) == {
+    assert recipe.model.model_dump(exclude={"wide_scale", "block_weights", "bias"}) == {
+        "kind": "gru",
         "embedding": 50,
         "hidden": 10,
         "directions": 1,

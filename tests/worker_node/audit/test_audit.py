@@ -161,7 +161,10 @@ def test_a_node_that_was_killed_before_its_first_line_goes_on(tmp_path: Path) ->
 def test_each_line_holds_the_sha_256_of_the_one_before(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     write_log(path)
-    for before, line in pairwise(path.read_bytes().splitlines()):
+    lines = path.read_bytes().splitlines()
+    assert len(lines) == 20
+    assert json.loads(lines[0])["previous"] == "0" * 64
+    for before, line in pairwise(lines):
         assert json.loads(line)["previous"] == hashlib.sha256(before).hexdigest()
 
 

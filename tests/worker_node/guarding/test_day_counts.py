@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,7 +19,7 @@ from shared.wire.commands import EVALUATE
 from shared.wire.handshake import Greeting
 from tests.helpers.node_requests import command, error, reply, run, send_state
 from tests.helpers.peers import stranger
-from tests.helpers.running import run as run_command
+from tests.helpers.running import Finished
 from tests.helpers.served_nodes import served_node
 from worker_node.guarding.day_counts import DayCounts
 from worker_node.guarding.set_up import OFF, find_guarding
@@ -81,14 +81,18 @@ def test_counts_kept_under_their_older_name_go_on(tmp_path: Path) -> None:
     "given", [("--counts",), ("--standing",), "FEDSMS_COUNTS", "FEDSMS_STANDING"]
 )
 def test_the_file_of_counts_goes_by_its_older_names_too(
-    given: tuple[str] | str, tmp_path: Path
+    given: tuple[str] | str,
+    tmp_path: Path,
+    cli: Callable[..., Finished],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "rows.tsv").write_text("ham\thello\nspam\twin\n", encoding="utf-8")
     (tmp_path / "mine.json").write_text("no counts", encoding="utf-8")
     flags = (*given, "mine.json") if isinstance(given, tuple) else ()
-    variables: dict[str, Any] = {given: "mine.json"} if isinstance(given, str) else {}
+    if isinstance(given, str):
+        monkeypatch.setenv(given, "mine.json")
     serve = ("serve", "--id", "bob", "--data", "rows.tsv", "--port", "0", *flags)
-    done = run_command("worker_node", *serve, cwd=tmp_path, **variables)
+    done = cli("worker_node", *serve)
     assert done.code == 7
     assert "mine.json is damaged" in done.err
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from scripts.local.nodes import local_nodes
+from scripts.local.nodes import LocalNode, local_nodes
 from shared.errors import PolicyRefused, UsageError
 from shared.model.recipe import Recipe
 from shared.wire.commands import EVALUATE, TRAIN
@@ -22,6 +22,7 @@ from tests.conftest import OwnerFiles
 from tests.helpers.node_requests import command, error, reply, run, send_state, training
 from tests.helpers.peers import coordinator, stranger
 from tests.helpers.running import ROOT, Finished, greeting_of
+from tests.helpers.served_nodes import served_node
 from worker_node.data.shard import Shard
 from worker_node.guarding.guard import Guard
 from worker_node.guarding.policy import DAYS, Day, Policy
@@ -237,34 +238,30 @@ def test_each_rule_refuses_and_is_named_and_tells_nothing_of_the_rows(
     run(scene())
 
 
-def test_a_coordinator_that_is_not_named_is_told_no_count(
-    owners: list[OwnerFiles], tmp_path: Path
-) -> None:
-    path = tmp_path / POLICY
-    path.write_text('coordinators = ["hospital"]\n', encoding="utf-8")
-
-    async def session(url: str) -> None:
-        async with stranger(url) as peer:
+def test_a_coordinator_that_is_not_named_is_told_no_count() -> None:
+    async def session() -> None:
+        async with served_node({"coordinators": ["hospital"]}) as url, stranger(url) as peer:
             refusal = await peer.greet()
             assert refusal.kind is Kind.REFUSED
             told = unpack_map(refusal.payload)
             assert set(told) == {"error"}
             assert "(rule coordinators)" in str(unpack_error(told["error"]))
 
-    with local_nodes({"bob": (*owners[1].flags, "--policy", str(path))}) as (node,):
-        run(session(node.url))
+    run(session())
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_the_policy_says_whether_counts_of_labels_are_told(
-    owners: list[OwnerFiles], tmp_path: Path, told: bool
+def test_an_owner_may_tell_no_counts_of_labels(
+    owners: list[OwnerFiles], bob: LocalNode, tmp_path: Path
 ) -> None:
+    told = greeting_of("bob", bob.url).labels
+    assert told is not None
+    assert sum(told["train"].values()) == 140
     path = tmp_path / POLICY
-    path.write_text(f"tell_label_counts = {str(told).lower()}\n", encoding="utf-8")
+    path.write_text("tell_label_counts = false\n", encoding="utf-8")
     with local_nodes({"bob": (*owners[1].flags, "--policy", str(path))}) as (node,):
         greeting = greeting_of("bob", node.url)
     assert greeting.rows == {"train": 140, "held_out": 50}
-    assert (greeting.labels is not None) is told
+    assert greeting.labels is None
 
 
 def test_a_refusal_ends_the_coordinators_command_with_10(

@@ -16,10 +16,11 @@ from shared.wire.frames import Kind
 from shared.wire.handshake import Greeting
 from tests.conftest import OwnerFiles
 from tests.helpers.identities import Federation, make_federation
-from tests.helpers.node_requests import run
 from tests.helpers.peers import stranger
 from tests.helpers.running import run as run_command
+from tests.helpers.served_nodes import served_node
 from worker_node.guarding.policy_file import POLICY
+from worker_node.guarding.set_up import find_guarding
 
 NAMES = ("by-flag", "by-policy", "by-file")
 
@@ -47,17 +48,13 @@ def let_in_with_tls(federation: Federation, url: str) -> list[str]:
     return found
 
 
-def let_in(url: str, *names: str) -> list[str]:
+async def let_in(url: str, *names: str) -> list[str]:
     found = []
-
-    async def session() -> None:
-        for name in names:
-            async with stranger(url) as peer:
-                answer = await peer.greet(Greeting(role="coordinator", id=name))
-            if answer.kind is Kind.HELLO:
-                found.append(name)
-
-    run(session())
+    for name in names:
+        async with stranger(url) as peer:
+            answer = await peer.greet(Greeting(role="coordinator", id=name))
+        if answer.kind is Kind.HELLO:
+            found.append(name)
     return found
 
 
@@ -83,11 +80,16 @@ def test_the_first_that_names_any_decides_alone(
 
 @pytest.mark.parametrize("flag", [(), FLAG])
 def test_without_tls_a_name_keeps_out_whoever_has_another_and_nobody_who_lies(
-    owners: list[OwnerFiles], policy: tuple[str, str], flag: tuple[str, ...]
+    policy: tuple[str, str], flag: tuple[str, ...]
 ) -> None:
     """All three are one and the same stranger."""
-    with local_nodes({"bob": (*owners[1].flags, *policy, *flag)}) as (node,):
-        found = let_in(node.url, "a-test", "by-policy", "by-flag")
+    guarding = find_guarding(Path(policy[1]), None, None, "bob").working_with(flag[1:])
+
+    async def session() -> list[str]:
+        async with served_node(guarding.policy.model_dump()) as url:
+            return await let_in(url, "a-test", "by-policy", "by-flag")
+
+    found = asyncio.run(session())
     assert found == (["by-flag"] if flag else ["by-policy"])
 
 

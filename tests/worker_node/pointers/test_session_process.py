@@ -75,9 +75,8 @@ def test_what_a_frame_can_tell_is_asked_for_before_it_runs() -> None:
     run(scene())
 
 
-def memory_of(pid: int) -> bytes:
-    """All that a process can read of its own, but for files that others map too."""
-    found = b""
+def is_in_memory(pid: int, wanted: bytes) -> bool:
+    """Looks at all that a process can read of its own, but for files that others map too."""
     maps = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8").splitlines()
     with Path(f"/proc/{pid}/mem").open("rb", 0) as memory:
         for line in maps:
@@ -85,8 +84,9 @@ def memory_of(pid: int) -> bytes:
             if rights.startswith("rw") and "[v" not in line:
                 first, end = (int(one, 16) for one in where.split("-"))
                 memory.seek(first)
-                found += memory.read(end - first)
-    return found
+                if wanted in memory.read(end - first):
+                    return True
+    return False
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads another process's memory")
@@ -101,10 +101,10 @@ def test_rows_come_into_the_process_when_they_are_named_and_not_before() -> None
             (pid,) = children_of(session_process._fork_server().pid or 0)
             found = pack_commands(True, [(Item.SEARCH, ("#inputs",))])
             answers = unpack_answers((await process.ask(Said.FRAME, found, none)).answer)[1]
-            assert wanted not in memory_of(pid)
+            assert not is_in_memory(pid, wanted)
             naming = commands((("__getitem__", (R, 0), ()), [answers[0][0][0], 6]))
             await process.ask(Said.FRAME, naming, lambda bits: None)
-            assert wanted in memory_of(pid)
+            assert is_in_memory(pid, wanted)
         finally:
             await process.close()
 

@@ -1,0 +1,1 @@
+"""Mutation testing: small changes for the worse, and whether the tests notice."""

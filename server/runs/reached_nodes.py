@@ -1,0 +1,67 @@
+"""The nodes of a run, dialled or dialling in, for as long as the run works with them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+
+from server.authority.folder import open_authority
+from server.authority.invitations import INVITATIONS, Invitations
+from server.nodes.members import Members
+from server.nodes.reaching import reaching
+from server.nodes.reception import Reception
+from server.runs.settings import RunSettings
+from shared.files import is_present
+
+log = logging.getLogger("fedsms.coordinator")
+
+
+@asynccontextmanager
+async def members_of(
+    settings: RunSettings, tell: Callable[[str, str], None]
+) -> AsyncIterator[Members]:
+    """The nodes, of which none is called yet, while the context lasts.
+
+    Takes invitations meanwhile, where the run's authority has open ones and nodes dial in.
+
+    Args:
+        tell: of a node's id, or "" for none, and what became of it.
+
+    Raises:
+        FedsmsError: as `reaching`.
+    """
+    async with reaching(
+        settings.nodes,
+        settings.identity,
+        settings.timeouts,
+        partial(say_who_is_awaited, settings, tell),
+        lambda node, origin: log.info("node %s has dialled in from %s", node, origin),
+        _reception(settings, tell),
+    ) as reach:
+        connects = {node.id: partial(reach, node) for node in settings.nodes}
+        awaited = {node.id for node in settings.nodes if node.dials_in}
+        members = Members(connects, settings.timeouts, awaited)
+        members.notify = tell
+        try:
+            yield members
+        finally:
+            await members.close()
+
+
+def _reception(settings: RunSettings, tell: Callable[[str, str], None]) -> Reception | None:
+    """Takes invitations where some are open: training needs no CA's key otherwise."""
+    folder = settings.authority
+    if folder is None or not is_present(folder / INVITATIONS):
+        return None
+    invitations = Invitations(open_authority(folder))
+    if not invitations.any_open:
+        return None
+    return Reception(invitations, lambda node, origin: tell(node, f"has joined from {origin}"))
+
+
+def say_who_is_awaited(settings: RunSettings, tell: Callable[[str, str], None], url: str) -> None:
+    """Tells where nodes may dial in, and which are waited for."""
+    names = ", ".join(node.id for node in settings.nodes if node.dials_in)
+    tell("", f"listens at {url}, for: {names}")

@@ -1,0 +1,1 @@
+"""Differential privacy: what releases tell together, and what a noisy one holds."""

@@ -1,0 +1,200 @@
+"""`python -m worker_node budget`: what was told with noise, to whom, and what is left to tell."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from shared.cli import command, identity_option
+from shared.errors import UsageError
+from shared.quoting import escaped
+
+if TYPE_CHECKING:
+    from worker_node.guarding.policy import DifferentialPrivacyTerms
+    from worker_node.privacy.accounts import Accounts, Part, Reservation, Run
+
+LEDGER = "privacy.jsonl"
+_NAMES: dict[Part, str] = {"training": "Training", "held_out": "Held-out"}
+
+
+@command(
+    "budget",
+    "python -m worker_node budget",
+    "python -m worker_node budget --recipe private",
+    "python -m worker_node budget --end RUN",
+)
+@identity_option
+@click.option(
+    "--ledger",
+    type=click.Path(path_type=Path),
+    help=f"[default: {LEDGER} in the identity folder; without one, beside the node's counts]",
+)
+@click.option(
+    "--policy", type=click.Path(path_type=Path), help="[default: policy.toml where serve finds it]"
+)
+@click.option("--recipe", metavar="NAME|FILE.toml", help="Say what a run of it would cost.")
+@click.option(
+    "--end",
+    "ended",
+    metavar="RUN",
+    help="No more is told to this run, and what it did not use comes back. The node must be "
+    "stopped.",
+)
+@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+def budget(
+    identity: Path,
+    ledger: Path | None,
+    policy: Path | None,
+    recipe: str | None,
+    ended: str | None,
+    as_json: bool,
+) -> None:
+    """Show what coordinators were told with noise, and what the budget has left.
+
+    Epsilon is told twice: towards a coordinator, with the noise of the owners that you trust, and
+    towards all others together, who know their own.
+    """
+    from worker_node.guarding.policy_file import find_policy
+
+    path = ledger or identity / LEDGER
+    terms = find_policy(policy, identity)[0].differential_privacy
+    accounts = _end(path, identity, ended) if ended else _read(path, identity)
+    parts = {part: _spent(accounts, part, terms) for part in _NAMES}
+    runs = [_described(run, found, terms.delta) for run, found in accounts.runs.items()]
+    cost = _cost(recipe, parts["training"], terms) if recipe else None
+    if as_json:
+        facts: dict[str, Any] = {"ledger": str(path), "delta": terms.delta, "runs": runs}
+        facts |= {name: part.as_dict() for name, part in parts.items()}
+        click.echo(json.dumps({**facts, "cost": cost} if cost else facts))
+        return
+    lines = [f"{_NAMES[name]}: {part.in_words(terms.delta)}" for name, part in parts.items()]
+    lines += [_line(run) for run in runs]
+    lines += [cost["words"]] if cost else []
+    click.echo("\n".join(map(escaped, lines)))
+
+
+@dataclass(frozen=True)
+class _Spent:
+    """Of one part: epsilons; most and left are None where the owner sets no bound."""
+
+    epsilon: float
+    alone: float
+    most: float | None
+    left: float | None
+
+    def as_dict(self) -> dict[str, float | None]:
+        return asdict(self)
+
+    def in_words(self, delta: float) -> str:
+        of = f" of {self.most:.2f}" if self.most is not None else ", and no bound is set"
+        others = (
+            f", {self.alone:.2f} towards all others together" if self.alone > self.epsilon else ""
+        )
+        left = f"; a run of {self.left:.2f} still fits" if self.left is not None else ""
+        return f"epsilon {self.epsilon:.2f}{of} is spent at delta {delta:g}{others}{left}"
+
+
+def _spent(accounts: Accounts, part: Part, terms: DifferentialPrivacyTerms) -> _Spent:
+    from shared.privacy.accountant import epsilon_of, mu_of
+
+    mu, alone = accounts.spent(part)
+    epsilon, others = epsilon_of(mu, terms.delta), epsilon_of(alone, terms.delta)
+    if not terms.is_on:
+        return _Spent(epsilon, others, None, None)
+    most = terms.epsilon if part == "training" else terms.held_out_epsilon
+    left = math.sqrt(max(0.0, (mu_of(most, terms.delta) if most else 0.0) ** 2 - mu**2))
+    return _Spent(epsilon, others, most, epsilon_of(left, terms.delta))
+
+
+def _described(run: Run, found: Reservation, delta: float) -> dict[str, Any]:
+    from shared.privacy.accountant import epsilon_of
+
+    mu, alone = found.terms.mu, found.terms.alone
+    share = math.sqrt(found.share)
+    return {
+        "coordinator": run.who,
+        "run": run.run,
+        "part": run.part,
+        "releases": found.terms.releases,
+        "told": len(found.charged),
+        "over": found.closed,
+        "epsilon": epsilon_of(mu * share, delta),
+        "epsilon_towards_all_others": epsilon_of(alone * share, delta),
+    }
+
+
+def _line(run: dict[str, Any]) -> str:
+    what = "rounds" if run["part"] == "training" else "evaluations"
+    open_yet = "" if run["over"] else ", and counts as a whole until it is over"
+    return (
+        f"  {run['coordinator']}  {run['run'][:40]}  {run['told']} of {run['releases']} {what}  "
+        f"epsilon {run['epsilon']:.2f}{open_yet}"
+    )
+
+
+def _cost(recipe: str, spent: _Spent, terms: DifferentialPrivacyTerms) -> dict[str, Any]:
+    """What a run of a recipe would tell, and whether it fits."""
+    from shared.model.recipe import load_recipe
+    from shared.privacy.accountant import epsilon_of, mu_of
+
+    found = load_recipe(recipe)
+    if not found.is_private:
+        raise UsageError(
+            f"the recipe {recipe} is not private, and has no cost in epsilon",
+            "what its rounds tell has no noise, and so no bound",
+            "Name a private one: private, private-strict.",
+        )
+    mu = mu_of(found.privacy.epsilon, found.privacy.delta)
+    epsilon = epsilon_of(mu, terms.delta)
+    alone = epsilon_of(mu * math.sqrt(terms.honest_owners + 1), terms.delta)
+    fits = spent.left is None or epsilon <= spent.left * (1 + 1e-6)
+    words = (
+        f"A run of {recipe} would tell epsilon {epsilon:.2f} in {found.federation.rounds} rounds, "
+        f"and {'fits' if fits else 'does not fit'}."
+    )
+    if alone > epsilon:
+        words += f" In a secure sum, {alone:.2f} towards all others together."
+    return {"epsilon": epsilon, "towards_all_others": alone, "fits": fits, "words": words}
+
+
+def _read(path: Path, identity: Path) -> Accounts:
+    from shared.files import is_present
+    from shared.identity.folder import KEY, read_key
+    from worker_node.privacy.accounts import Accounts
+    from worker_node.privacy.chain_file import anchor_of, damaged, read_chain
+
+    if not is_present(path):
+        if is_present(anchor_of(path)):
+            raise damaged(path, "it is missing, and its anchor is there")
+        return Accounts()
+    key = read_key(identity).public_key() if (identity / KEY).exists() else None
+    try:
+        return Accounts(read_chain(path, key)[0])
+    except ValueError as error:
+        raise damaged(path, str(error)) from None
+
+
+def _end(path: Path, identity: Path, ended: str) -> Accounts:
+    from shared.files import is_present
+    from shared.identity.folder import KEY, read_key
+    from worker_node.privacy.ledger import Ledger
+
+    key = read_key(identity) if (identity / KEY).exists() else None
+    found = Ledger(path, key) if is_present(path) else None
+    runs = [run for run in found.accounts.runs if run.run == ended] if found is not None else []
+    if found is None or not runs:
+        raise UsageError(
+            f"the ledger has no run {ended!r:.80}",
+            next_step="python -m worker_node budget lists them.",
+        )
+    try:
+        for run in runs:
+            found.end(run)
+    finally:
+        found.close()
+    return found.accounts

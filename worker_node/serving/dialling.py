@@ -1,0 +1,137 @@
+"""Dialling out: a node that nobody can reach dials its coordinators, for as long as it serves.
+
+Who leads does not change: the coordinator greets first, and the session is the same. It knocks with
+a pause that grows to a minute, since no coordinator need be there yet; and again after a line ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidProxy, InvalidURI
+
+from shared.errors import FedsmsError, one_line
+from shared.identity import folder as identity
+from shared.identity import tls
+from shared.wire.bounded_connection import BoundedClient
+from shared.wire.dial_failures import closed_words, failure_words
+from shared.wire.knocks import LONGEST_KNOCK, knocks
+from shared.wire.timeouts import limit
+from shared.wire.transport import NOT_NOW, REPLACED, transport_options
+from shared.wire.urls import is_secure
+from worker_node.serving.door import Door
+
+log = logging.getLogger("fedsms.node")
+
+
+class Line:
+    """A node's line to one coordinator.
+
+    Attributes:
+        state: how it is, in words.
+    """
+
+    def __init__(self, url: str, door: Door) -> None:
+        self.url = url
+        self.state = "not dialled yet"
+        self._door = door
+        self._told = ""
+
+    async def keep(self) -> None:
+        """Dials, serves, and dials again, until it is cancelled."""
+        pauses = knocks()
+        while True:
+            pause = await self._once()
+            if pause is None:  # a session was served: begin with short pauses again
+                pauses = knocks()
+            await asyncio.sleep(pause or next(pauses))
+
+    async def _once(self) -> float | None:
+        """One call; gives the seconds until the next, 0 for a pause that grows, None after a
+        session."""
+        try:
+            connection = await self._open()
+        except FedsmsError as error:
+            self._tell(one_line(error))
+            return 0
+        try:
+            self.state = "connected"
+            coordinator = await self._door.handle(connection)
+        finally:
+            with suppress(OSError):
+                await connection.close()
+        if connection.close_code == REPLACED:
+            self._tell(
+                "another process with this node's key has dialled in: stop one of the two, or give "
+                "each a key of its own"
+            )
+            return LONGEST_KNOCK
+        if coordinator is None or connection.close_code == NOT_NOW:
+            self._tell(closed_words(connection))
+            return 0
+        self._told = ""
+        self.state = "between two calls"
+        log.info("the line to %s at %s has ended; it is dialled again", coordinator, self.url)
+        return None
+
+    async def _open(self) -> BoundedClient:
+        """Raises FedsmsError that says why there is no connection."""
+        admission = self._door.admission
+        context = None
+        if is_secure(self.url) and admission is not None:
+            # anew each time, so that a renewed certificate and a newer crl.pem count
+            context = tls.client_context(identity.load(admission.folder, "node"))
+        lost: list[Exception] = []
+
+        class Remembering(BoundedClient):
+            """Keeps the TLS alert that ended it, for which websockets has no word."""
+
+            def connection_lost(self, exc: Exception | None) -> None:
+                if exc is not None:
+                    lost.append(exc)
+                super().connection_lost(exc)
+
+        timeouts = self._door.node.timeouts
+        try:
+            connection = await connect(
+                self.url,
+                ssl=context,
+                create_connection=Remembering,
+                open_timeout=limit(timeouts.connect_timeout),
+                **transport_options(),
+            )
+        except (
+            *(InvalidHandshake, InvalidMessage, InvalidProxy, InvalidURI),
+            *(EOFError, OSError, UnicodeError, ssl.SSLError),
+        ) as error:
+            raise failure_words(lost[0] if lost else error, self.url, timeouts) from error
+        assert isinstance(connection, BoundedClient)
+        return connection
+
+    def _tell(self, words: str) -> None:
+        """Each reason once, and not at each knock."""
+        self.state = f"knocking: {words}"
+        if words != self._told:
+            self._told = words
+            log.warning(
+                "no line to %s: %s. It is dialled again, at least every %g s",
+                *(self.url, words.rstrip("."), LONGEST_KNOCK),
+            )
+
+
+@asynccontextmanager
+async def dialling(door: Door, urls: Sequence[str]) -> AsyncIterator[list[Line]]:
+    """Keeps a line to each coordinator while the context lasts."""
+    lines = [Line(url, door) for url in urls]
+    keeping = [asyncio.create_task(line.keep()) for line in lines]
+    try:
+        yield lines
+    finally:
+        for task in keeping:
+            task.cancel()
+        await asyncio.gather(*keeping, return_exceptions=True)
