@@ -22,7 +22,7 @@ import numpy as np
 
 from scripts.benchmarks.runs import children, peak_memory
 from scripts.fetch_data import find_data
-from scripts.local.nodes import NO_SETTINGS, ROOT, UNGUARDED, clean_environment
+from scripts.local.nodes import NO_SETTINGS, ROOT, clean_environment
 from shared.errors import NodeFailed
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -97,7 +97,7 @@ def make_messages(path: Path, number: int) -> Path:
 
 def _measured(root: Path, data: Path, rows: int, recipe: str, rounds: int, scratch: Path) -> Cost:
     listen = ("--id", "bob", "--data", data, "--port", 0, "--json", "--insecure")
-    flags = (*listen, "--policy", UNGUARDED, "--audit-log", "off")
+    flags = (*listen, "--policy", root / "scripts" / "unguarded.toml", "--audit-log", "off")
     began = time.perf_counter()
     node = _started(root, "worker_node", "serve", *flags)
     try:
@@ -109,9 +109,10 @@ def _measured(root: Path, data: Path, rows: int, recipe: str, rounds: int, scrat
         runs = scratch / "runs"
         more = ("--node", f"bob={json.loads(line)['url']}", "--rounds", rounds, "--run-dir", runs)
         train = _started(root, "server", "train", "--recipe", recipe, "--json", *NO_SETTINGS, *more)
-        *told, last = map(json.loads, train.communicate()[0].splitlines())
+        output = train.communicate()[0]
         if train.returncode:
             raise NodeFailed(f"the training ended with exit code {train.returncode}")
+        *told, last = map(json.loads, output.splitlines())
         seconds = [one["seconds"] for one in told if one["node"] == "*"]
         (trainer,) = (one for one in children(node.pid) if "training.trainer" in _line(one))
         node_peak, trainer_peak = peak_memory(node.pid), peak_memory(trainer)

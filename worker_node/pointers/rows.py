@@ -31,7 +31,7 @@ class TaggedTensor:
 def tagged_tensors(shard: Shard, text: TextRecipe) -> list[TaggedTensor]:
     """New tensors of all rows: what one session does with them is nothing to another."""
     found = []
-    for tag, messages in ((TRAIN_TAG, shard.train), (TEST_TAG, shard.held_out)):
+    for tag, messages in ((TRAIN_TAG, shard.train), (TEST_TAG, shard.scored)):
         inputs, labels = _tensors(messages, text)
         found.append(TaggedTensor(inputs, (tag, INPUTS_TAG)))
         found.append(TaggedTensor(labels, (tag, LABELS_TAG)))
