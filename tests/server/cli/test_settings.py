@@ -31,6 +31,7 @@ from server.runs.settings import (
     to_json,
 )
 from server.runs.training_run import Steering
+from shared.cli import HELP
 from shared.errors import UsageError
 from shared.model.recipe import load_recipe
 from tests.helpers.running import Finished
@@ -115,7 +116,9 @@ def test_its_bounds_hold_at_a_flag_and_in_a_file(one: Setting, tmp_path: Path) -
 
 
 def test_help_shows_every_setting_once_under_one_of_four_headings() -> None:
-    shown = CliRunner().invoke(train, ["--help"]).output
+    names, width = HELP["help_option_names"], HELP["max_content_width"]
+    asked = CliRunner().invoke(train, ["--help"], help_option_names=names, max_content_width=width)
+    shown = asked.output
     headings = [group.value for group in Group]
     parts = dict(zip(headings, _split(shown, headings), strict=True))
     for one in SETTINGS:
