@@ -26,6 +26,9 @@ KEPT = {
     "counts.json",
     ".counts.json.lock",
     "participation.json",
+    "privacy.jsonl",
+    "privacy.jsonl.anchor",
+    "privacy.results",
 }
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1200)]
