@@ -74,7 +74,13 @@ def parse_node(text: str, listen: str | None = None) -> NodeAddress:
     Raises:
         UsageError: as parse_address.
     """
-    node_id, _, url = text.partition("=")
+    node_id, equals, url = text.partition("=")
+    if not equals and set("/:") & set(text):
+        raise UsageError(
+            f"{text!r} does not say which node is where",
+            "it is an address without a node's id",
+            f"Write --node ID=URL, for example --node bob={text}.",
+        )
     return parse_address(node_id, url, listen)
 
 

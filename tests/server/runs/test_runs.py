@@ -81,7 +81,10 @@ def test_a_run_leaves_everything_that_it_did(tmp_path: Path, recipe: Recipe) -> 
         "settings.json",
         "summary.json",
     ]
-    assert read(folder / "settings.json") == {"recipe": recipe.model_dump(), "seed": 1}
+    assert read(folder / "settings.json") == {
+        "recipe": recipe.model_dump(mode="json"),
+        "seed": 1,
+    }
     summary = read(folder / "summary.json")
     assert (summary["status"], summary["error"]) == ("completed", "")
     assert (summary["rounds_completed"], summary["bytes_sent"]) == (5, 1000)

@@ -86,7 +86,7 @@ def test_lines_that_are_damaged_are_passed_over_when_they_are_shown(tmp_path: Pa
 
 ANCHORS: dict[str, tuple[Callable[[Path], object], str]] = {
     "gone": (Path.unlink, "is missing, which says where the log ends"),
-    "none": (lambda path: path.write_bytes(b"x"), "it is no anchor of an audit log"),
+    "none": (lambda path: path.write_bytes(b"x"), "it is no anchor of such a log"),
     "unsigned": (
         lambda path: path.write_text(
             json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "signature"})
@@ -114,9 +114,9 @@ def test_a_verdict_names_the_line_after_which_something_is_wrong(tmp_path: Path)
     assert (good.first, good.last, good.anchored, good.fault) == (1, 5, 5, "")
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([*lines[:3], b"damaged\n", *lines[3:]]))
-    assert verify(path, None).fault == "after line number 3: it is no line of an audit log"
+    assert verify(path, None).fault == "after line number 3: it is no line of such a log"
     path.write_bytes(b"damaged\n" + b"".join(lines))
-    assert verify(path, None).fault == "line 1: it is no line of an audit log"
+    assert verify(path, None).fault == "line 1: it is no line of such a log"
 
 
 def changed(line: bytes, **values: Any) -> bytes:
