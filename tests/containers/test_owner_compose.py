@@ -19,7 +19,7 @@ from tests.helpers.containers import (
     inspect,
 )
 from tests.helpers.messages import marked, messages_found, write_tsv
-from tests.helpers.running import until
+from tests.helpers.running import Finished, until
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1200)]
 
@@ -70,10 +70,15 @@ def owners(built: None, tmp_path: Path) -> Iterator[dict[str, Federation]]:
             one.clean_up()
 
 
-def ask(coordinator: Federation, *arguments: str) -> str:
+def ask(coordinator: Federation, *arguments: str) -> Finished:
     """What a command of the coordinator says, which must succeed; it has the port."""
     flags = ("run", "--rm", "-T", "--service-ports", "coordinator")
-    return coordinator.compose(*flags, *arguments).out
+    return coordinator.compose(*flags, *arguments)
+
+
+def secret_of(line: str) -> str:
+    """The part behind the invitation's own name, which is no secret."""
+    return line.strip().rpartition("/")[2].partition(".")[2]
 
 
 def wait_until_well(owner: Federation) -> None:
@@ -90,19 +95,21 @@ def test_owners_join_with_a_line_and_train_where_one_port_alone_is_open(
     coordinator: Federation, owners: dict[str, Federation]
 ) -> None:
     ask(coordinator, "init")
-    lines = {name: ask(coordinator, "invite", name) for name in OWNERS}
+    lines = {name: ask(coordinator, "invite", name).out for name in OWNERS}
     coordinator.compose("up", "-d")
     for name, owner in owners.items():
         owner.compose("run", "--rm", "-T", "join", stdin=lines[name])
         owner.compose("up", "-d")
     for name, owner in owners.items():
         wait_until_well(owner)
-        assert_confined(owner, lines[name].strip().rpartition("/")[2])
+        assert_confined(owner, secret_of(lines[name]))
     joined = coordinator.compose("logs", "--no-color", "listen").out
     assert all(f"node {name} has joined" in joined for name in OWNERS)
+    assert not any(secret_of(line) in joined for line in lines.values())
 
     coordinator.compose("stop", "listen")
-    ask(coordinator, "train")
+    said = ask(coordinator, "train")
+    assert "round 2/2" in said.out + said.err
     (run,) = (path for path in coordinator.runs.iterdir() if path.is_dir())
     assert json.loads((run / "summary.json").read_text(encoding="utf-8"))["status"] == "completed"
     assert (run / "model.safetensors").stat().st_uid == CALLER[0]
@@ -111,7 +118,7 @@ def test_owners_join_with_a_line_and_train_where_one_port_alone_is_open(
         assert not messages_found(file.read_bytes(), texts), file
 
     restarted_nodes_come_back(owners)
-    status = json.loads(ask(coordinator, "status", "--json"))
+    status = json.loads(ask(coordinator, "status", "--json").out)
     assert all(name in json.dumps(status) for name in OWNERS)
     for owner in owners.values():
         assert sum("train" in json.dumps(line) for line in owner.log("node")) >= 2
