@@ -70,6 +70,7 @@ def invite(
     from server.authority.folder import open_authority
     from server.authority.invitations import Invitations
     from shared.errors import UsageError
+    from shared.identity.invitation import COMMAND
     from shared.identity.names import check_node_id
 
     invitations = Invitations(open_authority(authority))
@@ -94,7 +95,7 @@ def invite(
     click.echo(
         f"{_in_words(valid)}, and has {node} dial {place} (--at names another place):", err=True
     )
-    say(f"python -m worker_node join {made.line}")
+    say(f"{COMMAND}{made.line}")
 
 
 def _show(invitations: list[Invited], as_json: bool) -> None:

@@ -18,6 +18,8 @@ from shared.identity.names import NODE_ID_PATTERN
 from shared.quoting import quoted
 
 SCHEME = "fedsms:"
+COMMAND = "python -m worker_node join "
+"""What `invite` prints before it: whoever copies the whole line has it as well."""
 ID_PATTERN = r"[A-Za-z0-9_-]{11}"
 SECRET_PATTERN = r"[A-Za-z0-9_-]{22}"  # noqa: S105 - what secrets look like
 _PLACE = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}"
@@ -66,7 +68,7 @@ def new_invitation(node: str, place: str, ca: str) -> Invitation:
 
 def parse_invitation(text: str) -> Invitation:
     """Raises UsageError, which never repeats the text: it may hold a secret."""
-    found = _LINE.fullmatch(text.strip())
+    found = _LINE.fullmatch(text.strip().removeprefix(COMMAND).strip())
     if found is None:
         raise UsageError(
             "this is no whole invitation",

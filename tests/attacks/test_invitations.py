@@ -395,6 +395,7 @@ def test_secrets_are_compared_in_constant_time(
 def test_no_text_but_a_whole_line_is_an_invitation(text: str) -> None:
     line = f"fedsms:bob@host:8770/{'0' * 64}/{'a' * 11}.{'b' * 22}"
     assert parse_invitation(f" {line}\n").line == line
+    assert parse_invitation(f"python -m worker_node join {line}\n").line == line
     for wrong in (text, line + text, line[: len(text)]):
         if wrong.strip() != line:
             with pytest.raises(UsageError) as caught:

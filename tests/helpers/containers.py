@@ -99,7 +99,7 @@ def build_images() -> None:
 
 @dataclass
 class Federation:
-    """The project's compose file in a folder of the test's, with volumes and runs of its own.
+    """A compose file of the project's in a folder of the test's, with volumes and runs of its own.
 
     settings: what a user would write into .env.
     """
@@ -108,6 +108,7 @@ class Federation:
     project: str
     settings: dict[str, str]
     tool: tuple[str, ...] = field(default_factory=lambda: compose_tools()[0])
+    file: str = "docker-compose.yml"
 
     @property
     def runs(self) -> Path:
@@ -116,7 +117,7 @@ class Federation:
     def prepare(self, owner: tuple[int, int]) -> None:
         """Lays the folder out as a clone has it; ./runs belongs to `owner`, user and group."""
         self.folder.mkdir()
-        shutil.copy(ROOT / "docker-compose.yml", self.folder)
+        shutil.copy(ROOT / self.file, self.folder)
         self.runs.mkdir()
         os.chown(self.runs, *owner)
 
@@ -125,7 +126,7 @@ class Federation:
     ) -> Finished:
         """Runs compose as a user in that folder would."""
         return command(
-            (*self.tool, "-p", self.project, *arguments),
+            (*self.tool, "-p", self.project, "-f", self.file, *arguments),
             check=check,
             stdin=stdin,
             cwd=self.folder,
