@@ -162,7 +162,9 @@ class Invitations:
         """
         name, key = request_of(question.request.encode(), "the request")
         spent = self._spend(question, name, key_fingerprint(key), origin)
-        issued = self.authority.issue(name, key, spent.days, spent.replace)
+        # what was issued since then is not taken back by whoever asks again
+        replace = spent.replace and spent.answers == 1
+        issued = self.authority.issue(name, key, spent.days, replace)
         return spent, bundle(self.authority, issued)
 
     def _spend(self, question: JoinQuestion, name: Name, key: str, origin: str) -> Invited:
@@ -178,6 +180,8 @@ class Invitations:
                 self._replace(before, found, after)
                 raise _not_good()
             _check_use(found, name, key)
+            if found.key is None:  # what cannot be signed spends nothing
+                self.authority.check_free(name, key, found.replace)
             after = found.model_copy(
                 update={
                     "key": key,

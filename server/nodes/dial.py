@@ -6,7 +6,6 @@ import platform
 import socket
 from pathlib import Path
 
-from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidURI
 
 from server.nodes.addresses import NodeAddress
@@ -24,6 +23,7 @@ from shared.identity import folder as identity
 from shared.identity import tls
 from shared.identity.certificates import fingerprint
 from shared.quoting import quoted
+from shared.wire.direct import Direct
 from shared.wire.heartbeat import HeardClient
 from shared.wire.timeouts import DEFAULT_TIMEOUTS, Timeouts, limit
 from shared.wire.transport import transport_options
@@ -79,7 +79,7 @@ async def _open(
             super().connection_lost(exc)
 
     try:
-        connection = await connect(
+        connection = await Direct(
             address.url,
             ssl=context,
             create_connection=Remembering,

@@ -57,7 +57,11 @@ def _tls_words(error: ssl.SSLError) -> str:
 def _http_words(error: Exception) -> str:
     if isinstance(error, InvalidProxyStatus):
         return f"the proxy refuses it, with HTTP status {error.response.status_code}"
-    if isinstance(error, (InvalidProxy, ProxyError)):
+    if isinstance(error, ImportError):
+        return "the proxy of this machine's settings is of another kind than HTTP"
+    if isinstance(error, InvalidProxy):  # not its address: that may hold a password
+        return f"the proxy of this machine's settings cannot be used: {quoted(error.msg)}"
+    if isinstance(error, ProxyError):
         return f"the proxy of this machine's settings cannot be used: {quoted(str(error))}"
     if isinstance(error, InvalidStatus):
         return f"no coordinator answers there, but HTTP status {error.response.status_code}"

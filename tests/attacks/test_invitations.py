@@ -207,6 +207,33 @@ def test_who_joins_in_anothers_place_ends_its_certificates_at_the_port_too(
     run(scene())
 
 
+def test_a_spent_line_takes_nothing_back_that_was_issued_since(ours: Federation) -> None:
+    taken = Invitations(ours.authority)
+    first = taken.invite("bob", "coordinator.example:8770", DAY, days=30, replace=True)
+    older, newer = new_key(), new_key()
+    taken.answer(question(first, older), "10.0.0.7")
+    ours.authority.revoke("bob")
+    second = taken.invite("bob", "coordinator.example:8770", DAY, days=30, replace=True)
+    taken.answer(question(second, newer), "10.0.0.8")
+    with pytest.raises(IdentityError, match="was revoked"):
+        taken.answer(question(first, older), "10.0.0.7")
+    revoked = [one.revoked is not None for one in ours.authority.issued() if one.id == "bob"]
+    assert revoked == [True, False]
+
+
+def test_what_cannot_be_signed_spends_no_invitation(ours: Federation) -> None:
+    kept = new_key()
+    taken, first = offline(ours)
+    taken.answer(question(first, kept), "10.0.0.7")
+    ours.authority.revoke("bob")
+    _, second = offline(ours)
+    with pytest.raises(IdentityError, match="was revoked"):
+        taken.answer(question(second, kept), "10.0.0.7")
+    assert state(taken) == "open"
+    taken.answer(question(second, new_key()), "10.0.0.7")
+    assert state(taken) == "joined"
+
+
 def test_an_invitation_ends_and_may_be_revoked(
     ours: Federation, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from cryptography import x509
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import (
     ConnectionClosed,
     InvalidHandshake,
@@ -45,6 +45,7 @@ from shared.identity.invitation import Invitation
 from shared.identity.tls import blind_context, peer_certificate
 from shared.quoting import quoted
 from shared.wire.dial_failures import failure_words
+from shared.wire.direct import Direct, proxy_for
 from shared.wire.frames import MalformedFrame, pack_map, unpack_error, unpack_map
 from shared.wire.joining import JOIN_PATH, MAX_ANSWER, CaAnswer, JoinAnswer, JoinQuestion
 from shared.wire.knocks import knocks
@@ -181,16 +182,17 @@ async def _opened(
 ) -> AsyncIterator[ClientConnection]:
     url = f"{invitation.url}{JOIN_PATH}"
     try:
-        connection = await connect(
+        connection = await Direct(
             url,
             ssl=context,
+            proxy=proxy_for(url),
             open_timeout=limit(timeouts.connect_timeout),
             compression=None,
             max_size=2 * MAX_ANSWER,
         )
     except (
         *(InvalidHandshake, InvalidMessage, InvalidProxy, InvalidURI),
-        *(EOFError, OSError, UnicodeError),
+        *(EOFError, OSError, UnicodeError, ImportError),
     ) as error:
         words = failure_words(error, url, timeouts).fact
         raise NodeUnreachable(

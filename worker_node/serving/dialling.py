@@ -12,7 +12,6 @@ import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
-from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidProxy, InvalidURI
 
 from shared.errors import FedsmsError, one_line
@@ -20,6 +19,7 @@ from shared.identity import folder as identity
 from shared.identity import tls
 from shared.wire.bounded_connection import BoundedClient
 from shared.wire.dial_failures import closed_words, failure_words
+from shared.wire.direct import Direct, proxy_for
 from shared.wire.knocks import LONGEST_KNOCK, knocks
 from shared.wire.timeouts import limit
 from shared.wire.transport import NOT_NOW, REPLACED, transport_options
@@ -46,7 +46,12 @@ class Line:
         """Dials, serves, and dials again, until it is cancelled."""
         pauses = knocks()
         while True:
-            pause = await self._once()
+            try:
+                pause = await self._once()
+            except Exception as error:  # a line that nobody dials again is worse than any of them
+                log.exception("the line to %s", self.url)
+                self._tell(f"an unexpected error: {type(error).__name__}")
+                pause = 0
             if pause is None:  # a session was served: begin with short pauses again
                 pauses = knocks()
             await asyncio.sleep(pause or next(pauses))
@@ -98,16 +103,18 @@ class Line:
 
         timeouts = self._door.node.timeouts
         try:
-            connection = await connect(
+            connection = await Direct(
                 self.url,
                 ssl=context,
                 create_connection=Remembering,
+                proxy=proxy_for(self.url),
                 open_timeout=limit(timeouts.connect_timeout),
                 **transport_options(),
             )
         except (
             *(InvalidHandshake, InvalidMessage, InvalidProxy, InvalidURI),
             *(EOFError, OSError, UnicodeError, ssl.SSLError),
+            ImportError,  # a proxy of a kind that wants another package
         ) as error:
             raise failure_words(lost[0] if lost else error, self.url, timeouts) from error
         assert isinstance(connection, BoundedClient)
