@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from shared.cli import command, identity_option
+from shared.cli import command, identity_option, say
 from shared.errors import UsageError
 from shared.quoting import escaped
 
@@ -35,7 +35,18 @@ _NAMES: dict[Part, str] = {"training": "Training", "held_out": "Held-out"}
     help=f"[default: {LEDGER} in the identity folder; without one, beside the node's counts]",
 )
 @click.option(
-    "--policy", type=click.Path(path_type=Path), help="[default: policy.toml where serve finds it]"
+    "--counts",
+    type=click.Path(path_type=Path),
+    envvar=["FEDSMS_COUNTS", "FEDSMS_STANDING"],
+    show_envvar=True,
+    help="The node's file of counts, where it is elsewhere; the ledger is beside it.",
+)
+@click.option(
+    "--policy",
+    type=click.Path(path_type=Path),
+    envvar="FEDSMS_POLICY",
+    show_envvar=True,
+    help="[default: policy.toml where serve finds it]",
 )
 @click.option("--recipe", metavar="NAME|FILE.toml", help="Say what a run of it would cost.")
 @click.option(
@@ -49,6 +60,7 @@ _NAMES: dict[Part, str] = {"training": "Training", "held_out": "Held-out"}
 def budget(
     identity: Path,
     ledger: Path | None,
+    counts: Path | None,
     policy: Path | None,
     recipe: str | None,
     ended: str | None,
@@ -59,14 +71,18 @@ def budget(
     Epsilon is told twice: towards a coordinator, with the noise of the owners that you trust, and
     towards all others together, who know their own.
     """
+    from shared.files import is_present
     from worker_node.guarding.policy_file import find_policy
+    from worker_node.guarding.set_up import ledger_beside
 
-    path = ledger or identity / LEDGER
+    path = ledger or (ledger_beside(counts) if counts is not None else identity / LEDGER)
     terms = find_policy(policy, identity)[0].differential_privacy
     accounts = _end(path, identity, ended) if ended else _read(path, identity)
     parts = {part: _spent(accounts, part, terms) for part in _NAMES}
     runs = [_described(run, found, terms.delta) for run, found in accounts.runs.items()]
     cost = _cost(recipe, parts["training"], terms) if recipe else None
+    if not is_present(path):
+        say(f"There is no ledger at {path}: no node that keeps it there has served yet.", err=True)
     if as_json:
         facts: dict[str, Any] = {"ledger": str(path), "delta": terms.delta, "runs": runs}
         facts |= {name: part.as_dict() for name, part in parts.items()}
@@ -91,11 +107,13 @@ class _Spent:
         return asdict(self)
 
     def in_words(self, delta: float) -> str:
-        of = f" of {self.most:.2f}" if self.most is not None else ", and no bound is set"
+        of = f" of {self.most:.2f}" if self.most is not None else ""
         others = (
             f", {self.alone:.2f} towards all others together" if self.alone > self.epsilon else ""
         )
-        left = f"; a run of {self.left:.2f} still fits" if self.left is not None else ""
+        left = "; no bound is set"
+        if self.left is not None:
+            left = f"; a run of {self.left:.2f} still fits"
         return f"epsilon {self.epsilon:.2f}{of} is spent at delta {delta:g}{others}{left}"
 
 

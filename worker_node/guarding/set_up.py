@@ -157,8 +157,12 @@ def _open_ledger(guarding: Guarding) -> Ledger:
 
 def ledger_of(guarding: Guarding) -> Path | None:
     """Where the privacy ledger is: beside the counts of the day; None where there are none."""
-    counts = guarding.counts
-    return counts.with_name(f"{_prefix(counts)}{LEDGER}") if counts is not None else None
+    return ledger_beside(guarding.counts) if guarding.counts is not None else None
+
+
+def ledger_beside(counts: Path) -> Path:
+    """The privacy ledger that belongs to a file of counts."""
+    return counts.with_name(f"{_prefix(counts)}{LEDGER}")
 
 
 def _countersigning(guarding: Guarding, audit: AuditLog | NoAudit) -> Countersigning:

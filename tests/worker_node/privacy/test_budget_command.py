@@ -71,6 +71,26 @@ def test_a_ledger_that_is_gone_is_not_an_empty_one(folder: Path) -> None:
     assert "epsilon 0.00" in budget(folder).out
 
 
+def test_a_ledger_beside_counts_that_are_elsewhere_is_found_as_serve_keeps_it(
+    folder: Path, tmp_path: Path
+) -> None:
+    audit = tmp_path / "audit"
+    audit.mkdir()
+    for name in ("privacy.jsonl", "privacy.jsonl.anchor"):
+        (folder / name).rename(audit / name)
+    by_flag = budget(folder, "--counts", str(audit / "counts.json"))
+    by_variable = run(
+        *("worker_node", "budget", "--identity", folder),
+        cwd=folder,
+        FEDSMS_COUNTS=str(audit / "counts.json"),
+    )
+    assert by_flag.out == by_variable.out
+    assert "hospital  a-run  2 of 30 rounds" in by_flag.out
+    without = budget(folder)
+    assert (without.code, "There is no ledger at" in without.err) == (0, True)
+    assert "There is no ledger" not in by_flag.err
+
+
 def test_an_unknown_run_is_named(folder: Path) -> None:
     done = budget(folder, "--end", "another")
     assert done.code == 2
