@@ -99,7 +99,6 @@ def follow(path: Path, wanted: Filter) -> Iterator[dict[str, Any]]:
     """The same, and then each new line, for ever; goes on in the next file."""
     last = 0
     while True:
-        files_of(path)
         for values in entries(path, wanted):
             if values["n"] > last:
                 last = values["n"]
