@@ -86,6 +86,7 @@ FLOORS = {
         "reading",
         "starting",
         "cli",
+        "locking",
         "files",
         "errors",
         "quoting",

@@ -26,7 +26,6 @@ from shared.identity.certificates import (
 
 MAX_REQUEST_BYTES = 64 * 1024
 """Largest request that is read; an honest one has about 500 bytes."""
-MAX_ANSWER_BYTES = 2**20
 AGAIN = "Ask its owner for the file that python -m worker_node init made."
 OUR_NAMES = {"ca", "ca-key", "crl", "issued", "key", "certificate"}
 """Ids whose answer would be called like a file of an authority or an identity."""
@@ -75,7 +74,7 @@ def make_own(authority: Authority, folder: Path, name: Name, days: int) -> Issue
     """
     key = identity.kept_or_new_key(folder)
     issued = authority.issue(name, key.public_key(), days)
-    identity.install_crl(folder, crl_from_pem(authority.crl()), authority.folder / CRL)
+    identity.install_crl(folder, lambda: crl_from_pem(authority.crl()), authority.folder / CRL)
     write_whole(folder / identity.CA, to_pem(authority.ca))
     write_whole(folder / identity.CERTIFICATE, issued.pem.encode())  # last: where it is, all is
     return issued
@@ -90,7 +89,7 @@ def spread_crl(authority: Authority, folder: Path) -> bool:
     certificate = own_certificate(folder)
     if certificate is None or not is_issued_by(certificate, authority.ca):
         return False
-    identity.install_crl(folder, crl_from_pem(authority.crl()), authority.folder / CRL)
+    identity.install_crl(folder, lambda: crl_from_pem(authority.crl()), authority.folder / CRL)
     return True
 
 
@@ -139,7 +138,7 @@ def answer_path(name: Name) -> Path:
     if not is_present(path):
         return path
     try:
-        held = certificates_from_pem(read_bytes(path, MAX_ANSWER_BYTES))
+        held = certificates_from_pem(read_bytes(path, identity.MAX_ANSWER_BYTES))
         names = [name_of(one) for one in held if not is_ca(one)]
     except (UnfitCertificate, StorageError):
         names = []

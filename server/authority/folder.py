@@ -11,8 +11,8 @@ Only `init`, `admit`, `renew`, `revoke` and `list` need it; it can be kept off t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,12 +20,11 @@ from typing import Any, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from server.authority.issuing import make_ca, make_certificate, make_crl
-from shared.errors import IdentityError, StorageError
-from shared.files import is_present, make_folder, read_bytes, storage_error, write_whole
+from shared.errors import IdentityError
+from shared.files import is_present, make_folder, read_bytes, write_whole
 from shared.identity.certificates import (
     Name,
     Role,
@@ -41,14 +40,13 @@ from shared.identity.certificates import (
     to_pem,
 )
 from shared.identity.folder import check_dates, unfit
+from shared.locking import locked
 
 CA_KEY = "ca-key.pem"
 CA = "ca.pem"
 CRL = "crl.pem"
 ISSUED = "issued.json"
 LOCK = ".lock"
-LOCK_SECONDS = 30.0
-"""How long one command waits for another that writes to the same folder."""
 MAX_RECORD_BYTES = 64 * 2**20
 """Room for some 50,000 certificates."""
 
@@ -201,10 +199,8 @@ class Authority:
             raise unfit(path, f"it is not the key of the CA in {self.folder / CA}")
         return key
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        with locked(self.folder):
-            yield
+    def _locked(self) -> AbstractContextManager[None]:
+        return locked(self.folder, LOCK)
 
 
 def open_authority(folder: Path) -> Authority:
@@ -227,7 +223,7 @@ def make_authority(folder: Path) -> tuple[Authority, bool]:
     if is_present(folder / CA):
         return open_authority(folder), False
     make_folder(folder)
-    with locked(folder):
+    with locked(folder, LOCK):
         if is_present(folder / CA):
             return open_authority(folder), False
         key = new_key()
@@ -236,24 +232,6 @@ def make_authority(folder: Path) -> tuple[Authority, bool]:
         write_whole(folder / CRL, to_pem(make_crl(ca, key, [], number=1)))
         write_whole(folder / CA, to_pem(ca))  # last: where it is, all is
     return Authority(folder, ca), True
-
-
-@contextmanager
-def locked(folder: Path, name: str = LOCK) -> Iterator[None]:
-    """Nobody else writes what this lock is for. Not reentrant.
-
-    Raises:
-        StorageError: somebody else has held it for LOCK_SECONDS, or the folder cannot be written.
-    """
-    try:
-        with FileLock(folder / name, timeout=LOCK_SECONDS):
-            yield
-    except Timeout as error:
-        raise StorageError(
-            f"cannot write to {folder}", "another command has been writing there for a while"
-        ) from error
-    except OSError as error:
-        raise storage_error("write to", folder, error) from error
 
 
 def _read(path: Path, parse: Callable[[bytes], Read]) -> Read:

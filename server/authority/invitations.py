@@ -20,12 +20,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from server.authority.enrolment import bundle, check_name, request_of
-from server.authority.folder import MAX_RECORD_BYTES, Authority, locked
+from server.authority.folder import MAX_RECORD_BYTES, Authority
 from shared.errors import CertificateRefused, UsageError
 from shared.files import is_present, read_bytes, write_whole
 from shared.identity.certificates import Name, day, fingerprint, key_fingerprint
 from shared.identity.folder import unfit
 from shared.identity.invitation import Invitation, new_invitation
+from shared.locking import locked
 from shared.wire.joining import JoinQuestion
 
 INVITATIONS = "invitations.json"

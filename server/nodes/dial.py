@@ -6,7 +6,7 @@ import platform
 import socket
 from pathlib import Path
 
-from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidURI
+from websockets.exceptions import InvalidMessage
 
 from server.nodes.addresses import NodeAddress
 from server.nodes.handshake import shake_hands
@@ -23,7 +23,7 @@ from shared.identity import folder as identity
 from shared.identity import tls
 from shared.identity.certificates import fingerprint
 from shared.quoting import quoted
-from shared.wire.direct import Direct
+from shared.wire.direct import NotOpened, open_direct
 from shared.wire.heartbeat import HeardClient
 from shared.wire.timeouts import DEFAULT_TIMEOUTS, Timeouts, limit
 from shared.wire.transport import transport_options
@@ -68,32 +68,18 @@ async def _open(
 ) -> HeardClient:
     """A connection that stands; where it fails, the error says which side found what wrong."""
     context = tls.client_context(own) if own is not None else None
-    lost: list[Exception] = []
-
-    class Remembering(HeardClient):
-        """Keeps the TLS alert that ended it, for which websockets has no word."""
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            if exc is not None:
-                lost.append(exc)
-            super().connection_lost(exc)
-
     try:
-        connection = await Direct(
+        return await open_direct(
             address.url,
+            HeardClient,
             ssl=context,
-            create_connection=Remembering,
             open_timeout=limit(timeouts.connect_timeout),
             proxy=None,
             **transport_options(),
         )
-    except (InvalidHandshake, InvalidMessage, InvalidURI, EOFError, OSError) as error:
-        ended = lost[0] if lost else error
-        raise await _explained(address, own, error, ended, timeouts) from error
-    except UnicodeError as error:  # no host can be called so
-        raise _unreachable(address, "its host name is not known", "Check the name.") from error
-    assert isinstance(connection, HeardClient)
-    return connection
+    except NotOpened as failed:
+        error = failed.error
+        raise await _explained(address, own, error, failed.ended, timeouts) from error
 
 
 async def _explained(
@@ -115,7 +101,7 @@ async def _explained(
         cause = f"no connection within {timeouts.connect_timeout:g} s"
         hint = "Check the address; a firewall may drop what is sent there."
         return _unreachable(address, cause, hint)
-    if isinstance(error, socket.gaierror):
+    if isinstance(error, (socket.gaierror, UnicodeError)):  # no host can be called so
         return _unreachable(address, "its host name is not known", "Check the name.")
     if isinstance(error, OSError):
         return _unreachable(address, describe_os_error(error), _hint(address))

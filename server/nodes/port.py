@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 import platform
-import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-from websockets.asyncio.server import ServerConnection, serve
+from websockets.asyncio.server import ServerConnection
 
 from server.nodes.addresses import NodeAddress
 from server.nodes.handshake import shake_hands
@@ -30,9 +30,10 @@ from shared.identity.failed_handshakes import FailedHandshakes
 from shared.identity.folder import Identity
 from shared.wire.bounded_connection import BoundedServer
 from shared.wire.frames import MAX_FRAME_BYTES
-from shared.wire.gate import Gate, GateSettings, gated_sockets
+from shared.wire.gate import Gate, GateSettings
+from shared.wire.listening import listening
 from shared.wire.timeouts import Timeouts, limit
-from shared.wire.transport import NOT_NOW, transport_options
+from shared.wire.transport import NOT_NOW
 from shared.wire.urls import endpoint_of, is_secure
 
 log = logging.getLogger("fedsms.coordinator")
@@ -174,34 +175,23 @@ async def open_port(
     """
     timeouts = timeouts or Timeouts()
     own = identity.load(folder, "coordinator") if is_secure(url) else None
-    context = None
-    if own is not None:
-        if reception is not None:
-            _check_federation(own, reception)
-        failed = FailedHandshakes(log, "coordinator")
-        context = tls.server_context(own, failed, everybody=reception is not None)
+    context = _context_of(own, reception) if own is not None else None
     port = Port(awaited, own, timeouts, tell, reception if own is not None else None)
-    patience = limit(timeouts.handshake_timeout)
-    host, number = endpoint_of(url)
-    sockets = gated_sockets("the coordinator", host, number, port.gate)
-    async with AsyncExitStack() as servers:
-        for one in sockets:
-            server = serve(
-                port.handle,
-                sock=one,
-                ssl=context,
-                # asyncio takes none where there is no TLS
-                ssl_handshake_timeout=patience if context else None,
-                create_connection=BoundedServer,
-                open_timeout=patience,
-                **transport_options(),
-            )
-            await servers.enter_async_context(server)
-        port.url = _url_of(sockets[0], "wss" if own else "ws")
+    endpoint, patience = endpoint_of(url), limit(timeouts.handshake_timeout)
+    opened = listening("the coordinator", endpoint, port.handle, port.gate, context, patience)
+    async with opened as port.url:
         try:
             yield port
         finally:
             await port.places.close()
+
+
+def _context_of(own: Identity, reception: Reception | None) -> ssl.SSLContext:
+    """Raises IdentityError where its certificate is only for dialling, or as _check_federation."""
+    if reception is not None:
+        _check_federation(own, reception)
+    failed = FailedHandshakes(log, "coordinator")
+    return tls.server_context(own, failed, everybody=reception is not None)
 
 
 def _check_federation(own: Identity, reception: Reception) -> None:
@@ -213,9 +203,3 @@ def _check_federation(own: Identity, reception: Reception) -> None:
             f"its identity is in {own.folder}",
             "Name the federation's own folder with --authority.",
         )
-
-
-def _url_of(listener: socket.socket, scheme: str) -> str:
-    host, number = listener.getsockname()[:2]
-    shown = f"[{host}]" if listener.family is socket.AF_INET6 else host
-    return f"{scheme}://{shown}:{number}"

@@ -11,6 +11,7 @@ identity/
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -39,6 +40,7 @@ from shared.identity.certificates import (
     new_key,
     to_pem,
 )
+from shared.locking import locked
 
 DEFAULT = Path("identity")
 KEY = "key.pem"
@@ -47,9 +49,12 @@ CA = "ca.pem"
 CRL = "crl.pem"
 COORDINATORS = "coordinators.txt"
 WARNING_TIME = timedelta(days=30)
+"""How long before its end a certificate is warned of."""
 MAX_CRL_BYTES = 64 * 2**20
 """Room for more than a million revoked certificates."""
-"""How long before its end a certificate is warned of."""
+MAX_ANSWER_BYTES = MAX_CRL_BYTES + 2**20
+"""Of what an owner gets back: that list, and a few certificates."""
+CRL_LOCK = ".crl.lock"
 
 
 @dataclass(frozen=True)
@@ -193,14 +198,27 @@ def check_crl(path: str | Path, crl: x509.CertificateRevocationList, ca: x509.Ce
         raise unfit(path, f"its list of revoked certificates ended at {moment_in_words(until)}")
 
 
-def install_crl(folder: Path, crl: x509.CertificateRevocationList, source: str | Path) -> None:
+def install_crl(
+    folder: Path,
+    newest: Callable[[], x509.CertificateRevocationList],
+    source: str | Path,
+) -> None:
     """Puts a list of revoked certificates into an identity folder, unless a newer one is there.
+
+    Args:
+        newest: gives the list; called while nobody else installs one, so that of several who
+            install what they have just read, the last to do so has read the newest.
+        source: of the list, for the error.
 
     Raises:
         IdentityError: what is there has a higher number (RFC 5280, 5.2.3): who was revoked in
             between would be let in again. StorageError: it cannot be written.
     """
-    path = folder / CRL
+    with locked(folder, CRL_LOCK):
+        _put_crl(folder / CRL, newest(), source)
+
+
+def _put_crl(path: Path, crl: x509.CertificateRevocationList, source: str | Path) -> None:
     if is_present(path):
         try:
             before = crl_number(crl_from_pem(read_bytes(path, MAX_CRL_BYTES)))

@@ -33,9 +33,6 @@ from shared.identity.certificates import (
 )
 from shared.identity.names import NODE_ID_PATTERN
 
-MAX_ANSWER_BYTES = 2**20
-"""Largest answer that is read; an honest one has a few thousand bytes."""
-
 
 @dataclass(frozen=True)
 class Answer:
@@ -103,7 +100,7 @@ def join(path: Path, folder: Path) -> Joined:
         StorageError: a file cannot be read or written.
     """
     try:
-        data = read_bytes(path, MAX_ANSWER_BYTES)
+        data = read_bytes(path, identity.MAX_ANSWER_BYTES)
     except UnfitFile as error:
         raise identity.unfit(path, error.cause) from error
     return install(path, data, folder)
@@ -124,7 +121,7 @@ def install(path: str | Path, data: bytes, folder: Path, ca: str = "") -> Joined
     if not is_present(folder / identity.COORDINATORS):
         lines = ["# Coordinators that this node works with, a name a line.", *offered, ""]
         write_whole(folder / identity.COORDINATORS, "\n".join(lines).encode())
-    identity.install_crl(folder, answer.crl, path)  # first: an older one installs nothing
+    identity.install_crl(folder, lambda: answer.crl, path)  # first: an older one installs nothing
     write_whole(folder / identity.CA, to_pem(answer.ca))
     write_whole(folder / identity.CERTIFICATE, to_pem(answer.certificate))  # last: now it counts
     allowed = read_coordinators(folder)

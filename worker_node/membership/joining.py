@@ -15,13 +15,7 @@ from pathlib import Path
 
 from cryptography import x509
 from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import (
-    ConnectionClosed,
-    InvalidHandshake,
-    InvalidMessage,
-    InvalidProxy,
-    InvalidURI,
-)
+from websockets.exceptions import ConnectionClosed
 
 from shared.errors import (
     CertificateRefused,
@@ -45,7 +39,7 @@ from shared.identity.invitation import Invitation
 from shared.identity.tls import blind_context, peer_certificate
 from shared.quoting import quoted
 from shared.wire.dial_failures import failure_words
-from shared.wire.direct import Direct, proxy_for
+from shared.wire.direct import NotOpened, open_direct, proxy_for
 from shared.wire.frames import MalformedFrame, pack_map, unpack_error, unpack_map
 from shared.wire.joining import JOIN_PATH, MAX_ANSWER, CaAnswer, JoinAnswer, JoinQuestion
 from shared.wire.knocks import knocks
@@ -182,19 +176,17 @@ async def _opened(
 ) -> AsyncIterator[ClientConnection]:
     url = f"{invitation.url}{JOIN_PATH}"
     try:
-        connection = await Direct(
+        connection = await open_direct(
             url,
+            ClientConnection,
             ssl=context,
             proxy=proxy_for(url),
             open_timeout=limit(timeouts.connect_timeout),
             compression=None,
             max_size=2 * MAX_ANSWER,
         )
-    except (
-        *(InvalidHandshake, InvalidMessage, InvalidProxy, InvalidURI),
-        *(EOFError, OSError, UnicodeError, ImportError),
-    ) as error:
-        words = failure_words(error, url, timeouts).fact
+    except NotOpened as error:
+        words = failure_words(error.error, url, timeouts).fact
         raise NodeUnreachable(
             f"cannot join at {invitation.place}",
             words,

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-
-from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidProxy, InvalidURI
 
 from shared.errors import FedsmsError, one_line
 from shared.identity import folder as identity
 from shared.identity import tls
 from shared.wire.bounded_connection import BoundedClient
 from shared.wire.dial_failures import closed_words, failure_words
-from shared.wire.direct import Direct, proxy_for
+from shared.wire.direct import NotOpened, open_direct, proxy_for
 from shared.wire.knocks import LONGEST_KNOCK, knocks
 from shared.wire.timeouts import limit
 from shared.wire.transport import NOT_NOW, REPLACED, transport_options
@@ -91,34 +88,18 @@ class Line:
         if is_secure(self.url) and admission is not None:
             # anew each time, so that a renewed certificate and a newer crl.pem count
             context = tls.client_context(identity.load(admission.folder, "node"))
-        lost: list[Exception] = []
-
-        class Remembering(BoundedClient):
-            """Keeps the TLS alert that ended it, for which websockets has no word."""
-
-            def connection_lost(self, exc: Exception | None) -> None:
-                if exc is not None:
-                    lost.append(exc)
-                super().connection_lost(exc)
-
         timeouts = self._door.node.timeouts
         try:
-            connection = await Direct(
+            return await open_direct(
                 self.url,
+                BoundedClient,
                 ssl=context,
-                create_connection=Remembering,
                 proxy=proxy_for(self.url),
                 open_timeout=limit(timeouts.connect_timeout),
                 **transport_options(),
             )
-        except (
-            *(InvalidHandshake, InvalidMessage, InvalidProxy, InvalidURI),
-            *(EOFError, OSError, UnicodeError, ssl.SSLError),
-            ImportError,  # a proxy of a kind that wants another package
-        ) as error:
-            raise failure_words(lost[0] if lost else error, self.url, timeouts) from error
-        assert isinstance(connection, BoundedClient)
-        return connection
+        except NotOpened as error:
+            raise failure_words(error.ended, self.url, timeouts) from error
 
     def _tell(self, words: str) -> None:
         """Each reason once, and not at each knock."""

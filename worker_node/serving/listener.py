@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
-from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.asyncio.server import ServerConnection
 
-from shared.wire.bounded_connection import BoundedServer
-from shared.wire.gate import gated_sockets
+from shared.wire.listening import listening as serving_at
 from shared.wire.timeouts import limit
-from shared.wire.transport import transport_options
 from worker_node.membership.admission import Admission
 from worker_node.node import DataOwnerNode
 from worker_node.serving.door import Door
@@ -44,32 +41,17 @@ async def listening(
 @asynccontextmanager
 async def listening_at(door: Door, host: str, port: int) -> AsyncIterator[str]:
     """The same with a door that connections of other ways go through too."""
-    sockets = gated_sockets(f"node {door.node.id}", host, port, door.gate)
-    async with AsyncExitStack() as servers:
-        for one in sockets:
-            await servers.enter_async_context(_server(door, one))
-        yield _url(sockets[0], "wss" if door.admission else "ws")
-
-
-def _server(door: Door, listener: socket.socket) -> AbstractAsyncContextManager[Server]:
-    patience = limit(door.node.timeouts.handshake_timeout)
 
     async def handle(connection: ServerConnection) -> None:
         await door.handle(connection)
 
-    return serve(
+    opened = serving_at(
+        f"node {door.node.id}",
+        (host, port),
         handle,
-        sock=listener,
-        ssl=door.admission.context if door.admission else None,
-        # asyncio takes none where there is no TLS
-        ssl_handshake_timeout=patience if door.admission else None,
-        create_connection=BoundedServer,
-        open_timeout=patience,
-        **transport_options(),
+        door.gate,
+        door.admission.context if door.admission else None,
+        limit(door.node.timeouts.handshake_timeout),
     )
-
-
-def _url(listener: socket.socket, scheme: str) -> str:
-    host, port = listener.getsockname()[:2]
-    name = f"[{host}]" if listener.family is socket.AF_INET6 else host
-    return f"{scheme}://{name}:{port}"
+    async with opened as url:
+        yield url

@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.authority import folder as folder_module
 from server.authority.enrolment import (
     OUR_NAMES,
     answer_path,
@@ -38,6 +37,7 @@ from shared.identity.certificates import (
     new_request,
     to_pem,
 )
+from shared.locking import locked
 from tests.helpers.made_certificates import BOB, DAY, HOSPITAL, NOW, new_ca, resigned
 
 KEYS = [ec.generate_private_key(ec.SECP256R1()) for _ in range(3)]
@@ -295,15 +295,15 @@ def test_who_waited_for_another_that_made_the_authority_takes_that_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     others, _ = make_authority(tmp_path / "others")
-    real = folder_module.locked
+    real = locked
 
     @contextmanager
-    def late(folder: Path, name: str = folder_module.LOCK) -> Iterator[None]:
+    def late(folder: Path, name: str) -> Iterator[None]:
         with real(folder, name):
             for name in ("ca-key.pem", "crl.pem", "ca.pem"):
                 shutil.copy(others.folder / name, folder / name)
             yield
 
-    monkeypatch.setattr(folder_module, "locked", late)
+    monkeypatch.setattr("server.authority.folder.locked", late)
     made, is_new = make_authority(tmp_path / "authority")
     assert (made.ca, is_new) == (others.ca, False)

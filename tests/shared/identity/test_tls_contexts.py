@@ -161,7 +161,7 @@ def test_whoever_was_revoked_is_refused_by_both_sides_once_the_list_is_there(
     for name in ("gone", "zoe"):
         ours.authority.revoke(name)
     crl = crl_from_pem(ours.authority.crl())
-    install_crl(ours.node("bob"), crl, Path("answer.pem"))
+    install_crl(ours.node("bob"), lambda: crl, Path("answer.pem"))
     spread_crl(ours.authority, ours.coordinator())
     told: list[str] = []
     both = Handshake(unchecked_client(gone), node_context(ours, told))

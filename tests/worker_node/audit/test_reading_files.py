@@ -90,7 +90,7 @@ def test_following_looks_again_only_when_something_has_changed_and_within_a_seco
         if len(waits) % 3 == 0:
             write_log(log, lines=5)
 
-    monkeypatch.setattr(reading.time, "sleep", wait)
+    monkeypatch.setattr("worker_node.audit.reading.time.sleep", wait)
     lines = follow(log, Filter())
     assert [one["n"] for one in itertools.islice(lines, 15)] == list(range(1, 16))
     assert len(waits) == 6
@@ -100,7 +100,7 @@ def test_following_ends_where_the_log_was_taken_away(
     log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_log(log, lines=5)
-    monkeypatch.setattr(reading.time, "sleep", lambda _: log.unlink())
+    monkeypatch.setattr("worker_node.audit.reading.time.sleep", lambda _: log.unlink())
     lines = follow(log, Filter())
     for _ in range(5):
         next(lines)
