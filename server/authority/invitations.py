@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from server.authority.enrolment import bundle, check_name, request_of
 from server.authority.folder import MAX_RECORD_BYTES, Authority
-from shared.errors import CertificateRefused, UsageError
+from shared.errors import CertificateRefused, IdentityError, UsageError
 from shared.files import is_present, read_bytes, write_whole
 from shared.identity.certificates import Name, day, fingerprint, key_fingerprint
 from shared.identity.folder import unfit
@@ -158,10 +158,13 @@ class Invitations:
             The invitation as it is now, and what `admit` writes.
 
         Raises:
-            CertificateRefused: the secret is wrong, or nothing can be joined with it.
-            IdentityError: the request is unfit, or the CA cannot sign it.
+            CertificateRefused: the secret is wrong, or nothing can be joined with it; the request
+            is unfit. IdentityError, StorageError: the CA cannot sign it.
         """
-        name, key = request_of(question.request.encode(), "the request")
+        try:
+            name, key = request_of(question.request.encode(), "the request")
+        except IdentityError as error:
+            raise _refused(error) from error
         spent = self._spend(question, name, key_fingerprint(key), origin)
         # what was issued since then is not taken back by whoever asks again
         replace = spent.replace and spent.answers == 1
@@ -182,7 +185,7 @@ class Invitations:
                 raise _not_good()
             _check_use(found, name, key)
             if found.key is None:  # what cannot be signed spends nothing
-                self.authority.check_free(name, key, found.replace)
+                self._check_free(name, key, found.replace)
             after = found.model_copy(
                 update={
                     "key": key,
@@ -193,6 +196,12 @@ class Invitations:
             )
             self._replace(before, found, after)
             return after
+
+    def _check_free(self, name: Name, key: str, replace: bool) -> None:
+        try:
+            self.authority.check_free(name, key, replace)
+        except IdentityError as error:
+            raise _refused(error) from error
 
     def _replace(self, record: _Record, old: Invited, new: Invited) -> None:
         after = [new if one is old else one for one in record.invitations]
@@ -226,6 +235,11 @@ def _is_open(one: Invited, node: str) -> bool:
 
 def _revoked(one: Invited) -> Invited:
     return one.model_copy(update={"revoked": datetime.now(UTC)}) if one.state == "open" else one
+
+
+def _refused(error: IdentityError) -> CertificateRefused:
+    """The same, for the owner who joins."""
+    return CertificateRefused(error.fact, error.cause, "Ask the coordinator's owner.")
 
 
 def _not_good() -> CertificateRefused:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import platform
+import shlex
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from server.authority.invitations import Invitations, Invited
 
 PORT = 8770
+LOOK_SECONDS = 1.0
+"""Between two looks at the invitations, which other commands and the clock change too."""
 
 
 @command(
@@ -95,7 +99,7 @@ def invite(
     click.echo(
         f"{_in_words(valid)}, and has {node} dial {place} (--at names another place):", err=True
     )
-    say(f"{COMMAND}{made.line}")
+    say(f"{COMMAND}{shlex.quote(made.line)}")
 
 
 def _show(invitations: list[Invited], as_json: bool) -> None:
@@ -154,9 +158,30 @@ async def _receive(
 
     async with open_port(url, (), identity, reception=Reception(invitations, tell)) as port:
         click.echo(f"Takes invitations at {port.url}. Ctrl-C stops it.", err=True)
-        while not until_joined or invitations.any_open:
-            await changed.wait()
-            changed.clear()
+        if until_joined:
+            await _all_joined(invitations, changed)
+        else:
+            await asyncio.Event().wait()
+
+
+async def _all_joined(invitations: Invitations, changed: asyncio.Event) -> None:
+    """Waits until none is open; raises NodeUnreachable where one of them came to nothing."""
+    from shared.errors import NodeUnreachable
+
+    awaited: set[str] = set()
+    while open_now := {one.id for one in invitations.all() if one.state == "open"}:
+        awaited |= open_now
+        # others revoke and invite meanwhile, and time passes
+        with suppress(TimeoutError):
+            await asyncio.wait_for(changed.wait(), LOOK_SECONDS)
+        changed.clear()
+    left = [one for one in invitations.all() if one.id in awaited and one.state != "joined"]
+    if left:
+        raise NodeUnreachable(
+            f"{', '.join(sorted(one.node for one in left))} did not join",
+            ", ".join(f"the invitation of {one.node} is {one.state}" for one in left),
+            "Invite again: python -m server invite NODE",
+        )
 
 
 COMMANDS = (invite, listen)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable
 
 from server.nodes.link import Link
 from shared.errors import FedsmsError, NodeUnreachable
+from shared.wire.knocks import LONGEST_KNOCK
 from shared.wire.timeouts import limit
 from shared.wire.transport import CLOSE_SECONDS, NOT_NOW, REPLACED
 
@@ -21,6 +23,7 @@ class _Place:
         self.link: Link | None = None
         self.is_taken = False
         self.error: FedsmsError | None = None
+        self.failed_at = 0.0
         self.changed = asyncio.Event()
 
     @property
@@ -67,7 +70,7 @@ class Places:
         """Tells whoever waits for a node why its line came to nothing."""
         place = self._of[node]
         if not place.stands:
-            place.error = error
+            place.error, place.failed_at = error, time.monotonic()
             place.change()
 
     async def take(self, node: str, where: str, seconds: float) -> Link:
@@ -86,7 +89,8 @@ class Places:
             async with asyncio.timeout(limit(seconds)):
                 while not place.stands or place.is_taken:
                     error, place.error = place.error, None
-                    if error is not None:
+                    # one of longer ago says nothing of now: whoever it was knocks again, or is gone
+                    if error is not None and time.monotonic() - place.failed_at < LONGEST_KNOCK:
                         raise error
                     await place.changed.wait()
         except TimeoutError:

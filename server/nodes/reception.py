@@ -15,11 +15,12 @@ from websockets.exceptions import ConnectionClosed
 
 from server.authority.enrolment import spread_crl
 from server.authority.invitations import Invitations, Invited
-from shared.errors import FedsmsError, NodeFailed, one_line
+from shared.errors import CertificateRefused, FedsmsError, NodeFailed, one_line
 from shared.identity.certificates import to_pem
 from shared.wire.bounded_connection import BoundedServer
 from shared.wire.frames import MalformedFrame, pack_error, pack_map, unpack_map
 from shared.wire.joining import JOIN_PATH, CaAnswer, JoinAnswer, JoinQuestion
+from shared.wire.transport import NOT_NOW
 
 AT_A_TIME = 4
 """Joins that are looked at side by side: each writes files, and may sign."""
@@ -51,17 +52,21 @@ class Reception:
 
         Args:
             folder: the coordinator's identity folder, which learns of who is revoked with a join.
-            seconds: how long all of it may take; None sets no limit.
+            seconds: how long the question may take to come; None sets no limit.
         """
         request = connection.request
         if request is None or request.path != JOIN_PATH:
             await connection.close(1008, "a certificate is missing")
             return
+        if not self._has_any():
+            await connection.close(NOT_NOW, "nobody was invited here")
+            return
         try:
             async with asyncio.timeout(seconds):
                 asked = await connection.recv()
-                origin = str(connection.remote_address[0])
-                await connection.send(await self._answer(asked, origin, folder))
+            # signing may wait for another command, and a long list takes its time on a slow line
+            origin = str(connection.remote_address[0])
+            await connection.send(await self._answer(asked, origin, folder))
             await connection.close()
         except TimeoutError:
             await connection.close(1008, "no question in time")
@@ -85,10 +90,19 @@ class Reception:
                 spent, answer = await asyncio.shield(spending)
         except FedsmsError as error:
             log.warning("%s asked to join, and was refused: %s", origin, one_line(error))
-            return pack_map(JoinAnswer(error=pack_error(error)).model_dump())
+            told = error if isinstance(error, CertificateRefused) else _for_a_stranger()
+            return pack_map(JoinAnswer(error=pack_error(told)).model_dump())
         log.info("node %s has joined from %s, with the key %s", spent.node, origin, spent.key)
         self._tell(spent.node, origin)
         return pack_map(JoinAnswer(answer=answer.decode()).model_dump())
+
+    def _has_any(self) -> bool:
+        """Asked anew for each who comes: invitations are made while the port stands."""
+        try:
+            return bool(self.invitations.all())
+        except FedsmsError as error:
+            log.warning("nobody can join: %s", one_line(error))
+            return False
 
     def _spend(
         self, question: JoinQuestion, origin: str, folder: Path | None
@@ -97,3 +111,12 @@ class Reception:
         if spent.replace and folder is not None:
             spread_crl(self.invitations.authority, folder)
         return spent, answer
+
+
+def _for_a_stranger() -> CertificateRefused:
+    """For what is wrong at this side: its words name files here, and are in the log."""
+    return CertificateRefused(
+        "this coordinator could not sign the request",
+        "the reason is in its log",
+        "Tell its owner, and run the same line again.",
+    )

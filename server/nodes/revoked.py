@@ -30,7 +30,9 @@ class Revoked:
             self._refresh()
         except (OSError, UnfitCertificate, FedsmsError) as error:
             why = one_line(error) if isinstance(error, FedsmsError) else str(error)
-            log.warning("nobody comes in: %s cannot be read: %s", self._path, why)
+            log.warning(
+                "nobody comes in, since nothing says who is revoked: %s: %s", self._path, why
+            )
             return True
         found = self._crl.get_revoked_certificate_by_serial_number(certificate.serial_number)
         return found is not None

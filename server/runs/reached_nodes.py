@@ -6,14 +6,16 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 
-from server.authority.folder import open_authority
-from server.authority.invitations import INVITATIONS, Invitations
+from server.authority.folder import CA, open_authority
+from server.authority.invitations import Invitations
 from server.nodes.members import Members
 from server.nodes.reaching import reaching
 from server.nodes.reception import Reception
 from server.runs.settings import RunSettings
-from shared.files import is_present
+from shared.files import is_present, read_bytes
+from shared.identity.folder import CA as CA_OF_IDENTITY
 
 log = logging.getLogger("fedsms.coordinator")
 
@@ -24,7 +26,7 @@ async def members_of(
 ) -> AsyncIterator[Members]:
     """The nodes, of which none is called yet, while the context lasts.
 
-    Takes invitations meanwhile, where the run's authority has open ones and nodes dial in.
+    Takes invitations meanwhile, where nodes dial in and the federation's CA is at hand.
 
     Args:
         tell: of a node's id, or "" for none, and what became of it.
@@ -51,14 +53,19 @@ async def members_of(
 
 
 def _reception(settings: RunSettings, tell: Callable[[str, str], None]) -> Reception | None:
-    """Takes invitations where some are open: training needs no CA's key otherwise."""
+    """Takes the invitations that are open when somebody comes, of a CA that is at hand."""
     folder = settings.authority
-    if folder is None or not is_present(folder / INVITATIONS):
+    if folder is None or not is_present(folder / CA):
         return None
     invitations = Invitations(open_authority(folder))
-    if not invitations.any_open:
-        return None
+    ours = settings.identity / CA_OF_IDENTITY
+    if not invitations.any_open and not _is_same(ours, folder / CA):
+        return None  # of another federation, and nobody waits for an error
     return Reception(invitations, lambda node, origin: tell(node, f"has joined from {origin}"))
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return is_present(one) and read_bytes(one) == read_bytes(other)
 
 
 def say_who_is_awaited(settings: RunSettings, tell: Callable[[str, str], None], url: str) -> None:

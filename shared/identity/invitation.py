@@ -22,6 +22,7 @@ COMMAND = "python -m worker_node join "
 """What `invite` prints before it: whoever copies the whole line has it as well."""
 ID_PATTERN = r"[A-Za-z0-9_-]{11}"
 SECRET_PATTERN = r"[A-Za-z0-9_-]{22}"  # noqa: S105 - what secrets look like
+MOST_PORT = 65_535
 _PLACE = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}"
 _LINE = re.compile(
     rf"fedsms:(?P<node>{NODE_ID_PATTERN})@(?P<place>{_PLACE})"
@@ -58,7 +59,8 @@ def new_invitation(node: str, place: str, ca: str) -> Invitation:
     """
     identifier, secret = secrets.token_urlsafe(8), secrets.token_urlsafe(16)
     made = Invitation(node, place, ca.replace(":", "").lower(), identifier, secret)
-    if _LINE.fullmatch(made.line) is None:
+    number = int(place.rpartition(":")[2]) if _LINE.fullmatch(made.line) is not None else 0
+    if not 1 <= number <= MOST_PORT:
         raise UsageError(
             f"{place!r} is no place that an owner could dial",
             next_step="Write HOST:PORT, such as coordinator.example:8770.",
@@ -68,7 +70,10 @@ def new_invitation(node: str, place: str, ca: str) -> Invitation:
 
 def parse_invitation(text: str) -> Invitation:
     """Raises UsageError, which never repeats the text: it may hold a secret."""
-    found = _LINE.fullmatch(text.strip().removeprefix(COMMAND).strip())
+    line = text.strip().removeprefix(COMMAND).strip()
+    if line[:1] == line[-1:] == "'":  # as a shell wants a line with brackets
+        line = line[1:-1]
+    found = _LINE.fullmatch(line)
     if found is None:
         raise UsageError(
             "this is no whole invitation",

@@ -11,14 +11,15 @@ from typing import Annotated
 
 from pydantic import Field
 
+from shared.identity.folder import MAX_ANSWER_BYTES
 from shared.identity.invitation import ID_PATTERN, SECRET_PATTERN
 from shared.wire.commands import WireTable
 
 JOIN_PATH = "/join"
 MAX_PEM = 32_768
 """Characters of a request, and of a CA's certificate."""
-MAX_ANSWER = 2**20
-"""Characters of what comes back: certificates, and the list of revoked ones."""
+MAX_ERROR = 2**16
+"""Bytes of an error."""
 
 
 class JoinQuestion(WireTable):
@@ -38,5 +39,5 @@ class CaAnswer(WireTable):
 class JoinAnswer(WireTable):
     """answer: what `admit` writes. error: an error as frames carry it. One of them is empty."""
 
-    answer: Annotated[str, Field(max_length=MAX_ANSWER)] = ""
-    error: Annotated[bytes, Field(max_length=MAX_ANSWER)] = b""
+    answer: Annotated[str, Field(max_length=MAX_ANSWER_BYTES)] = ""
+    error: Annotated[bytes, Field(max_length=MAX_ERROR)] = b""

@@ -178,7 +178,7 @@ def test_an_invitation_is_for_its_node_alone(ours: Federation) -> None:
         taken.answer(question(invitation, node="anne"), "10.0.0.9")
     as_coordinator = new_request(new_key(), Name("coordinator", "bob")).decode()
     asked = question(invitation).model_copy(update={"request": as_coordinator})
-    with pytest.raises(IdentityError, match="asks to be coordinator bob"):
+    with pytest.raises(CertificateRefused, match="asks to be coordinator bob"):
         taken.answer(asked, "10.0.0.9")
     assert state(taken) == "open"
 
@@ -227,7 +227,7 @@ def test_what_cannot_be_signed_spends_no_invitation(ours: Federation) -> None:
     taken.answer(question(first, kept), "10.0.0.7")
     ours.authority.revoke("bob")
     _, second = offline(ours)
-    with pytest.raises(IdentityError, match="was revoked"):
+    with pytest.raises(CertificateRefused, match="was revoked"):
         taken.answer(question(second, kept), "10.0.0.7")
     assert state(taken) == "open"
     taken.answer(question(second, new_key()), "10.0.0.7")

@@ -13,6 +13,7 @@ from scripts.local.nodes import LocalNode, local_nodes
 from tests.conftest import OwnerFiles
 from tests.helpers.dialling_nodes import free_port
 from tests.helpers.identities import Federation, make_federation
+from tests.helpers.pointers import write_recipe
 from tests.helpers.running import Finished, refused, run, until
 
 Cli = Callable[..., Finished]
@@ -91,6 +92,25 @@ def test_a_run_goes_on_where_its_nodes_dialled_in(
     assert resumed == folder
     assert longer != whole
     assert len(dialling) == 2
+
+
+def test_pointers_work_over_a_line_that_the_node_opened(
+    cli: Cli, ours: Federation, owners: list[OwnerFiles], tmp_path: Path
+) -> None:
+    own, place = ("--identity", ours.coordinator("points")), f"127.0.0.1:{free_port()}"
+    flags = {
+        f"{one.id}-points": (
+            *(*one.flags, "--allow", "pointers", "--coordinator", "points"),
+            *("--identity", str(ours.node(f"{one.id}-points")), "--dial", f"wss://{place}"),
+        )
+        for one in owners
+    }
+    with local_nodes(flags):
+        waits = ("--listen", place, *(f"--node={node}" for node in flags))
+        recipe = write_recipe(tmp_path)
+        train = ("server", "train", "--mode", "pointers", "--recipe", recipe, "--json")
+        folder, _ = digest(cli(*train, *own, *waits))
+    assert json.loads((folder / "settings.json").read_text())["mode"] == "pointers"
 
 
 def test_the_nodes_log_says_once_that_nobody_is_there(dialling: list[LocalNode]) -> None:

@@ -106,17 +106,27 @@ def join(path: Path, folder: Path) -> Joined:
     return install(path, data, folder)
 
 
-def install(path: str | Path, data: bytes, folder: Path, ca: str = "") -> Joined:
+def install(
+    path: str | Path,
+    data: bytes,
+    folder: Path,
+    ca: str = "",
+    giver: x509.Certificate | None = None,
+) -> Joined:
     """The same with an answer that came some other way.
 
     Args:
         path: where it came from, for errors.
         ca: fingerprint that its CA must have, without colons; "" accepts any for a new folder.
+        giver: certificate of the coordinator that gave it; None where nobody showed one.
     """
     answer = _sorted(path, data)
     if ca and fingerprint(answer.ca).replace(":", "") != ca:
         raise identity.unfit(path, f"it is of another CA, {federation_of(answer.ca)}")
     name = _check(path, answer, folder)
+    if giver is not None and _is_revoked(answer, giver):
+        why = f"it came from {name_of(giver)}, whose certificate was revoked"
+        raise identity.unfit(path, why, "Tell the federation's owner; somebody else has that key.")
     offered = [name_of(one).id for one in answer.coordinators]
     if not is_present(folder / identity.COORDINATORS):
         lines = ["# Coordinators that this node works with, a name a line.", *offered, ""]
@@ -203,6 +213,10 @@ def _check_crl(path: str | Path, answer: Answer) -> None:
     if revoked is not None:
         why = f"its certificate was revoked on {day(revoked.revocation_date_utc)}"
         raise identity.unfit(path, why, "Ask the coordinator's owner.")
+
+
+def _is_revoked(answer: Answer, one: x509.Certificate) -> bool:
+    return answer.crl.get_revoked_certificate_by_serial_number(one.serial_number) is not None
 
 
 def _check_federation(path: str | Path, answer: Answer, folder: Path) -> None:

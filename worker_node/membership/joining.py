@@ -41,7 +41,7 @@ from shared.quoting import quoted
 from shared.wire.dial_failures import failure_words
 from shared.wire.direct import NotOpened, open_direct, proxy_for
 from shared.wire.frames import MalformedFrame, pack_map, unpack_error, unpack_map
-from shared.wire.joining import JOIN_PATH, MAX_ANSWER, CaAnswer, JoinAnswer, JoinQuestion
+from shared.wire.joining import JOIN_PATH, MAX_ERROR, CaAnswer, JoinAnswer, JoinQuestion
 from shared.wire.knocks import knocks
 from shared.wire.timeouts import DEFAULT_TIMEOUTS, Timeouts, limit
 from worker_node.membership.dials import write_dials
@@ -82,15 +82,15 @@ async def join_by_invitation(
         request=read_bytes(request).decode(),
     )
     context = _trusting(ca)
-    async with _opened(invitation, context, timeouts) as connection:
-        _check_coordinator(invitation, peer_certificate(connection))
+    async with _opened(invitation, context, timeouts, 2 * identity.MAX_ANSWER_BYTES) as connection:
+        shown = peer_certificate(connection)
+        _check_coordinator(invitation, shown)
         told = await _exchange(connection, invitation, pack_map(question.model_dump()))
     answer = JoinAnswer.parse(told)
     if answer.error:
         raise _said(invitation, unpack_error(answer.error))
-    joined = install(
-        f"what {invitation.place} answered", answer.answer.encode(), folder, invitation.ca
-    )
+    source = f"what {invitation.place} answered"
+    joined = install(source, answer.answer.encode(), folder, invitation.ca, shown)
     write_dials(folder, [invitation.url])
     return joined
 
@@ -131,7 +131,7 @@ async def _ask_patiently(
 
 
 async def _ask_for_ca(invitation: Invitation, timeouts: Timeouts) -> x509.Certificate:
-    async with _opened(invitation, blind_context(), timeouts) as connection:
+    async with _opened(invitation, blind_context(), timeouts, MAX_ERROR) as connection:
         told = await _exchange(connection, invitation, pack_map({}))
     try:
         ca = certificate_from_pem(CaAnswer.parse(told).ca.encode())
@@ -172,8 +172,9 @@ def _check_coordinator(invitation: Invitation, certificate: x509.Certificate | N
 
 @asynccontextmanager
 async def _opened(
-    invitation: Invitation, context: ssl.SSLContext, timeouts: Timeouts
+    invitation: Invitation, context: ssl.SSLContext, timeouts: Timeouts, most: int
 ) -> AsyncIterator[ClientConnection]:
+    """Args: most: bytes of the answer."""
     url = f"{invitation.url}{JOIN_PATH}"
     try:
         connection = await open_direct(
@@ -183,7 +184,7 @@ async def _opened(
             proxy=proxy_for(url),
             open_timeout=limit(timeouts.connect_timeout),
             compression=None,
-            max_size=2 * MAX_ANSWER,
+            max_size=most,
         )
     except NotOpened as error:
         words = failure_words(error.error, url, timeouts).fact

@@ -14,6 +14,8 @@ from contextlib import asynccontextmanager, suppress
 from shared.errors import FedsmsError, one_line
 from shared.identity import folder as identity
 from shared.identity import tls
+from shared.identity.certificates import fingerprint
+from shared.identity.tls import peer_certificate
 from shared.wire.bounded_connection import BoundedClient
 from shared.wire.dial_failures import closed_words, failure_words
 from shared.wire.direct import NotOpened, open_direct, proxy_for
@@ -29,15 +31,22 @@ log = logging.getLogger("fedsms.node")
 class Line:
     """A node's line to one coordinator.
 
+    Args:
+        others: all lines of the node.
+
     Attributes:
         state: how it is, in words.
+        peer: fingerprint of the certificate of whoever answers now; "" while nobody does.
     """
 
-    def __init__(self, url: str, door: Door) -> None:
+    def __init__(self, url: str, door: Door, others: Sequence[Line] = ()) -> None:
         self.url = url
         self.state = "not dialled yet"
+        self.peer = ""
         self._door = door
         self._told = ""
+        self._others = others
+        self._ended = asyncio.Event()
 
     async def keep(self) -> None:
         """Dials, serves, and dials again, until it is cancelled."""
@@ -61,18 +70,19 @@ class Line:
         except FedsmsError as error:
             self._tell(one_line(error))
             return 0
+        certificate = peer_certificate(connection)
+        peer = self.peer = fingerprint(certificate) if certificate is not None else ""
+        self._ended.clear()
         try:
             self.state = "connected"
             coordinator = await self._door.handle(connection)
         finally:
             with suppress(OSError):
                 await connection.close()
+            self.peer = ""
+            self._ended.set()
         if connection.close_code == REPLACED:
-            self._tell(
-                "another process with this node's key has dialled in: stop one of the two, or give "
-                "each a key of its own"
-            )
-            return LONGEST_KNOCK
+            return await self._replaced(peer)
         if coordinator is None or connection.close_code == NOT_NOW:
             self._tell(closed_words(connection))
             return 0
@@ -80,6 +90,25 @@ class Line:
         self.state = "between two calls"
         log.info("the line to %s at %s has ended; it is dialled again", coordinator, self.url)
         return None
+
+    async def _replaced(self, peer: str) -> float:
+        """Gives the seconds until the next call, once it may help."""
+        other = next((one for one in self._others if one is not self and one.peer == peer), None)
+        if other is None:
+            self._tell(
+                "another process with this node's key has dialled in: stop one of the two, or give "
+                "each a key of its own"
+            )
+            return LONGEST_KNOCK
+        # the coordinator keeps one line of a node: two would take each other's place for ever
+        self.state = f"idle: the coordinator is the one at {other.url}"
+        log.info("%s is the coordinator at %s, and one line to it will do", self.url, other.url)
+        await other.ended()
+        return 0
+
+    async def ended(self) -> None:
+        """Waits until the call that stands now is over."""
+        await self._ended.wait()
 
     async def _open(self) -> BoundedClient:
         """Raises FedsmsError that says why there is no connection."""
@@ -115,7 +144,8 @@ class Line:
 @asynccontextmanager
 async def dialling(door: Door, urls: Sequence[str]) -> AsyncIterator[list[Line]]:
     """Keeps a line to each coordinator while the context lasts."""
-    lines = [Line(url, door) for url in urls]
+    lines: list[Line] = []
+    lines += [Line(url, door, lines) for url in urls]
     keeping = [asyncio.create_task(line.keep()) for line in lines]
     try:
         yield lines
