@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import hypothesis
@@ -18,6 +19,7 @@ from shared.model.recipe import Recipe, load_recipe
 from tests.helpers.messages import made_up, write_tsv
 from tests.helpers.needed import lacking
 from tests.helpers.running import Finished, environment
+from tests.helpers.shared_out import ByFile, in_order
 from tests.helpers.skipped import lines_of
 from worker_node.data.shard import Message
 
@@ -51,6 +53,18 @@ hidden = 128
 batch_size = 16
 local_epochs = 100
 """
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """How scripts/test shares the suite out among processes."""
+    return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first."""
+    places = {nodeid: place for place, nodeid in enumerate(in_order([i.nodeid for i in items]))}
+    items.sort(key=lambda item: places[item.nodeid])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

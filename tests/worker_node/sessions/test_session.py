@@ -66,22 +66,23 @@ def hello(**changed: Any) -> bytes:
 @pytest.mark.parametrize(
     "opening",
     [
-        "a text message",
-        b"",
-        b"\x00" * 17,
-        b"\xff" * 40,
-        frame(Kind.REQUEST, new_request_id(), b"\x80"),
-        frame(Kind.EVENT, new_request_id(), b"\x80"),
-        frame(Kind.HELLO, new_request_id(), b""),
-        frame(Kind.HELLO, new_request_id(), b"\x80"),
-        frame(Kind.HELLO, new_request_id(), b"\x91" * 200_000),
-        frame(Kind.HELLO, new_request_id(), pack_map({"id": bytes(2**21)})),
-        hello(id=None),
-        hello(versions={"fedsms": 1}),
-        hello(id="a\nb"),
-        hello(expects="\udcff".encode("utf-8", "surrogatepass")),
+        pytest.param("a text message", id="text"),
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"\x00" * 17, id="zeros"),
+        pytest.param(b"\xff" * 40, id="ones"),
+        pytest.param(frame(Kind.REQUEST, new_request_id(), b"\x80"), id="a request"),
+        pytest.param(frame(Kind.EVENT, new_request_id(), b"\x80"), id="an event"),
+        pytest.param(frame(Kind.HELLO, new_request_id(), b""), id="empty"),
+        pytest.param(frame(Kind.HELLO, new_request_id(), b"\x80"), id="an empty map"),
+        pytest.param(frame(Kind.HELLO, new_request_id(), b"\x91" * 200_000), id="nested"),
+        pytest.param(
+            frame(Kind.HELLO, new_request_id(), pack_map({"id": bytes(2**21)})), id="large"
+        ),
+        pytest.param(hello(id=None), id="nobody"),
+        pytest.param(hello(versions={"fedsms": 1}), id="a version that is a number"),
+        pytest.param(hello(id="a\nb"), id="two lines"),
+        pytest.param(hello(expects="\udcff".encode("utf-8", "surrogatepass")), id="no UTF-8"),
     ],
-    ids=lambda opening: repr(opening)[:40],
 )
 def test_who_does_not_shake_hands_is_sent_away(bob: LocalNode, opening: bytes | str) -> None:
     async def session() -> None:
