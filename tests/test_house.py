@@ -46,6 +46,7 @@ FLOORS = {
     "server": (
         "__main__",
         "cli",
+        "standing",
         "federation",
         "passport",
         "runs",

@@ -13,6 +13,7 @@ from server.cli.passports import COMMANDS as OF_PASSPORTS
 from server.cli.predict import predict
 from server.cli.show import runs, show
 from server.cli.train import train
+from server.cli.up import up
 from shared.cli import HELP, GroupWithExamples
 from shared.version import FEDSMS
 
@@ -38,6 +39,7 @@ for command in (
     *COMMANDS,
     *OF_INVITATIONS,
     train,
+    up,
     compare,
     runs,
     show,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,11 +20,16 @@ from server.cli.options import (
     node_option,
 )
 from server.cli.setting_options import given, in_groups, is_typed, setting_options, typed
+from server.cli.up import ask_for_a_run
 from server.runs.setting import Group
 from shared.cli import command, identity_option, say
+from shared.errors import UsageError
+
+if TYPE_CHECKING:
+    from server.federation.run import Run
 
 OTHERS = {
-    Group.WHO: ("federation", "node", "listen", "authority", "identity", "insecure"),
+    Group.WHO: ("federation", "node", "listen", "up", "authority", "identity", "insecure"),
     Group.FAILS: ("run_folder",),
     Group.WHERE: ("page", "as_json"),
 }
@@ -35,6 +40,12 @@ page_option = click.option(
     is_flag=True,
     help="Serve the run as a live page to browsers of this machine alone, and say at which "
     "address.",
+)
+up_option = click.option(
+    "--up",
+    is_flag=True,
+    help="Have the coordinator train that `python -m server up` keeps running on this machine, "
+    "with its nodes, and follow the run; Ctrl-C only stops following.",
 )
 resume_option = click.option(
     "--resume",
@@ -55,6 +66,7 @@ resume_option = click.option(
     "python -m server train --federation federation.toml --json",
     f"python -m server train {TWO_NODES} --min-nodes 0.8 --round-deadline 120",
     "python -m server train --resume runs/20261122-170501-default",
+    "python -m server train --up --rounds 5",
     groups=in_groups(OTHERS),
 )
 @federation_option
@@ -63,6 +75,7 @@ resume_option = click.option(
 @authority_option
 @identity_option
 @insecure_option
+@up_option
 @resume_option
 @setting_options
 @page_option
@@ -75,17 +88,19 @@ def train(
     insecure: bool,
     as_json: bool,
     page: bool,
+    up: bool,
     run_folder: Path | None,
     **_: Any,
 ) -> None:
     """Train on all nodes, a round at a time, and leave a run folder."""
-    from server.cli.compare import print_worth
     from server.cli.interrupts import run_until_signal
-    from server.display.fitting import print_table
-    from server.display.page.html import CHARTS_MISSING, chart_scripts
-    from server.federation.results import table_of
 
     context = click.get_current_context()
+    if up:
+        _check_asked(context)
+        asked = ask_for_a_run(identity, given(context), as_json)
+        _print_end(run_until_signal(asked), as_json)
+        return
     settings = given(context)
     if run_folder is not None:  # what decides the weights is the run's own
         settings = typed(context)
@@ -100,6 +115,27 @@ def train(
             **settings,
         )
     )
+    _print_end(run, as_json)
+
+
+def _check_asked(context: click.Context) -> None:
+    """Raises UsageError for flags that say what the coordinator that stays knows itself."""
+    wrong = [name for name in ("node", "listen", "run_folder", "page") if is_typed(context, name)]
+    if wrong:
+        flag = {"run_folder": "--resume"}.get(wrong[0], f"--{wrong[0]}")
+        raise UsageError(
+            f"{flag} does not go with --up",
+            "the coordinator that stays has nodes, and pages, of its own",
+            f"Leave {flag} away, or give it to: python -m server up",
+        )
+
+
+def _print_end(run: Run, as_json: bool) -> None:
+    from server.cli.compare import print_worth
+    from server.display.fitting import print_table
+    from server.display.page.html import CHARTS_MISSING, chart_scripts
+    from server.federation.results import table_of
+
     worth = run.comparison if run.settings.get("compare") else None
     if as_json:
         told = {"run": str(run.path), "status": run.status}

@@ -20,6 +20,7 @@ from server.federation.forgotten import OwnerForgotten
 from server.federation.model import Model
 from server.federation.results import ByOwner, Evaluation, Statuses, Worth
 from server.federation.run import Run
+from server.nodes.addresses import NodeAddress
 from server.runs.setting import SecureWanted
 from server.runs.settings import RunSettings, changed, check_mode, check_resumed, from_values
 from shared.model.recipe import Recipe, load_recipe
@@ -110,10 +111,10 @@ class Preparation:
         if own_rule is not None:
             steering = replace(steering, make=_adapted(own_rule), own_rule=_called(own_rule))
         if resume is None:
-            work = self._beginning(self._settings(recipe, given), shown)
+            work = self._beginning(self.settings_for(recipe, given), shown)
         else:
             path = resume.path if isinstance(resume, Run) else Path(resume)
-            work = self._going_on(path, given, shown)
+            work = self.going_on(path, given, shown)
 
         if page is not None:
             return self._on_a_page(page, work, steering, deliver, opened)
@@ -128,20 +129,15 @@ class Preparation:
         opened: Callable[[Run], object],
     ) -> Pace:
         """The same, with a live page whose address `told` is given."""
-        from server.federation.live_page import LiveRun
+        from server.federation.live_page import LiveRun, on_a_page
 
         live = LiveRun(told)
 
         async def shown(own: Steering) -> Path:
             async with live.page:
-                observers = (*own.observers, live.page)
-                return await work(replace(own, observers=observers))
+                return await work(on_a_page(live, own))
 
-        def open_run(run: Run) -> None:
-            live.path = run.path
-            opened(run)
-
-        return self._paced(shown, steering, deliver, open_run)
+        return self._paced(shown, steering, deliver, opened)
 
     def _paced(
         self,
@@ -160,9 +156,21 @@ class Preparation:
 
         return Pace(work, steering, deliver, open_run)
 
-    def _settings(self, recipe: RecipeSource | None, given: dict[str, Any]) -> RunSettings:
-        """Those of a run that begins."""
-        given = {**self.configuration.settings, **given}
+    def settings_for(
+        self,
+        recipe: RecipeSource | None,
+        given: Mapping[str, Any],
+        nodes: tuple[NodeAddress, ...] | None = None,
+    ) -> RunSettings:
+        """Those of a run that begins.
+
+        Args:
+            nodes: that it has; None for the federation's own.
+
+        Raises:
+            UsageError: an unknown setting, a value out of bounds, or no nodes.
+        """
+        given = {**self.configuration.settings, **checked_settings(given)}
         check_mode(given.get("mode", "rounds"), given)
         source = recipe if recipe is not None else given.get("recipe", "default")
         if isinstance(source, str | Path):
@@ -174,7 +182,7 @@ class Preparation:
         settings = from_values(
             given,
             loaded,
-            nodes=self.configuration.addresses(),
+            nodes=self.configuration.addresses() if nodes is None else nodes,
             identity=self.configuration.identity,
             authority=self.configuration.authority,
         )
@@ -192,7 +200,8 @@ class Preparation:
 
         return work
 
-    def _going_on(self, path: Path, given: dict[str, Any], shown: Shown | None) -> Work:
+    def going_on(self, path: Path, given: dict[str, Any], shown: Shown | None) -> Work:
+        """The rest of a stopped run; raises, once it begins, as `resume` does."""
         configuration = self.configuration
 
         async def work(steering: Steering) -> Path:

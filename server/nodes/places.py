@@ -36,14 +36,31 @@ class _Place:
 
 
 class Places:
-    """The nodes that are awaited, by id. A newer line of a node replaces its older one."""
+    """The nodes that are awaited, by id. A newer line of a node replaces its older one.
 
-    def __init__(self, ids: Iterable[str]) -> None:
-        self._of = {node: _Place() for node in ids}
+    Args:
+        ids: of those that are awaited; None awaits whoever comes.
+    """
+
+    def __init__(self, ids: Iterable[str] | None) -> None:
+        self._of = {node: _Place() for node in ids or ()}
+        self._takes_anybody = ids is None
         self._closing: set[asyncio.Task[None]] = set()
 
     def __contains__(self, node: str) -> bool:
-        return node in self._of
+        return self._takes_anybody or node in self._of
+
+    def _place(self, node: str) -> _Place:
+        return self._of.setdefault(node, _Place()) if self._takes_anybody else self._of[node]
+
+    @property
+    def here(self) -> dict[str, Link]:
+        """The lines that stand and that nobody has taken, by node."""
+        return {
+            node: place.link
+            for node, place in self._of.items()
+            if place.link is not None and place.stands and not place.is_taken
+        }
 
     def put(self, node: str, link: Link, is_proved: bool) -> bool:
         """Takes a line in; False where it is closed instead, or soon will be.
@@ -53,7 +70,7 @@ class Places:
                 for a node dials anew where its own end of it is gone. Else who has the place keeps
                 it: nothing says which of the two is right.
         """
-        place = self._of[node]
+        place = self._place(node)
         older = place.link if place.stands else None
         if older is not None and not is_proved:
             reason = f"node {node} is here already, over another connection"
@@ -68,7 +85,7 @@ class Places:
 
     def fail(self, node: str, error: FedsmsError) -> None:
         """Tells whoever waits for a node why its line came to nothing."""
-        place = self._of[node]
+        place = self._place(node)
         if not place.stands:
             place.error, place.failed_at = error, time.monotonic()
             place.change()
@@ -84,7 +101,7 @@ class Places:
             NodeUnreachable: it has not dialled in in time. FedsmsError: why its line came to
             nothing.
         """
-        place = self._of[node]
+        place = self._place(node)
         try:
             async with asyncio.timeout(limit(seconds)):
                 while not place.stands or place.is_taken:

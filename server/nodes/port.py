@@ -40,6 +40,8 @@ log = logging.getLogger("fedsms.coordinator")
 # A port scan or a health check is no news, and certainly no stack trace in a log.
 logging.getLogger("websockets").setLevel(logging.CRITICAL)
 
+MOST_NODES = 1000
+"""For which a port that takes every node of a federation has room."""
 OnArrival = Callable[[str, str], object]
 """Told of a node's id, and of where it dialled in from."""
 
@@ -53,7 +55,7 @@ class Port:
 
     def __init__(
         self,
-        awaited: Collection[str],
+        awaited: Collection[str] | None,
         own: Identity | None,
         timeouts: Timeouts,
         tell: OnArrival,
@@ -68,7 +70,8 @@ class Port:
         self._tell = tell
         self._reception = reception
         # each node may have an older line that nobody has missed yet
-        connections = max(GateSettings.connections, 2 * len(awaited) + GateSettings.strangers)
+        nodes = MOST_NODES if awaited is None else len(awaited)
+        connections = max(GateSettings.connections, 2 * nodes + GateSettings.strangers)
         self.gate = Gate(GateSettings(connections=connections))
 
     async def link(self, address: NodeAddress) -> Link:
@@ -154,7 +157,7 @@ class Port:
 @asynccontextmanager
 async def open_port(
     url: str,
-    awaited: Collection[str],
+    awaited: Collection[str] | None,
     folder: Path = identity.DEFAULT,
     timeouts: Timeouts | None = None,
     tell: OnArrival = lambda node, origin: None,
@@ -164,7 +167,8 @@ async def open_port(
 
     Args:
         url: wss:// or ws:// with host and port; port 0 takes a free one.
-        awaited: ids of the nodes that may dial in; others are told to come back later.
+        awaited: ids of the nodes that may dial in, and others are told to come back later; None
+            takes every node of the federation.
         folder: the coordinator's identity folder, for wss://.
         tell: called for each line that a node opens.
         reception: takes invitations, with TLS; None asks everybody for a certificate.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,18 +68,25 @@ async def connected(
     folder: Path = identity.DEFAULT,
     timeouts: Timeouts = DEFAULT_TIMEOUTS,
     on_listening: OnListening = lambda url: None,
+    given: Reach | None = None,
 ) -> AsyncIterator[dict[str, Link]]:
     """Links by node id, while the context lasts.
 
     Args:
         folder: the identity folder, for nodes that are reached with TLS.
+        given: reaches them, where somebody listens already.
 
     Raises:
         NodeUnreachable, HandshakeRefused: for the first of the nodes, by id, that fails.
         IdentityError: TLS is wanted, and the identity is missing or unfit.
     """
     links: dict[str, Link] = {}
-    async with reaching(addresses, folder, timeouts, on_listening) as reach:
+    reached = (
+        nullcontext(given)
+        if given is not None
+        else reaching(addresses, folder, timeouts, on_listening)
+    )
+    async with reached as reach:
 
         async def keep(address: NodeAddress) -> None:
             links[address.id] = await reach(address)

@@ -9,6 +9,8 @@
     anne = "wss://10.0.0.8:8777"
     carol = ""                      # dials in, where `listen = "0.0.0.0:8770"` says
 
+`at = ["02:00"]` and `when = "min_nodes"` are the schedule of `python -m server up`.
+
 Each key is the name of a flag of `python -m server train`, and of an argument of Federation. A flag
 wins over the environment, the environment over the file, the file over the default.
 """
@@ -40,11 +42,13 @@ class OfCommands(BaseModel):
     listen: str | None = None
     identity: str | None = None
     insecure: bool | None = None
+    at: list[str] = Field(default_factory=list)
+    when: Literal["min_nodes"] | None = None
 
     def as_defaults(self) -> dict[str, Any]:
         """Values for click's `default_map`, by parameter name."""
         values = self.model_dump(exclude_none=True, exclude={"nodes"})
-        values = {name: _as_a_flag(name, value) for name, value in values.items()}
+        values = {name: _as_a_flag(name, value) for name, value in values.items() if value != []}
         if self.nodes:
             values["node"] = [f"{node}={url}" if url else node for node, url in self.nodes.items()]
         return values

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
 from server.authority.folder import CA, open_authority
 from server.authority.invitations import Invitations
 from server.nodes.members import Members
-from server.nodes.reaching import reaching
+from server.nodes.reaching import Reach, reaching
 from server.nodes.reception import Reception
 from server.runs.settings import RunSettings
 from shared.files import is_present, read_bytes
@@ -22,7 +22,7 @@ log = logging.getLogger("fedsms.coordinator")
 
 @asynccontextmanager
 async def members_of(
-    settings: RunSettings, tell: Callable[[str, str], None]
+    settings: RunSettings, tell: Callable[[str, str], None], given: Reach | None = None
 ) -> AsyncIterator[Members]:
     """The nodes, of which none is called yet, while the context lasts.
 
@@ -30,18 +30,12 @@ async def members_of(
 
     Args:
         tell: of a node's id, or "" for none, and what became of it.
+        given: reaches them, where somebody listens already and takes the invitations.
 
     Raises:
         FedsmsError: as `reaching`.
     """
-    async with reaching(
-        settings.nodes,
-        settings.identity,
-        settings.timeouts,
-        partial(say_who_is_awaited, settings, tell),
-        lambda node, origin: log.info("node %s has dialled in from %s", node, origin),
-        _reception(settings, tell),
-    ) as reach:
+    async with nullcontext(given) if given is not None else _listening(settings, tell) as reach:
         connects = {node.id: partial(reach, node) for node in settings.nodes}
         awaited = {node.id for node in settings.nodes if node.dials_in}
         members = Members(connects, settings.timeouts, awaited)
@@ -52,13 +46,32 @@ async def members_of(
             await members.close()
 
 
-def _reception(settings: RunSettings, tell: Callable[[str, str], None]) -> Reception | None:
-    """Takes the invitations that are open when somebody comes, of a CA that is at hand."""
-    folder = settings.authority
+def _listening(
+    settings: RunSettings, tell: Callable[[str, str], None]
+) -> AbstractAsyncContextManager[Reach]:
+    return reaching(
+        settings.nodes,
+        settings.identity,
+        settings.timeouts,
+        partial(say_who_is_awaited, settings, tell),
+        lambda node, origin: log.info("node %s has dialled in from %s", node, origin),
+        reception_of(settings.authority, settings.identity, tell),
+    )
+
+
+def reception_of(
+    folder: Path | None, own: Path, tell: Callable[[str, str], object]
+) -> Reception | None:
+    """Takes the invitations that are open when somebody comes, of a CA that is at hand.
+
+    Args:
+        folder: of the authority; None takes none. own: the coordinator's identity folder.
+        tell: of a node that has joined.
+    """
     if folder is None or not is_present(folder / CA):
         return None
     invitations = Invitations(open_authority(folder))
-    ours = settings.identity / CA_OF_IDENTITY
+    ours = own / CA_OF_IDENTITY
     if not invitations.any_open and not _is_same(ours, folder / CA):
         return None  # of another federation, and nobody waits for an error
     return Reception(invitations, lambda node, origin: tell(node, f"has joined from {origin}"))

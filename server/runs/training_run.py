@@ -17,7 +17,7 @@ from server.aggregation.server_optimizer import ServerOptimizer, make_server_opt
 from server.display.progress import Silent
 from server.nodes.link import Link
 from server.nodes.members import Members
-from server.nodes.reaching import connected
+from server.nodes.reaching import Reach, connected
 from server.rounds.plan import Plan, new_run_id
 from server.rounds.records import Observer, Proceed, Round
 from server.rounds.secure_sums import Secure
@@ -65,6 +65,7 @@ class Steering:
     proceed: awaited after each round; None goes on at once.
     make: an aggregation rule in place of the recipe's; own_rule: what it is called in the record.
     opened: told of the run folder, once it is there.
+    reach: how nodes are reached; None does as the settings say, and listens for the run alone.
     """
 
     display: Display = field(default_factory=Silent)
@@ -73,6 +74,7 @@ class Steering:
     make: MakeAggregator | None = None
     own_rule: str | None = None
     opened: Callable[[RunFolder], object] = lambda _: None
+    reach: Reach | None = None
 
 
 async def train(settings: RunSettings, steering: Steering | None = None) -> Path:
@@ -127,7 +129,10 @@ async def _train(settings: RunSettings, stopped: StoppedRun | None, steering: St
     tell = partial(_tell_before_the_first_round, steering)
     if settings.mode == "pointers":
         waits = partial(say_who_is_awaited, settings, tell)
-        async with connected(settings.nodes, settings.identity, settings.timeouts, waits) as links:
+        opened = connected(
+            settings.nodes, settings.identity, settings.timeouts, waits, steering.reach
+        )
+        async with opened as links:
             members = Members.standing(links, settings.timeouts)
             try:
                 return await _in_folder(settings, members, None, steering)
@@ -138,7 +143,7 @@ async def _train(settings: RunSettings, stopped: StoppedRun | None, steering: St
     if is_over and not settings.compare:
         members = Members({node.id: None for node in settings.nodes}, settings.timeouts)
         return await _in_folder(settings, members, stopped, steering)
-    async with members_of(settings, tell) as members:
+    async with members_of(settings, tell, steering.reach) as members:
         await members.start(_needed_to_begin(settings))
         return await _in_folder(settings, members, stopped, steering)
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from server.authority.enrolment import spread_crl
 from server.authority.invitations import Invitations
@@ -24,7 +26,7 @@ from shared.locking import locked
 from shared.wire.timeouts import Timeouts
 from tests.helpers.dialling_nodes import PATIENT, knocking_node
 from tests.helpers.federating import until
-from tests.helpers.identities import Federation, make_federation
+from tests.helpers.identities import Federation, make_federation, unchecked_client
 from worker_node.membership.joining import join_by_invitation
 
 pytestmark = pytest.mark.timeout(120)
@@ -174,5 +176,34 @@ def test_a_refusal_of_long_ago_is_not_told_to_who_waits_now(
             places._of["bob"].failed_at -= 61
             with pytest.raises(NodeUnreachable, match="has not dialled in"):
                 await port.places.take("bob", port.url, 0.2)
+
+    run(scene())
+
+
+def test_a_stranger_gets_no_place_at_a_coordinator_that_takes_every_node(
+    ours: Federation, tmp_path: Path
+) -> None:
+    """Every node of the federation, and nobody else: no other one's, no coordinator, no revoked."""
+    others = make_federation(tmp_path / "others")
+    others.coordinator()
+    ours.node("gone")
+    ours.authority.revoke("gone")
+    spread_crl(ours.authority, ours.coordinator())
+
+    async def scene() -> None:
+        opened = open_port(SECURE, None, ours.coordinator(), PATIENT)
+        async with opened as port:
+            async with knocking_node(port.url, others.node("bob")) as line:
+                await until(lambda: line.state.startswith("knocking"), "its refusal")
+            async with knocking_node(port.url, ours.node("gone"), "gone") as line:
+                await until(lambda: "revoked" in line.state, "the revoked one's refusal")
+            as_node = unchecked_client(ours.coordinator("second"))
+            async with connect(port.url, ssl=as_node, proxy=None) as peer:
+                with pytest.raises(ConnectionClosed, match="names no node"):
+                    await peer.recv()
+            assert port.places.here == {}
+            async with knocking_node(port.url, ours.node("anne"), "anne"):
+                await until(lambda: set(port.places.here) == {"anne"}, "a member's line")
+            await until(lambda: port.places.here == {}, "its end")
 
     run(scene())

@@ -103,12 +103,12 @@ def test_owners_join_with_a_line_and_train_where_one_port_alone_is_open(
     for name, owner in owners.items():
         wait_until_well(owner)
         assert_confined(owner, secret_of(lines[name]))
-    joined = coordinator.compose("logs", "--no-color", "listen").out
+    joined = coordinator.compose("logs", "--no-color", "up").out
     assert all(f"node {name} has joined" in joined for name in OWNERS)
     assert not any(secret_of(line) in joined for line in lines.values())
 
-    coordinator.compose("stop", "listen")
-    said = ask(coordinator, "train")
+    asks = ("as_owner_of", "runs", "python", "-m", "server", "train", "--up")
+    said = coordinator.compose("exec", "-T", "up", *asks)
     assert "round 2/2" in said.out + said.err
     (run,) = (path for path in coordinator.runs.iterdir() if path.is_dir())
     assert json.loads((run / "summary.json").read_text(encoding="utf-8"))["status"] == "completed"
@@ -118,6 +118,7 @@ def test_owners_join_with_a_line_and_train_where_one_port_alone_is_open(
         assert not messages_found(file.read_bytes(), texts), file
 
     restarted_nodes_come_back(owners)
+    coordinator.compose("stop", "up")
     status = json.loads(ask(coordinator, "status", "--json").out)
     assert all(name in json.dumps(status) for name in OWNERS)
     for owner in owners.values():
