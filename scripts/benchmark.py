@@ -13,6 +13,7 @@
     python scripts/benchmark.py privacy                     # accuracy by epsilon, in one process
     python scripts/benchmark.py shard                       # one owner's messages, to a million
     python scripts/benchmark.py startup                     # until a node is ready, until a round
+    python scripts/benchmark.py taking-part                 # until a node that dials out takes part
 
 Machines are noisy: everything is measured beside a reference, in turns, and told as medians and
 ratios.
@@ -49,6 +50,7 @@ from scripts.benchmarks.secure_rounds import secure_rounds
 from scripts.benchmarks.shard import shard
 from scripts.benchmarks.startup import startup
 from scripts.benchmarks.strategies import strategies
+from scripts.benchmarks.taking_part import taking_part
 from scripts.benchmarks.worth import worth
 from scripts.data.partition import Partition
 from scripts.local.nodes import LocalNode, local_nodes
@@ -76,6 +78,7 @@ for _command in (
     secure_aggregation,
     secure_rounds,
     startup,
+    taking_part,
     shard,
     leak,
     privacy,

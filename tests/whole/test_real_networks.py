@@ -7,7 +7,7 @@ import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -138,32 +138,58 @@ def test_a_line_that_dies_silently_is_dialled_anew_and_its_coordinator_takes_the
     run(scene())
 
 
-def haproxy_settings(outside: int, inside: int) -> str:
+def settings_of_the_page(kind: str, outside: int, inside: int) -> str:
     """Those of the page, with other places."""
     page = (ROOT / "docs" / "dialling-out.md").read_text(encoding="utf-8")
-    found: str = re.findall(r"```haproxy\n(.*?)```", page, re.DOTALL)[0]
-    assert ":443" in found
-    assert "10.0.0.5:8770" in found
-    found = found.replace(":443", f"127.0.0.1:{outside}")
-    return found.replace("10.0.0.5:8770", f"127.0.0.1:{inside}")
+    found: str = re.findall(rf"```{kind}\n(.*?)```", page, re.DOTALL)[0]
+    found, at = re.subn(r"(listen |bind :)443", rf"\g<1>{outside}", found)
+    found, behind = re.subn(r"10\.0\.0\.5:8770", f"127.0.0.1:{inside}", found)
+    assert (at, behind) == (1, 1)
+    return found.replace(f"bind :{outside}", f"bind 127.0.0.1:{outside}").replace(
+        f"listen {outside}", f"listen 127.0.0.1:{outside}"
+    )
 
 
-def test_behind_haproxy_that_passes_tls_through(ours: Federation, tmp_path: Path) -> None:
+def haproxy(folder: Path, outside: int, inside: int) -> subprocess.Popen[bytes]:
     if shutil.which("haproxy") is None:
         lacking("programs", "haproxy is not installed")
+    settings = folder / "haproxy.cfg"
+    settings.write_text(settings_of_the_page("haproxy", outside, inside))
+    return subprocess.Popen(["haproxy", "-f", str(settings)], stderr=subprocess.DEVNULL)
+
+
+STREAM = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+
+
+def nginx(folder: Path, outside: int, inside: int) -> subprocess.Popen[bytes]:
+    if shutil.which("nginx") is None or not STREAM.exists():
+        lacking("programs", "nginx with its module stream is not installed")
+    settings = folder / "nginx.conf"
+    settings.write_text(
+        f"load_module {STREAM};\ndaemon off;\npid {folder}/pid;\nerror_log {folder}/errors;\n"
+        "events {}\n" + settings_of_the_page("nginx", outside, inside)
+    )
+    line = ["nginx", "-e", str(folder / "errors"), "-p", str(folder), "-c", str(settings)]
+    return subprocess.Popen(line, stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("program", [haproxy, nginx])
+def test_behind_a_program_that_passes_tls_through(
+    ours: Federation, tmp_path: Path, program: Callable[[Path, int, int], subprocess.Popen[bytes]]
+) -> None:
     inside, outside = free_port(), free_port()
-    settings = tmp_path / "haproxy.cfg"
-    settings.write_text(haproxy_settings(outside, inside))
-    process = subprocess.Popen(["haproxy", "-f", str(settings)], stderr=subprocess.DEVNULL)
+    process = program(tmp_path, outside, inside)
 
     async def scene() -> None:
         opened = open_port(f"wss://127.0.0.1:{inside}", {"bob"}, ours.coordinator(), PATIENT)
         async with opened as port, knocking_node(f"wss://127.0.0.1:{outside}", ours.node("bob")):
             link = await comes_in(port)
+            assert await link.round_trip() > 0
             await link.close()
 
     try:
         run(scene())
+        assert process.poll() is None
     finally:
         process.terminate()
         process.wait()
