@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -119,3 +120,74 @@ def test_a_sum_s_round_is_told_apart_and_keeps_its_times() -> None:
     assert (record.loss, record.summed_rows, record.is_secure) == (0.25, 111, True)
     assert (record.left_out, record.nodes, record.metrics) == ({"bob": "x"}, tuple(nodes), NOTHING)
     assert not Round.of(2, 9, nodes, NOTHING, 10.0, seconds_training=4.0).is_secure
+
+
+def test_a_node_whose_rows_were_not_counted_weighs_nothing_and_one_without_a_loss_adds_none() -> (
+    None
+):
+    unseen = replace(part("anne", 30, 1.0, 2.0), rows=None, rows_counted=None)
+    assert unseen.weight == 0
+    assert replace(part("anne", 30, 1.0, 2.0), rows_counted=5).weight == 5
+    assert replace(part("anne", 30, 1.0, 2.0), rows_counted=0).weight == 0
+    silent = replace(part("bob", 10, 3.0, 4.0), loss=None)
+    record = Round.of(
+        1, 2, [part("anne", 30, 1.0, 2.0), silent, unseen], NOTHING, 1.0, seconds_training=0.5
+    )
+    assert record.loss == pytest.approx(30 / 40)
+    (total,) = (row for row in record.rows() if row["node"] == "*")
+    assert (total["rows"], total["rows_counted"]) == (40, 40)
+
+
+def test_who_is_not_in_the_metrics_is_told_with_the_reason_and_is_no_node_of_the_round() -> None:
+    refused = replace(part("anne", 30, 1.0, 2.0), left_out="its counts are none")
+    good = part("bob", 10, 3.0, 4.0)
+    record = Round.of(
+        1, 2, [refused, good], NOTHING, 1.0, seconds_training=0.5, left_out={"carol": "away"}
+    )
+    assert record.without == {"anne": "its counts are none", "carol": "away"}
+    rows = record.rows()
+    assert rows[-1]["nodes"] == ["bob"]
+    assert rows[-1]["left_out"] == record.without
+    assert round_from_rows(rows, 2) == record
+    assert round_from_rows(rows, 2).left_out == {"carol": "away"}
+    made = NodeRound.of(
+        "dora",
+        1,
+        0.5,
+        None,
+        1.0,
+        training=0.1,
+        evaluating=0.1,
+        transfer=0.1,
+        bytes_sent=1,
+        bytes_received=1,
+        left_out="late",
+    )
+    assert made.left_out == "late"
+
+
+def test_of_a_sum_the_rows_are_the_sums_and_no_nodes_own() -> None:
+    nodes = [
+        replace(part(node, 1, 1.0, 2.0), rows=None, rows_counted=None, loss=None, metrics=None)
+        for node in ("anne", "bob", "carol")
+    ]
+    record = Round.of_sum(1, 2, nodes, NOTHING, 10.0, rows=600, loss=0.25, seconds_training=4.0)
+    assert record.is_secure
+    assert record.left_out == {}
+    assert record.seconds_outside == 6.0
+    rows = record.rows()
+    assert (rows[-1]["rows"], rows[-1]["rows_counted"], rows[-1]["loss"]) == (600, 600, 0.25)
+    assert rows[-1]["secure_aggregation"] is True
+    assert all(row[f"held_out_{name}"] is None for row in rows[:-1] for name in ("roc_auc", "f1"))
+    again = round_from_rows(rows, 2)
+    assert again == record
+    assert again.summed_rows == 600
+    assert [one.metrics for one in again.nodes] == [None, None, None]
+
+
+def test_counts_are_beside_a_record_and_no_part_of_it() -> None:
+    nodes = [part("anne", 30, 1.0, 2.0)]
+    record = Round.of(1, 2, nodes, NOTHING, 1.0, seconds_training=0.5)
+    other = replace(record, scores=summary({1: 2}, {3: 4}))
+    assert record == other
+    assert "scores" not in repr(other)

@@ -16,7 +16,7 @@ from server.authority.enrolment import spread_crl
 from shared.errors import IdentityError
 from shared.identity.certificates import crl_from_pem, key_from_pem
 from shared.identity.folder import install_crl, load
-from shared.identity.tls import blind_context, client_context, server_context
+from shared.identity.tls import blind_context, client_context, objection_of, server_context
 from tests.helpers.identities import Federation, make_federation, unchecked_client, unchecked_server
 from tests.helpers.made_certificates import resigned
 
@@ -228,3 +228,78 @@ def test_a_certificate_of_an_older_version_is_used_for_what_it_was_made_for_alon
 
     assert works(lambda: client_context(own)) is dials
     assert works(lambda: server_context(own, lambda _: None)) is listens
+
+
+class StepByStep:
+    """One side's handshake with bytes that are given to it."""
+
+    def __init__(self, server: ssl.SSLContext) -> None:
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.side = server.wrap_bio(self.incoming, self.outgoing, server_side=True)
+
+    def hears(self, data: bytes) -> type[ssl.SSLError]:
+        """What it raises then."""
+        self.incoming.write(data)
+        with pytest.raises(ssl.SSLError) as caught:
+            self.side.do_handshake()
+        return type(caught.value)
+
+
+def test_who_does_not_speak_tls_is_told_nothing_and_the_failure_comes_at_once(
+    ours: Federation,
+) -> None:
+    told: list[str] = []
+    server = StepByStep(node_context(ours, told))
+    assert server.hears(b"") is ssl.SSLWantReadError  # it waits
+    assert told == []
+    assert server.hears(b"GET / HTTP/1.1\r\nHost: bob\r\n\r\n") is ssl.SSLError
+    assert told == ["HTTP_REQUEST"]
+    assert server.hears(b"") is ssl.SSLError  # the same again, told once
+    assert told == ["HTTP_REQUEST"]
+
+
+@pytest.mark.parametrize(
+    ("name", "alert"),
+    [
+        ("without a certificate", "TLSV13_ALERT_CERTIFICATE_REQUIRED"),
+        ("of another federation", "TLSV1_ALERT_UNKNOWN_CA"),
+        ("with an expired certificate", "SSLV3_ALERT_CERTIFICATE_EXPIRED"),
+        ("with TLS 1.2", "TLSV1_ALERT_PROTOCOL_VERSION"),
+    ],
+)
+def test_who_is_refused_reads_in_an_alert_what_is_wrong(
+    name: str, alert: str, ours: Federation, others: Federation
+) -> None:
+    """The server asks to read on, so that what it has written leaves first."""
+    make, _ = CLIENTS[name]
+    server = StepByStep(node_context(ours))
+    to_client = ssl.MemoryBIO()
+    client = make(ours, others).wrap_bio(to_client, server.incoming, server_hostname=None)
+    ends: list[str] = []
+    for _ in range(6):
+        for step in (client.do_handshake, server.side.do_handshake, lambda: client.read(1)):
+            try:
+                step()
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLError as error:
+                ends.append(error.reason or "")
+            to_client.write(server.outgoing.read())
+    assert ends[0] == alert
+
+
+def test_an_alert_is_told_in_words_a_known_one_and_another() -> None:
+    assert objection_of("SSLV3_ALERT_CERTIFICATE_REVOKED") == "says that it was revoked"
+    assert objection_of("TLSV1_ALERT_ACCESS_DENIED") == "says: tlsv1 alert access denied"
+
+
+def test_no_host_name_is_looked_at_and_certificates_must_be_strictly_formed(
+    ours: Federation,
+) -> None:
+    for context in (
+        client_context(load(ours.coordinator(), "coordinator")),
+        node_context(ours),
+    ):
+        assert context.check_hostname is False
+        assert context.verify_flags & ssl.VERIFY_X509_STRICT
+        assert context.verify_flags & ssl.VERIFY_CRL_CHECK_LEAF
