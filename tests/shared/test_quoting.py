@@ -69,3 +69,32 @@ def test_a_record_is_one_line_and_its_trace_stands_apart(text: str) -> None:
     assert head == f"ERROR said {escaped(text)}"
     assert trace
     assert all(line.startswith("    ") and is_seen(line) for line in trace)
+
+
+@pytest.mark.parametrize("letter", ["a", "\u202e", "\u00a0", "\u65e5"])
+def test_what_is_too_long_ends_in_dots_exactly_from_the_bound_on(letter: str) -> None:
+    shown = escaped(letter)
+    assert escaped(letter * 10, 10) == shown * 10
+    assert escaped(letter * 9, 10) == shown * 9
+    assert escaped(letter * 11, 10) == shown * 10 + "..."
+    assert escaped(letter * 11, 0) == escaped(letter * 11) == shown * 11
+
+
+def test_a_peers_words_are_quoted_up_to_500_characters() -> None:
+    assert quoted("x" * 500) == '"' + "x" * 500 + '"'
+    assert quoted("x" * 501) == '"' + "x" * 500 + '..."'
+    assert quoted('say "no"') == "\"say 'no'\""
+
+
+def test_json_keeps_every_scripts_letters() -> None:
+    assert (
+        readable_json({"text": "Gr\u00fc\u00dfe \u65e5\u672c"})
+        == '{"text": "Gr\u00fc\u00dfe \u65e5\u672c"}'
+    )
+    assert readable_json({"text": "a\u202eb"}) == '{"text": "a\\u202eb"}'
+
+
+def test_a_record_without_a_trace_is_its_line_alone() -> None:
+    formatter = OneLineFormatter("%(levelname)s %(message)s")
+    record = logging.LogRecord("x", logging.INFO, "", 1, "two\nlines", (), None)
+    assert formatter.format(record) == "INFO two\\nlines"

@@ -171,3 +171,56 @@ def test_no_greeting_raises_anything_but_malformed_or_refused(name: str, value: 
 def test_only_a_coordinator_dials_a_node() -> None:
     assert "a node dialled a node" in refusal(replace(NODE, id="anne", expects="bob"), NODE).cause
     assert "dialled a coordinator" in refusal(COORDINATOR, replace(COORDINATOR, id="bob")).cause
+
+
+def named(count: int, value: Any) -> dict[str, Any]:
+    return {f"name{number}": value for number in range(count)}
+
+
+@pytest.mark.parametrize(
+    ("name", "most", "more"),
+    [
+        ("busy", "x" * 1000, "x" * 1001),
+        ("expects", "x" * 200, "x" * 201),
+        ("versions", named(32, "1"), named(33, "1")),
+        ("tokeniser", named(32, "1"), named(33, "1")),
+        ("rows", named(8, 0), named(9, 0)),
+        ("labels", named(8, {}), named(9, {})),
+        ("skipped", named(8, 0.5), named(9, 0.5)),
+        ("skipped", {"ham": 1.0}, {"ham": 1.0000001}),
+        ("skipped", {"ham": 0.0}, {"ham": -0.0000001}),
+        ("most_bytes", 2**63 - 1, 2**63),
+        ("most_bytes", 0, -1),
+        ("rows_mark", "", "0"),
+        ("rows_mark", "09af", "09AF"),
+    ],
+)
+def test_a_fact_is_taken_up_to_its_bound(name: str, most: Any, more: Any) -> None:
+    values = {**NODE.to_map(), "rows": {}, "labels": None}
+    assert getattr(greeting_from({**values, name: most}), name) == most
+    with pytest.raises(MalformedFrame, match=name):
+        greeting_from({**values, name: more})
+
+
+def test_what_is_not_said_claims_nothing() -> None:
+    said = {name: NODE.to_map()[name] for name in ("role", "id", "protocol")}
+    greeting = greeting_from({**said, "versions": {}, "tokeniser": {}})
+    assert (greeting.most_bytes, greeting.secure_aggregation, greeting.busy) == (0, False, "")
+    assert (greeting.rows, greeting.labels, greeting.skipped) == ({}, None, {})
+    assert not hasattr(greeting_from({**NODE.to_map(), "other": 1}), "other")
+
+
+def test_the_table_stands_in_columns_and_the_node_comes_first() -> None:
+    other = replace(NODE, id="anne", versions={**NODE.versions, "fedsms": "9" * 40})
+    cause = refusal(COORDINATOR, other).cause
+    assert cause.startswith("they differ in node id, fedsms\n")
+    lines = cause.splitlines()[1:]
+    at = lines[0].index("node", lines[0].index("coordinator") + len("coordinator"))
+    marks = {line.index("<- differs") for line in lines if "<- differs" in line}
+    assert len(marks) == 1
+    for line in lines[1:]:
+        name, ours, theirs = re.split(r"\s{2,}", line.strip())[:3]
+        assert line[at:].startswith(theirs)
+        assert line.index(ours, len(name) + 2) == lines[0].index("coordinator")
+    anybody = refusal(replace(COORDINATOR, expects=""), replace(NODE, protocol=0)).cause
+    assert re.search(r"node id\s+any\s+bob", anybody)
