@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -254,3 +255,43 @@ def test_a_table_is_toml_in_utf_8_also_after_a_byte_order_mark(tmp_path: Path) -
             read_toml(path, "the table", "Look.")
     with pytest.raises(UsageError, match="cannot read the table"):
         read_toml(tmp_path / "missing.toml", "the table", "Look.")
+
+
+def test_a_file_that_says_it_is_empty_is_read_within_bounds_too() -> None:
+    """As those of /proc do, or one that grows meanwhile."""
+    path = Path("/proc/self/status")
+    assert path.stat().st_size == 0
+    assert read_bytes(path).startswith(b"Name:")
+    with pytest.raises(UnfitFile, match="larger than 10 bytes"):
+        read_bytes(path, 10)
+
+
+def test_a_file_that_is_too_large_by_its_size_takes_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "sparse"
+    with path.open("wb") as file:
+        file.truncate(2**40)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UnfitFile):
+            read_bytes(path, 2**26)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/urandom", "/dev/full"])
+def test_no_device_but_the_null_device_is_read(device: str) -> None:
+    with pytest.raises(UnfitFile, match="not a regular file"):
+        read_bytes(Path(device))
+
+
+def test_what_was_opened_is_closed_and_a_missing_file_is_not_there(tmp_path: Path) -> None:
+    before = set(Path("/proc/self/fd").iterdir())
+    for _ in range(3):
+        write_whole(tmp_path / "file", b"content")
+        with pytest.raises(UnfitFile):
+            read_bytes(tmp_path)
+        append_lines(tmp_path / "lines", ["Gr\u00fc\u00dfe"])
+    assert set(Path("/proc/self/fd").iterdir()) == before
+    assert (tmp_path / "lines").read_bytes().count("Gr\u00fc\u00dfe\n".encode()) == 3
+    assert is_present(tmp_path / "missing") is False

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from server.aggregation.exact_sum import LARGEST, MAX_STATES, ExactSum
 from shared.model.vectors import Vector
-from shared.secure_aggregation.fixed_point import MAX_ROWS, PIECE_BITS
+from shared.secure_aggregation.fixed_point import MAX_ROWS, PIECE_BITS, PIECES, unit_of
 
 numbers = st.floats(-(2.0**33), 2.0**33, width=32)
 results = st.lists(
@@ -100,3 +100,55 @@ def test_no_accumulator_overflows_however_many_states_there_are() -> None:
         largest = max(int(np.abs(piece).max()) for piece in total._pieces.values())
         assert largest <= 2 ** (PIECE_BITS - 1)
     assert MAX_STATES * 2**PIECE_BITS <= 2**62
+
+
+def test_results_are_counted_and_no_more_are_taken_than_fit() -> None:
+    assert (MAX_STATES, LARGEST) == (2**17, 2.0**34)
+    total = ExactSum(2)
+    state = np.array([1, 2], np.float32)
+    for number in (1, 2, 3):
+        total.add(state, 5)
+        assert (total.count, total.weight) == (number, 5 * number)
+    total.count = MAX_STATES - 1
+    total.add(state, 5)
+    with pytest.raises(ValueError, match=f"more than {MAX_STATES} results"):
+        total.add(state, 5)
+    assert total.weight == 20
+
+
+@pytest.mark.parametrize("shape", [(1,), (3,), (2, 1), (0,)])
+def test_a_result_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="has shape"):
+        ExactSum(2).add(np.zeros(shape, np.float32), 1)
+
+
+def test_the_largest_numbers_are_taken_and_a_model_without_numbers_too() -> None:
+    most = np.nextafter(np.float32(LARGEST), np.float32(0))
+    for value in (most, -most):
+        total = ExactSum(1)
+        total.add(np.array([value], np.float32), 1)
+        assert total.mean()[0] == value
+    for value in (-LARGEST / 2, 0.25):  # one sign alone
+        total = ExactSum(2)
+        total.add(np.full(2, value, np.float32), 1)
+        assert total.mean().tolist() == [value, value]
+
+
+def test_numbers_that_are_0_or_small_take_no_memory_for_large_ones() -> None:
+    total = ExactSum(1000)
+    total.add(np.zeros(1000, np.float32), 3)
+    assert total.nbytes == 0
+    total.add(np.full(1000, 2.0**-20, np.float32), 1)
+    assert total.nbytes == 8 * 1000
+    assert total.mean().tolist() == pytest.approx([2.0**-22] * 1000)
+
+
+@pytest.mark.parametrize("piece", range(PIECES))
+@pytest.mark.parametrize("of_a_unit", [0.25, 0.5, 0.75, 1.0, 1.5, 1.75])
+def test_no_piece_holds_what_the_next_one_should(piece: int, of_a_unit: float) -> None:
+    value = of_a_unit * unit_of(piece)
+    if not 2.0**-100 < value < LARGEST:
+        return
+    total = ExactSum(1)
+    total.add(np.array([value], np.float32), 1)
+    assert all(abs(int(one[0])) <= 2 ** (PIECE_BITS - 1) for one in total._pieces.values())

@@ -169,3 +169,55 @@ def test_one_that_runs_away_ends_the_run_with_a_word_on_it() -> None:
     with pytest.raises(FedsmsError, match="fedavgm") as caught:
         run_away(state, 100)
     assert "--server-learning-rate" in caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "momentum"),
+    [("fedavgm", 1.0, 0.6), ("fedadam", 0.1, 0.9), ("fedyogi", 0.03, 0.9)],
+)
+def test_what_is_not_given_is_as_the_page_says(name: str, rate: float, momentum: float) -> None:
+    given = means(4)
+    usual, _ = states(recipe_of(name), given)
+    said, _ = states(recipe_of(name, learning_rate=rate, momentum=momentum), given)
+    assert all(np.array_equal(one, other) for one, other in zip(usual, said, strict=True))
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_one_number_that_leaves_the_bounds_ends_the_run_whatever_its_sign(sign: float) -> None:
+    base, mean = np.zeros(3, np.float32), np.zeros(3, np.float32)
+    mean[1] = sign * 2.0**33
+    optimizer = make_server_optimizer(recipe_of("fedavgm", learning_rate=100), None)
+    with pytest.raises(FedsmsError, match="has left the numbers"):
+        optimizer.step(base, mean)
+
+
+def test_numbers_are_taken_up_to_the_bound() -> None:
+    for value, fits in ((2.0**33, True), (-(2.0**33), True), (2.0**34, False)):
+        optimizer = make_server_optimizer(recipe_of("fedavgm", momentum=0.0), None)
+        mean = np.array([value, 0.25], np.float32)
+        if fits:
+            assert optimizer.step(np.zeros(2, np.float32), mean).tolist() == mean.tolist()
+            continue
+        with pytest.raises(FedsmsError):
+            optimizer.step(np.zeros(2, np.float32), mean)
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "mean"),
+    [("fedavgm", 1e300, 0.5), ("fedadam", 0.0, np.inf), ("fedyogi", 0.0, -np.inf)],
+)
+def test_what_overflows_is_an_error_of_ours_and_no_warning_of_numpys(
+    name: str, first: float, mean: float
+) -> None:
+    """As of a run that goes on with moments that somebody else wrote."""
+    moments = {"first": np.full(2, first), "second": np.full(2, 0.25)}
+    optimizer = make_server_optimizer(recipe_of(name), moments)
+    with pytest.raises(FedsmsError, match="has left the numbers"):
+        optimizer.step(np.zeros(2, np.float32), np.array([mean, 0.5], np.float32))
+
+
+def test_fedyogi_leaves_a_second_moment_alone_that_is_the_square_already() -> None:
+    recipe = recipe_of("fedyogi", tau=0.5)
+    optimizer = make_server_optimizer(recipe, None)
+    optimizer.step(np.zeros(2, np.float32), np.full(2, 0.5, np.float32))
+    assert optimizer.moments["second"].tolist() == [0.25, 0.25]

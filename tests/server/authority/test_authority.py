@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -307,3 +308,60 @@ def test_who_waited_for_another_that_made_the_authority_takes_that_one(
     monkeypatch.setattr("server.authority.folder.locked", late)
     made, is_new = make_authority(tmp_path / "authority")
     assert (made.ca, is_new) == (others.ca, False)
+
+
+def test_another_key_takes_the_name_of_one_that_was_revoked(authority: Authority) -> None:
+    authority.issue(BOB, KEYS[0].public_key(), days=30)
+    with pytest.raises(IdentityError, match="admitted already with another key") as caught:
+        authority.issue(BOB, KEYS[1].public_key(), days=30)
+    assert "--replace revokes it" in caught.value.next_step
+    (first,) = authority.revoke("bob")
+    second = authority.issue(BOB, KEYS[1].public_key(), days=30)
+    assert second.state == "valid"
+    # what was revoked before keeps its day, also when the name is revoked again
+    authority.revoke("bob")
+    days = {one.serial: one.revoked for one in authority.issued()}
+    assert days[first.serial] == first.revoked
+    later = days[second.serial]
+    assert later is not None
+    assert first.revoked is not None
+    assert later > first.revoked
+
+
+def test_a_coordinator_of_another_key_is_told_to_take_its_own_folder(authority: Authority) -> None:
+    authority.issue(HOSPITAL, KEYS[0].public_key(), days=30)
+    with pytest.raises(IdentityError) as caught:
+        authority.issue(HOSPITAL, KEYS[1].public_key(), days=30)
+    assert "another --name" in caught.value.next_step
+    assert "python -m server revoke hospital" in caught.value.next_step
+    with pytest.raises(IdentityError, match="a coordinator of this federation is called so"):
+        authority.issue(Name("node", "hospital"), KEYS[2].public_key(), days=30)
+    authority.issue(BOB, KEYS[2].public_key(), days=30)
+    with pytest.raises(IdentityError, match="a node of this federation is called so"):
+        authority.issue(Name("coordinator", "bob"), KEYS[2].public_key(), days=30)
+
+
+def test_what_is_told_of_a_certificate_is_json_without_the_certificate(
+    authority: Authority,
+) -> None:
+    told = authority.issue(BOB, KEYS[0].public_key(), days=30).as_dict()
+    assert "pem" not in told
+    assert (told["id"], told["role"], told["state"], told["revoked"]) == (
+        *("bob", "node", "valid"),
+        None,
+    )
+    assert json.loads(json.dumps(told)) == told
+
+
+def test_a_record_that_people_may_have_to_read_has_lines(authority: Authority) -> None:
+    authority.issue(BOB, KEYS[0].public_key(), days=30)
+    assert '\n      "id": "bob",\n' in (authority.folder / "issued.json").read_text()
+
+
+def test_an_authority_is_made_with_the_folders_above_it(tmp_path: Path) -> None:
+    made, is_new = make_authority(tmp_path / "new" / "authority")
+    assert is_new
+    assert open_authority(made.folder).ca == made.ca
+    (made.folder / "ca.pem").write_text("no certificate")
+    with pytest.raises(IdentityError, match=r"ca\.pem is unfit"):
+        open_authority(made.folder)

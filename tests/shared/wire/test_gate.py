@@ -216,3 +216,57 @@ def test_a_socket_does_not_wait_and_a_port_serves_again_at_once() -> None:
             inside.close()  # first, so that the port is left in TIME_WAIT
     (again,) = gated_sockets("bob", "127.0.0.1", port, Gate())
     again.close()
+
+
+A, B = ("10.0.0.1", 1), ("10.0.0.2", 1)
+
+
+def at(address: tuple[str, int], port: int) -> tuple[str, int]:
+    return address[0], port
+
+
+def test_each_that_leaves_makes_room_for_one_and_no_more() -> None:
+    gate = Gate(GateSettings(strangers=10, strangers_of_one=2))
+    assert gate.admit(at(A, 1))
+    assert gate.admit(at(A, 2))
+    assert not gate.admit(at(A, 3))
+    gate.left(at(A, 1))
+    gate.left(at(A, 1))  # once is all that counts
+    assert gate.admit(at(A, 4))
+    assert not gate.admit(at(A, 5))
+
+
+def test_who_was_greeted_makes_room_once_whether_it_stays_or_leaves() -> None:
+    gate = Gate(GateSettings(strangers=10, strangers_of_one=2))
+    assert gate.admit(at(A, 1))
+    assert gate.admit(at(A, 2))
+    gate.greeted(at(A, 1))
+    gate.greeted(at(A, 1))
+    gate.greeted(at(B, 9))  # of whom nothing is known
+    assert gate.admit(at(A, 3))
+    assert not gate.admit(at(A, 4))
+    gate.left(at(A, 1))
+    assert not gate.admit(at(A, 5))
+
+
+def test_nothing_is_remembered_of_strangers_who_have_left() -> None:
+    gate = Gate(GateSettings())
+    for port in range(3):
+        assert gate.admit(at(A, port))
+        assert gate.admit(at(B, port))
+    for port in range(3):
+        gate.left(at(A, port))
+    assert dict(gate._strangers) == {"10.0.0.2": 3}
+    for port in range(3):
+        gate.greeted(at(B, port))
+    assert dict(gate._strangers) == {}
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "x" * 300])
+def test_a_host_that_there_is_not_is_told_as_one(host: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        gated_sockets("bob", host, 0, Gate())
+    assert ("host name" in caught.value.cause) or ("known" in caught.value.cause)
+    taken = socket.create_server(("127.0.0.1", 0))
+    with taken, pytest.raises(UsageError, match="in use"):
+        gated_sockets("bob", "127.0.0.1", taken.getsockname()[1], Gate())
