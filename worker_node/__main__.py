@@ -16,6 +16,10 @@ fingerprints for secure sums.
 
 from __future__ import annotations
 
+import signal
+import sys
+from typing import NoReturn
+
 from shared.starting import start
 
 COMMANDS = "worker_node.cli.commands"
@@ -23,8 +27,19 @@ COMMANDS = "worker_node.cli.commands"
 
 def main() -> None:
     """`fedsms-node`."""
-    start(COMMANDS, "fedsms-node")
+    _start("fedsms-node")
+
+
+def _start(name: str) -> NoReturn:
+    """Runs a command; a node that is told to stop ends with 0, also before and after it serves."""
+    if sys.argv[1:2] != ["serve"]:
+        start(COMMANDS, name)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        start(COMMANDS, name)
+    finally:  # it ends already, with a code of its own
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 if __name__ == "__main__":
-    start(COMMANDS, "python -m worker_node")
+    _start("python -m worker_node")
