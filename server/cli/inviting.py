@@ -68,8 +68,8 @@ def invite(
 ) -> None:
     """Print one line to send to an owner, by which node NODE joins. It holds a secret.
 
-    It works once, while `train --listen` or `listen` runs here. Send it on a way that you trust as
-    you trust the owner; where you have none, carry files: init, admit, join.
+    It works once, while `up`, `train --listen` or `listen` runs here. Send it on a way that you
+    trust as you trust the owner; where you have none, carry files: init, admit, join.
     """
     from server.authority.folder import open_authority
     from server.authority.invitations import Invitations
