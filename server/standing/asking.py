@@ -28,6 +28,12 @@ PATIENCE = 10.0
 """Seconds for what is asked to come, and for a line to be taken."""
 AT_A_TIME = 16
 
+_NOT_ASKED = (
+    *(OSError, EOFError, TimeoutError, asyncio.LimitOverrunError),
+    *(ValueError, RecursionError),
+)
+"""What reading a line of JSON raises where there is none."""
+
 Tell = Callable[[dict[str, Any]], Awaitable[None]]
 Answer = Callable[[dict[str, Any], Tell], Awaitable[None]]
 
@@ -47,7 +53,7 @@ async def answering(folder: Path, answer: Answer) -> AsyncIterator[None]:
         assert task is not None
         if len(asked_now) < AT_A_TIME:
             asked_now.add(task)
-            with contextlib.suppress(OSError, TimeoutError, ValueError, asyncio.CancelledError):
+            with contextlib.suppress(*_NOT_ASKED, asyncio.CancelledError):
                 await _one(reader, writer, token, answer)
             asked_now.discard(task)
         writer.close()
@@ -71,7 +77,10 @@ async def _one(
 ) -> None:
     async with asyncio.timeout(PATIENCE):
         asked = json.loads(await reader.readuntil(b"\n"))
-    if not isinstance(asked, dict) or not hmac.compare_digest(str(asked.pop("token", "")), token):
+    if not isinstance(asked, dict):
+        return
+    shown = str(asked.pop("token", "")).encode("utf-8", "surrogatepass")
+    if not hmac.compare_digest(shown, token.encode()):
         return
 
     async def tell(line: dict[str, Any]) -> None:

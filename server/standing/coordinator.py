@@ -179,7 +179,10 @@ class StandingCoordinator:
             try:
                 if self._turn.locked():
                     followed.on_notice(0, "", "another run goes on; this one waits for its end")
-                path = await self._train(asked.get("settings", {}), followed)
+                given = asked.get("settings", {})
+                if not isinstance(given, dict):
+                    raise UsageError("the settings of a run are a table")
+                path = await self._train(given, followed)
                 followed.send({"run": str(path.resolve())})
             except FedsmsError as error:
                 followed.send({"error": error_to_json(error)})
