@@ -7,7 +7,7 @@ from pathlib import Path
 
 from server.rounds.comparison import Comparison, comparison_from
 from shared.errors import StorageError
-from shared.files import is_present, read_bytes, write_whole
+from shared.files import is_present, read_bytes, storage_error, write_whole
 
 COMPARISON = "comparison.json"
 _MAX_BYTES = 64 * 2**20
@@ -16,6 +16,14 @@ _MAX_BYTES = 64 * 2**20
 def save_comparison(path: Path, found: Comparison) -> None:
     """Args: path: the run folder. Raises StorageError where it cannot be written to."""
     write_whole(path / COMPARISON, (json.dumps(found.as_dict(), indent=2) + "\n").encode())
+
+
+def drop_comparison(path: Path) -> None:
+    """Removes the one that is there, of a model that another replaces; raises likewise."""
+    try:
+        (path / COMPARISON).unlink(missing_ok=True)
+    except OSError as error:
+        raise storage_error("remove", path / COMPARISON, error) from error
 
 
 def read_comparison(path: Path) -> Comparison | None:

@@ -10,7 +10,7 @@ runs/20261122-170501-default/
     server-optimizer-00007.safetensors
                         what the server optimiser remembers after that round, where there is one
     scores.json         the newest round's counts of held-out rows by bin of their score
-    comparison.json     what each owner has alone, where somebody compared
+    comparison.json     what each owner has alone, where somebody compared the newest model
     report.html         all of it as one page, which opens offline
     log.txt             what happened, with times
 
@@ -35,6 +35,7 @@ from typing import Any
 from server.aggregation.server_optimizer import Moments
 from server.display.words import notice_line, round_line
 from server.rounds.records import Round
+from server.runs.comparison_file import drop_comparison
 from server.runs.lasting_pool import LastingPool
 from server.runs.report import try_report
 from server.runs.resume import StoppedRun
@@ -126,6 +127,7 @@ class RunFolder:
             self._drop_old_checkpoints()
         # Before the model, which says that the round is complete; the one before's goes after it.
         save_moments(self.path, record.number, moments)
+        drop_comparison(self.path)  # before it too: what is there is of the model before
         save(self.path, model, facts)
         save_scores(self.path, record.number, record.scores)
         drop_moments(self.path, record.number)

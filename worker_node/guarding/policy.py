@@ -293,7 +293,10 @@ class Policy(_Table):
         strict=False,
         description='What coordinators may have done: "train", "evaluate", "compare" with a model\n'
         'that you train alone and that stays here, and "pointers", which lets them run tensor\n'
-        "operations on the rows and tells them more.",
+        "operations on the rows and tells them more. Comparisons are allowed from the start, for\n"
+        "they show you whether joining was worth it, and tell hardly more than the first two do:\n"
+        "whoever may have you train and measure can do both with you alone, and gets that model\n"
+        "too. A comparison adds how sure the gain is. [day] bounds the work, each a run's.",
     )
     ask: tuple[Question, ...] = Field(
         (),

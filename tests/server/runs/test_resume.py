@@ -17,6 +17,9 @@ import pytest
 
 from scripts.local.nodes import LocalNode
 from server.nodes.addresses import NodeAddress
+from server.rounds.comparison import Comparison
+from server.runs.comparison_file import read_comparison, save_comparison
+from server.runs.report import run_data
 from server.runs.resume import open_stopped, with_changes
 from server.runs.run_folder import RunFolder
 from server.runs.run_lock import RunLock
@@ -140,6 +143,23 @@ def test_what_cannot_be_resumed_is_a_storage_error(
         open_stopped(path)
     if path.exists():
         RunLock(path).release()  # nobody holds it any more
+
+
+def test_a_comparison_of_the_model_before_goes_with_the_round_that_replaces_it(
+    tmp_path: Path, recipe: Recipe
+) -> None:
+    path = stopped_run(tmp_path, recipe, 2)
+    compared = Comparison(2)
+    save_comparison(path, compared)
+    for more in (0, 1):  # a resume that comes to no round leaves it where it is
+        stopped = open_stopped(path)
+        going_on = RunFolder(tmp_path, "test", recipe, SETTINGS, 1, stopped)
+        assert read_comparison(path) == compared
+        for number in range(3, 3 + more):
+            going_on.on_round(one_round(number), initial_state(recipe, number))
+        going_on.finish("interrupted")
+        assert read_comparison(path) == (None if more else compared)
+        assert (run_data(path)["comparison"] is None) == bool(more)
 
 
 def test_nodes_may_move_and_may_not_be_others(tmp_path: Path, recipe: Recipe) -> None:
