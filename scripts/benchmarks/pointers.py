@@ -61,14 +61,19 @@ def measure(how: str, batches: int, data: Path, node: LocalNode) -> dict[str, An
     show_default=True,
     help="Of PySyft's own classes, which are slow; 0 leaves them out.",
 )
-def pointers(repeat: int, batches: int, stock_batches: int) -> None:
+@click.option("--audit-log", is_flag=True, help="The node writes its log, as it does by default.")
+def pointers(repeat: int, batches: int, stock_batches: int, audit_log: bool) -> None:
     """The article's training batch by batch: against VirtualWorkers and PySyft's own sockets."""
     if stock_batches:
         need("websocket")  # PySyft's own client speaks over it
     with tempfile.TemporaryDirectory(prefix="fedsms-") as scratch:
         shards = make_shards(Path(scratch), 2, "article", seed=0)
         told: dict[str, list[dict[str, Any]]] = {how: [] for how in NAMES}
-        with local_nodes(allowing(shards)) as nodes:
+        commands = allowing(shards)
+        if audit_log:
+            for name, flags in commands.items():
+                commands[name] = (*flags, "--audit-log", str(Path(scratch) / f"{name}.jsonl"))
+        with local_nodes(commands) as nodes:
             for turn in range(repeat):
                 for how in NAMES:
                     number = min(batches, 10) if how == "waiting" else batches

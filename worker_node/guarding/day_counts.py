@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.errors import StorageError
-from shared.files import is_present, read_bytes, storage_error, write_whole
+from shared.files import is_present, make_folder, read_bytes, storage_error, write_whole
 
 Counted = Literal["rounds", "evaluations", "comparisons", "numbers"]
 MAX_KNOWN = 1000
@@ -114,6 +114,7 @@ class _Lock:
 
     def __init__(self, path: Path) -> None:
         beside = path.with_name(f".{path.name}.lock")
+        make_folder(path.parent)
         try:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             self._descriptor = os.open(beside, flags, 0o600)

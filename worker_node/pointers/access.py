@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from shared.model.recipe import Recipe
 from shared.pointers.commands import OPEN_POINTERS, SUMMARISE, OpenPointers, SummariseScores
-from shared.pointers.frames import pack_failure
+from shared.pointers.frames import pack_answers, pack_failure
 from shared.wire.commands import EvaluateReport
 from shared.wire.frames import Frame, MalformedFrame
 from worker_node.guarding.guard import Who
@@ -26,7 +26,19 @@ COMMANDS = (OPEN_POINTERS, SUMMARISE)
 _WANTS_NO_ANSWER = b"\x92\xc2"
 """How the payload of such a frame begins, as msgpack writes it; others are waited for."""
 
+_DONE = pack_answers([])
+
 log = logging.getLogger("fedsms.node")
+
+
+class Answer(NamedTuple):
+    """What a frame of commands is answered.
+
+    says_done: that all was done, in a session in which nothing needs to be paid for, and not more.
+    """
+
+    payload: bytes
+    says_done: bool
 
 
 class PointerAccess:
@@ -60,7 +72,7 @@ class PointerAccess:
         report = EvaluateReport(**told.answer, seconds_evaluating=0.0, seconds_waiting=0.0)
         return report.model_dump()
 
-    async def handle(self, request: Frame) -> bytes | None:
+    async def handle(self, request: Frame) -> Answer | None:
         """Runs a frame of commands; the answer, where one is wanted.
 
         Not safe to cancel, but for closing afterwards.
@@ -72,10 +84,12 @@ class PointerAccess:
             await self._opened().post(request.payload)
             return None
         try:
-            answer: bytes | None = (await self._ask(Said.FRAME, request.payload)).answer
+            told = await self._ask(Said.FRAME, request.payload)
         except SessionEnded as error:
-            return pack_failure(-1, error.fact, error.cause, error.next_step)
-        return answer
+            return Answer(pack_failure(-1, error.fact, error.cause, error.next_step), False)
+        if told.answer is None:
+            return None
+        return Answer(told.answer, not told.is_counted and told.answer == _DONE)
 
     async def _ask(self, said: Said, payload: bytes | memoryview) -> Told:
         """Where what is told is counted, the answer leaves at a moment that was paid for."""

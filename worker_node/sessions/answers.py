@@ -54,6 +54,7 @@ class Request:
 
     entry: its line in the audit log, as it will be. began: a line says that work on it has begun.
     answered: its answer leaves; nothing more does. events_bytes: of the events before it.
+    says_done: of pointer commands: the answer says that much and nothing else.
     """
 
     id: bytes
@@ -61,6 +62,7 @@ class Request:
     began: bool = False
     answered: bool = False
     events_bytes: int = 0
+    says_done: bool = False
 
     def describe(self, message: Any) -> None:
         """What a PySyft message asks for."""
@@ -181,5 +183,6 @@ class Answers:
         entry.bytes_out = request.events_bytes + size
         if request is self._pointing:
             self._pointing, self._frames, self._frames_bytes = None, 0, 0
-        silent = entry.what in _SILENT and entry.decision == "allowed"
+        says_done = request.says_done or entry.what in _SILENT
+        silent = says_done and entry.decision == "allowed"
         await self._guard.record(self.who, entry, durable=not silent)

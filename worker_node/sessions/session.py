@@ -108,7 +108,8 @@ class Session:
         request = self._answers.pointer_commands(received.request_id, len(received.payload))
         answer = await self._pointers.handle(received)
         if answer is not None:
-            await self._answers.send(request, Kind.REPLY, answer)
+            request.says_done = answer.says_done
+            await self._answers.send(request, Kind.REPLY, answer.payload)
 
     async def _serve(self, received: Frame) -> None:
         await self._node.guard.keep_pace(self._answers.who)

@@ -164,3 +164,13 @@ def test_a_day_is_one_for_all_coordinators_whatever_they_call_themselves(recipe:
             assert "(rule day.evaluations)" in error(await evaluates(url, "three")).fact
 
     run(scene())
+
+
+def test_the_folder_of_the_counts_is_made(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "counts.json"
+    counts = DayCounts(path)
+    assert counts.count("rounds", 1, TODAY)
+    counts.close()
+    again = DayCounts(path)
+    assert not again.has_room("rounds", 1, TODAY)
+    again.close()

@@ -63,7 +63,9 @@ def request_id(number: int) -> bytes:
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["event", "reply", "error", "refusal", "silent", "pointers", "welcome"]),
+        st.sampled_from(
+            ["event", "reply", "error", "refusal", "silent", "pointers", "done", "welcome"]
+        ),
         st.integers(0, 3),
     ),
     max_size=30,
@@ -73,7 +75,7 @@ STEPS = st.lists(
 async def take(step: str, answers: Answers, requests: dict[int, Request], number: int) -> None:
     """One step of one request; its request is made where there is none."""
     if number not in requests:
-        make = answers.pointer_commands if step == "pointers" else None
+        make = answers.pointer_commands if step in ("pointers", "done") else None
         made = make(request_id(number), 10) if make else answers.request(request_id(number))
         requests[number] = made
     request = requests[number]
@@ -87,7 +89,10 @@ async def take(step: str, answers: Answers, requests: dict[int, Request], number
         case "silent":
             if not request.answered:
                 request.entry.what = "delete"
-            await answers.send(request, Kind.REPLY, b"done")
+            await answers.send(request, Kind.REPLY, b"deleted")
+        case "done":
+            request.says_done = request.entry.what == "pointer commands"
+            await answers.send(request, Kind.REPLY, b"done" if request.says_done else b"told")
         case "welcome":
             await answers.send(request, Kind.HELLO, b"hello")
         case _:
@@ -122,7 +127,9 @@ def test_every_frame_that_leaves_follows_its_line_and_each_request_is_answered_o
             began.add(about.request_id)
             continue
         answered.add(about.request_id)
-        says_nothing = entry.what == "delete" and entry.decision == "allowed"
+        says_nothing = entry.decision == "allowed" and (
+            entry.what == "delete" or about.payload == b"done"
+        )
         assert before == ("written" if says_nothing else "durable")
         assert entry.bytes_out >= len(about.payload)
         if about.kind is Kind.ERROR:
