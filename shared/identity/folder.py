@@ -11,6 +11,7 @@ identity/
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -76,10 +77,22 @@ class Identity:
                 f"the certificate of {self.name} ends at {moment_in_words(until)}. "
                 + renewal(self.name, self.folder)
             )
-        if (self.folder / KEY).stat().st_mode & 0o077:
-            path = self.folder / KEY
+        path = self.folder / KEY
+        if is_open_to_others(path.stat()):
             found.append(f"others than you may read {path}, a private key: chmod 600 {path}")
         return found
+
+
+def is_open_to_others(key: os.stat_result) -> bool:
+    """Whether a private key's mode lets others at it than this process needs.
+
+    A Secret that is mounted for a group (`fsGroup` in a pod) belongs to root and to a group of this
+    process, which reads it as a member: nothing narrower would do, so 0440 and 0640 are right.
+    What the process owns is right without a group, and what everybody may touch never is.
+    """
+    if key.st_uid == 0 != os.geteuid() and key.st_gid in {os.getegid(), *os.getgroups()}:
+        return bool(key.st_mode & 0o037)
+    return bool(key.st_mode & 0o077)
 
 
 def is_there(folder: Path) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +28,7 @@ from shared.identity.certificates import (
 )
 from tests.helpers.answers import CA, HOSPITALS, KEY, OTHER, folder_with_key, good, joins
 from tests.helpers.made_certificates import BOB, DAY, HOSPITAL, NOW, resigned
+from tests.helpers.running import ROOT
 
 
 @pytest.fixture
@@ -120,6 +123,75 @@ def test_a_key_that_others_may_read_is_warned_of(mode: int, warns: int, folder: 
     joins(folder, good())
     (folder / "key.pem").chmod(mode)
     assert sum("a private key" in one for one in loaded(folder).warnings()) == warns
+
+
+WARNS = """
+import os, sys
+from pathlib import Path
+from shared.identity.folder import load
+user, group, *more = map(int, sys.argv[2:])
+os.setgroups([group, *more]), os.setgid(group), os.setuid(user)
+print([one for one in load(Path(sys.argv[1]), "node").warnings() if "private key" in one])
+"""
+OURS, OTHERS = 10001, 10002
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to users")
+@pytest.mark.parametrize(
+    ("owner", "group", "mode", "warns"),
+    [
+        # a Secret as a kubelet mounts it for fsGroup: root's, and of our group
+        (0, OURS, 0o440, False),
+        (0, OURS, 0o640, False),
+        (0, OURS, 0o460, True),  # the group may write it
+        (0, OURS, 0o450, True),
+        (0, OURS, 0o444, True),  # everybody may read it
+        (0, OURS, 0o442, True),
+        (0, OTHERS, 0o444, True),
+        # our own needs no group, whosever that is
+        (OURS, OURS, 0o400, False),
+        (OURS, OURS, 0o440, True),
+        (OURS, OURS, 0o640, True),
+        (OURS, OTHERS, 0o640, True),
+        # another user's, who could change it
+        (OTHERS, OURS, 0o440, True),
+    ],
+)
+def test_a_key_that_is_read_as_a_member_of_a_group_is_right_where_it_is_roots(
+    owner: int, group: int, mode: int, warns: bool, folder: Path
+) -> None:
+    joins(folder, good())
+    os.chown(folder / "key.pem", owner, group)
+    (folder / "key.pem").chmod(mode)
+    said = warnings_of_a_process(folder, OURS, OURS)
+    assert ("chmod 600" in said) is warns, said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to users")
+def test_the_group_may_be_a_further_one_of_the_process_and_root_itself_needs_none(
+    folder: Path,
+) -> None:
+    joins(folder, good())
+    os.chown(folder / "key.pem", 0, OURS)
+    (folder / "key.pem").chmod(0o440)
+    assert warnings_of_a_process(folder, OTHERS, OTHERS, OURS) == "[]\n"
+    assert "chmod 600" in warnings_of_a_process(folder, 0, OURS)
+
+
+def warnings_of_a_process(folder: Path, user: int, group: int, *more: int) -> str:
+    """What a process of that user, with those groups, says of the key in a folder."""
+    for one in (folder, *folder.parents):  # pytest's folders are one user's
+        if one.stat().st_uid == os.geteuid() and one.stat().st_mode & 0o005 != 0o005:
+            one.chmod(one.stat().st_mode | 0o005)
+    done = subprocess.run(
+        [sys.executable, "-c", WARNS, str(folder), *map(str, (user, group, *more))],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return done.stdout
 
 
 @pytest.mark.parametrize("there", ["key.pem", "certificate.pem", "ca.pem", None])
