@@ -85,6 +85,7 @@ FLOORS = {
         "identity",
         "model",
         "reading",
+        "page",
         "starting",
         "cli",
         "locking",

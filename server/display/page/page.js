@@ -1,6 +1,6 @@
 "use strict";
-// Everything that is shown goes on the page as text: no string ever becomes markup.
 (() => {
+  const { element, count, table, section, card, given, listen, press } = Parts;
   const FIGURES = { roc_auc: "ROC AUC", average_precision: "average precision", f1: "F1",
     mcc: "MCC", precision: "precision", recall: "recall" };
   const COMPARED = { roc_auc: "AUC", average_precision: "AP", best_f1: "best F1", mcc: "MCC" };
@@ -9,47 +9,12 @@
     "#8c564b"];
   const MOST_LINES = 16;
 
-  function element(tag, facts, ...children) {
-    const made = document.createElement(tag);
-    for (const [name, value] of Object.entries(facts || {})) {
-      if (name === "class") made.className = value;
-      else made.setAttribute(name, value);
-    }
-    for (const child of children) {
-      if (child === null || child === undefined) continue;
-      made.append(child instanceof Node ? child : String(child));
-    }
-    return made;
-  }
-
-  const whole = new Intl.NumberFormat("en");
   const percent = (value) => (typeof value === "number" ? (100 * value).toFixed(2) : "-");
   const points = (value) =>
     typeof value === "number" ? (value >= 0 ? "+" : "") + (100 * value).toFixed(2) : "-";
-  const count = (value) => (typeof value === "number" ? whole.format(value) : "-");
   const seconds = (value) => (typeof value === "number" ? value.toFixed(value < 10 ? 2 : 0) : "-");
   const megabytes = (value) => (typeof value === "number" ? (value / 1e6).toFixed(2) : "-");
   const last = (values) => (values.length ? values[values.length - 1] : null);
-
-  // Rows of cells; the first cell of each is its heading. Columns beyond the first are numbers,
-  // unless their heading begins with "~".
-  function table(caption, headings, rows) {
-    const kind = (place) => (place && !headings[place].startsWith("~") ? "n" : "wide");
-    const head = headings.map((one, place) =>
-      element("th", { scope: "col", class: place ? kind(place) : "" }, one.replace(/^~/, "")));
-    const body = rows.map((row) => element("tr", {}, ...row.map((cell, place) =>
-      place ? element("td", { class: kind(place) }, cell)
-        : element("th", { scope: "row" }, cell))));
-    return element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
-      element("table", {}, element("caption", {}, caption),
-        element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...body)));
-  }
-
-  function section(title, ...children) {
-    const id = title.toLowerCase().replace(/[^a-z]+/g, "-").replace(/-$/, "");
-    return element("section", { id, "aria-labelledby": `${id}-title` },
-      element("h2", { id: `${id}-title` }, title), ...children);
-  }
 
   // ---- charts -------------------------------------------------------------------------------
 
@@ -132,8 +97,7 @@
   }
 
   function cards(run) {
-    const all = run.overall, card = (name, value) =>
-      element("div", { class: "card" }, element("b", {}, value), element("span", {}, name));
+    const all = run.overall;
     const sum = (values) => values.reduce((a, b) => a + b, 0);
     const bytes = sum(all.bytes_sent) + sum(all.bytes_received);
     return element("div", { class: "cards" },
@@ -390,7 +354,7 @@
     const parts = runs.length > 1 ? sideBySide(runs) : [head(run), cards(run), curvesOf(runs),
       ownersOf(run), worthOf(run), threshold(run), presence(run), costs(run), privacy(run),
       settings(run)];
-    document.getElementById("page").replaceChildren(...parts.filter((one) => one !== null));
+    Parts.show(...parts);
     draw();
   }
 
@@ -414,7 +378,7 @@
     button.addEventListener("click", () => {
       button.disabled = true;
       button.textContent = "Stopping";
-      fetch("stop", { method: "POST" }).catch(() => { button.textContent = "Stopped"; });
+      press("stop").catch(() => { button.textContent = "Stopped"; });
     });
     return button;
   }
@@ -435,7 +399,7 @@
     const charts = run === null ? [] : [curvesOf([run]),
       section("Owners", ownersTable(run, Object.keys(run.by_node))), presence(run)];
     const button = document.getElementById("stop") || stopButton();
-    document.getElementById("page").replaceChildren(...rest,
+    Parts.show(...rest,
       section("Now", button, element("div", { id: "now-place" })), ...charts);
     showNow();
     draw();
@@ -454,36 +418,33 @@
   }
 
   function follow() {
-    const events = new EventSource("events");
-    const on = (name, act) => events.addEventListener(name, (event) => act(JSON.parse(event.data)));
-    on("run", (all) => {
-      Object.assign(now, { run: all.run, nodes: all.nodes, notices: all.notices });
-      redraw();
-    });
-    on("round", (more) => {
-      const known = now.run ? last(now.run.overall.round) || 0 : -1;
-      const number = more.overall.round[0];
-      if (number <= known) return;
-      if (now.run === null || number !== known + 1 && !now.run.secure) {
-        events.close();  // something is missing: all of it comes anew
-        follow();
-        return;
-      }
-      add(now.run.overall, more.overall);
-      add(now.run.by_node, more.by_node);
-      soon();
-    });
-    on("nodes", (all) => { now.nodes = all.nodes; showNow(); });
-    on("notice", (one) => { now.notices.push(one.notice); showNow(); });
-    on("end", () => {
-      events.close();
-      now.ended = true;
-      redraw();
-      document.documentElement.dataset.ended = "yes";
-    });
-    events.addEventListener("error", () => {
-      if (events.readyState === EventSource.CLOSED) { now.ended = true; showNow(); }
-    });
+    const close = listen({
+      run: (all) => {
+        Object.assign(now, { run: all.run, nodes: all.nodes, notices: all.notices });
+        redraw();
+      },
+      round: (more) => {
+        const known = now.run ? last(now.run.overall.round) || 0 : -1;
+        const number = more.overall.round[0];
+        if (number <= known) return;
+        if (now.run === null || number !== known + 1 && !now.run.secure) {
+          close();  // something is missing: all of it comes anew
+          follow();
+          return;
+        }
+        add(now.run.overall, more.overall);
+        add(now.run.by_node, more.by_node);
+        soon();
+      },
+      nodes: (all) => { now.nodes = all.nodes; showNow(); },
+      notice: (one) => { now.notices.push(one.notice); showNow(); },
+      end: () => {
+        close();
+        now.ended = true;
+        redraw();
+        document.documentElement.dataset.ended = "yes";
+      },
+    }, (isOver) => { if (isOver) { now.ended = true; showNow(); } });
   }
 
   function draw() {
@@ -492,6 +453,6 @@
   }
 
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-  const given = JSON.parse(document.getElementById("data").textContent);
-  if (given.live) follow(); else show(given);
+  const came = given();
+  if (came.live) follow(); else show(came);
 })();

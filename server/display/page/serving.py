@@ -1,60 +1,29 @@
-"""The live page: a run as it happens, for browsers on this machine alone.
+"""The live page: a run as it happens. shared/page/serving.py says who may see it.
 
-It listens on the loopback interface, and its address holds a token that no other page can guess.
-What asks under another host's name gets nothing, so that no name that resolves to 127.0.0.1 leads
-here (DNS rebinding), and only the page itself may press its button. Events are server-sent: each
-page that is opened, late or again, first gets all that there is, and then what comes.
-
-    GET /TOKEN/          the page
-    GET /TOKEN/events    its events: "run" (all of it), "round", "nodes", "notice", "end"
-    POST /TOKEN/stop     ends the run as Ctrl-C does
-
-https://html.spec.whatwg.org/multipage/server-sent-events.html
+Its events: "run" (all of it), "round", "nodes", "notice", "end". Its button: "stop", which ends the
+run as Ctrl-C does.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
-import secrets
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self
 
 from server.display.page.html import page_of
 from server.rounds.records import Round
 from shared.errors import FedsmsError
+from shared.page.serving import Event, PageServer
 from shared.wire.commands import Progress
 
 if TYPE_CHECKING:
     from shared.model.vectors import Vector
 
-MAX_PAGES = 64
-"""Connections at a time; a browser has six to one place."""
-MAX_HEAD = 16_384
-"""Bytes of a request's head."""
-PATIENCE = 10.0
-"""Seconds for a request's head to come, and for an event to be taken."""
-KEEP_ALIVE = 15.0
-"""Seconds after which a quiet page is sent something, to see whether it is there."""
 NODES_SECONDS = 0.5
 """Between two events of how far nodes are."""
-WAITING_EVENTS = 256
-"""Events that a slow page may be behind; then it is hung up on, comes back, and gets all anew."""
 MAX_NOTICES = 200
-
-log = logging.getLogger("fedsms.page")
-
-
-@dataclass(frozen=True)
-class _Asked:
-    method: str
-    path: str
-    headers: Mapping[str, str]
 
 
 class LivePage:
@@ -77,197 +46,51 @@ class LivePage:
         self._snapshot = snapshot
         self._addition = addition
         self._stop = stop
-        self._told = told
-        self._token = secrets.token_urlsafe(24)
-        self._queues: set[asyncio.Queue[bytes | None]] = set()
-        self._connections: set[asyncio.Task[None]] = set()
+        self._server = PageServer(_page, self._all, {"stop": self._press_stop}, told)
         self._nodes: dict[str, list[Any]] = {}
         self._notices: deque[list[Any]] = deque(maxlen=MAX_NOTICES)
         self._flushing: asyncio.TimerHandle | None = None
-        self._server: asyncio.Server | None = None
-        self._port = 0
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self._port}/{self._token}/"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(
-            self._accept, "127.0.0.1", 0, limit=MAX_HEAD, backlog=MAX_PAGES
-        )
-        self._port = self._server.sockets[0].getsockname()[1]
-        self._told(self.address)
+        await self._server.__aenter__()
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        assert self._server is not None
-        self._server.close()
         if self._flushing is not None:
             self._flushing.cancel()
-        self._send("end", {})
-        for queue in self._queues:
-            _put(queue, None)
-        if self._connections:
-            _, late = await asyncio.wait(self._connections, timeout=1.0)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        await self._server.__aexit__(*error)
 
     def on_progress(self, number: int, node: str, stage: str, progress: Progress | None) -> None:
         done = [0, 0, None] if progress is None else [progress.done, progress.total, progress.loss]
         self._nodes[node] = [number, stage, *done]
-        if self._flushing is None and self._queues:
+        if self._flushing is None and self._server.is_open:
             loop = asyncio.get_running_loop()
             self._flushing = loop.call_later(NODES_SECONDS, self._flush)
 
     def on_notice(self, number: int, node: str, text: str) -> None:
         self._notices.append([number, node, text])
-        self._send("notice", {"notice": [number, node, text]})
+        self._server.send("notice", {"notice": [number, node, text]})
 
     def on_round(self, record: Round, state: Vector) -> None:
-        if self._queues:
-            self._send("round", self._addition(record))
+        if self._server.is_open:
+            self._server.send("round", self._addition(record))
 
     def _flush(self) -> None:
         self._flushing = None
-        self._send("nodes", {"nodes": self._nodes})
+        self._server.send("nodes", {"nodes": self._nodes})
 
-    def _send(self, name: str, values: Mapping[str, Any]) -> None:
-        if self._queues:
-            event = _event(name, values)
-            for queue in self._queues:
-                _put(queue, event)
+    def _press_stop(self, which: str) -> bool:
+        if which:
+            return False
+        self._stop()
+        return True
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        try:
-            if len(self._connections) < MAX_PAGES:
-                self._connections.add(task)
-                await self._serve(reader, writer)
-        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            log.debug("a browser is gone, or too slow")
-        finally:
-            self._connections.discard(task)
-            writer.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        async with asyncio.timeout(PATIENCE):
-            asked = _parse(await reader.readuntil(b"\r\n\r\n"))
-        match self._route(asked):
-            case "page":
-                page = page_of({"runs": [], "live": True}, "fedsms: a run", live=True)
-                await _answer(writer, HTTPStatus.OK, page, "text/html; charset=utf-8")
-            case "events":
-                await self._stream(writer)
-            case "stop":
-                self._stop()
-                await _answer(writer, HTTPStatus.NO_CONTENT)
-            case HTTPStatus() as refused:
-                await _answer(writer, refused)
-
-    def _route(self, asked: _Asked | None) -> str | HTTPStatus:
-        if asked is None:
-            return HTTPStatus.BAD_REQUEST
-        here = {f"127.0.0.1:{self._port}", f"localhost:{self._port}"}
-        if asked.headers.get("host") not in here:
-            return HTTPStatus.FORBIDDEN
-        token, _, name = asked.path.removeprefix("/").partition("/")
-        if not secrets.compare_digest(token.encode(), self._token.encode()):
-            return HTTPStatus.NOT_FOUND
-        origin = asked.headers.get("origin")
-        if origin is not None and origin.removeprefix("http://") not in here:
-            return HTTPStatus.FORBIDDEN
-        match asked.method, name:
-            case "GET", "":
-                return "page"
-            case "GET", "events":
-                return "events"
-            case "POST", "stop":
-                return "stop" if origin is not None else HTTPStatus.FORBIDDEN
-        return HTTPStatus.NOT_FOUND
-
-    async def _stream(self, writer: asyncio.StreamWriter) -> None:
-        """Events until the run ends, or the page is gone."""
-        queue: asyncio.Queue[bytes | None] = asyncio.Queue(WAITING_EVENTS)
-        self._queues.add(queue)  # before the snapshot: what comes meanwhile is in one of both
-        try:
-            writer.write(_head(HTTPStatus.OK, "text/event-stream"))
-            await self._take(writer, _event("run", await self._all()))
-            while True:
-                try:
-                    async with asyncio.timeout(KEEP_ALIVE):
-                        event = await queue.get()
-                except TimeoutError:
-                    event = b":\n\n"
-                if event is None:
-                    return
-                await self._take(writer, event)
-        finally:
-            self._queues.discard(queue)
-
-    async def _all(self) -> dict[str, Any]:
+    async def _all(self) -> Event:
         run = None
         with suppress(FedsmsError):  # of a folder that is not there yet
             run = await asyncio.to_thread(self._snapshot)
-        return {"run": run, "nodes": self._nodes, "notices": list(self._notices)}
-
-    async def _take(self, writer: asyncio.StreamWriter, data: bytes) -> None:
-        writer.write(data)
-        async with asyncio.timeout(PATIENCE):
-            await writer.drain()
+        return "run", {"run": run, "nodes": self._nodes, "notices": list(self._notices)}
 
 
-def _put(queue: asyncio.Queue[bytes | None], event: bytes | None) -> None:
-    """An event for a page; one that is too far behind is hung up on instead."""
-    if queue.full():
-        while not queue.empty():
-            queue.get_nowait()
-        event = None
-    queue.put_nowait(event)
-
-
-def _event(name: str, values: Mapping[str, Any]) -> bytes:
-    return f"event: {name}\ndata: {json.dumps(values, allow_nan=False)}\n\n".encode()
-
-
-def _parse(head: bytes) -> _Asked | None:
-    """A request's head; None where it is malformed, or names a header twice that counts."""
-    try:
-        first, *lines = head.decode("ascii").split("\r\n")[:-2]
-        method, path, version = first.split(" ")
-    except ValueError:  # also of bytes that are no ASCII
-        return None
-    headers: dict[str, str] = {}
-    for line in lines:
-        name, colon, value = line.partition(":")
-        if not colon or (name.lower() in headers and name.lower() in ("host", "origin")):
-            return None
-        headers[name.lower()] = value.strip()
-    return _Asked(method, path, headers) if version in ("HTTP/1.1", "HTTP/1.0") else None
-
-
-async def _answer(
-    writer: asyncio.StreamWriter, status: HTTPStatus, body: bytes = b"", kind: str = "text/plain"
-) -> None:
-    writer.write(_head(status, kind, len(body)) + body)
-    async with asyncio.timeout(PATIENCE):
-        await writer.drain()
-
-
-def _head(status: HTTPStatus, kind: str, length: int | None = None) -> bytes:
-    lines = [
-        f"HTTP/1.1 {status.value} {status.phrase}",
-        f"Content-Type: {kind}",
-        "Cache-Control: no-store",
-        "Connection: close",
-        "Content-Security-Policy: frame-ancestors 'none'",
-        "Cross-Origin-Opener-Policy: same-origin",
-        "Cross-Origin-Resource-Policy: same-origin",
-        "Referrer-Policy: no-referrer",
-        "X-Content-Type-Options: nosniff",
-        "X-Frame-Options: DENY",
-    ]
-    if length is not None:
-        lines.append(f"Content-Length: {length}")
-    return "\r\n".join([*lines, "", ""]).encode()
+def _page() -> bytes:
+    return page_of({"runs": [], "live": True}, "fedsms: a run", live=True)

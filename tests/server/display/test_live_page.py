@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 
 from scripts.local.nodes import NO_SETTINGS
-from server.display.page.serving import MAX_PAGES, LivePage
+from server.display.page.serving import LivePage
 from server.rounds.records import Round
 from server.runs.report import round_data, run_data
 from shared.model.classifier import initial_state
 from shared.model.recipe import Recipe
+from shared.page.serving import MAX_PAGES
 from shared.wire.commands import Progress
 from tests.helpers.browser import Watched, browser, keep_screenshot
 from tests.helpers.run_folders import OWNERS, made_round, made_run
@@ -180,6 +181,8 @@ def test_nobody_else_reads_it_or_presses_its_button(folder: Path) -> None:
             (stop, host, "Origin: https://evil.example"): "403",
             (stop, "Host: rebound.example", own): "403",
             (f"GET {path}stop HTTP/1.1", host, own): "404",
+            (f"POST {path}none HTTP/1.1", host, own): "404",
+            (f"POST {path}stop/1 HTTP/1.1", host, own): "409",
             (f"PUT {path} HTTP/1.1", host): "404",
             ("nonsense", host): "400",
             (f"GET {path} HTTP/1.1", "\xff: \xff"): "400",

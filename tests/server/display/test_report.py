@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from server.display.page import html
-from server.display.page.html import as_json, page_of
+from server.display.page.html import page_of
 from server.rounds.comparison import Comparison, OwnerGains
 from server.rounds.records import Round
 from server.runs.comparison_file import save_comparison
@@ -21,6 +21,7 @@ from shared.errors import StorageError
 from shared.model.comparison import FIGURES, Gain
 from shared.model.metrics import metrics_from
 from shared.model.recipe import Recipe
+from shared.page.html import as_json
 from tests.helpers.browser import Watched, browser, keep_screenshot
 from tests.helpers.run_folders import OWNERS, made_round, made_run, scores
 
