@@ -56,7 +56,6 @@ FLOORS = {
         "nodes",
         "secure_aggregation",
         "aggregation",
-        "trained_model",
         "authority",
     ),
     "worker_node": (
@@ -83,6 +82,7 @@ FLOORS = {
         "privacy",
         "secure_aggregation",
         "identity",
+        "trained_model",
         "model",
         "reading",
         "page",
@@ -279,7 +279,7 @@ def test_importing_a_room_loads_nothing_and_its_names_neither_torch_nor_syft() -
     "module",
     [
         *("server.nodes.status", "server.display.tables"),
-        *("server.trained_model.prediction", "server.trained_model.saved_model"),
+        *("shared.trained_model.prediction", "shared.trained_model.saved_model"),
     ],
 )
 def test_status_and_predictions_do_not_wait_for_torch(module: str) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # numpy comes with the first message
-    from server.trained_model.prediction import Classifier, Verdict
-    from server.trained_model.saved_model import SavedModel
     from shared.model.recipe import Recipe
     from shared.model.vectors import Vector
+    from shared.trained_model.prediction import Classifier, Verdict
+    from shared.trained_model.saved_model import SavedModel
 
 MESSAGES_AHEAD = 256
 """Messages that are classified together: many are quicker together than one by one."""
@@ -30,7 +30,7 @@ class Model:
     """
 
     def __init__(self, path: str | Path) -> None:
-        from server.trained_model.saved_model import open_model
+        from shared.trained_model.saved_model import open_model
 
         self.path, self.saved = open_model(Path(path), Path())
 
@@ -66,7 +66,7 @@ class Model:
 
     @cached_property
     def _classifier(self) -> Classifier:
-        from server.trained_model.prediction import Classifier
+        from shared.trained_model.prediction import Classifier
 
         return Classifier(self.saved)
 

@@ -309,7 +309,7 @@ class Preparation:
             return model.model
         if model is not None:
             return Model(model)
-        from server.trained_model.saved_model import newest
+        from shared.trained_model.saved_model import newest
 
         return Model(newest(Path(self.configuration.settings.get("run_dir", "runs"))))
 

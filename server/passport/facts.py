@@ -11,13 +11,13 @@ from server.nodes.addresses import NodeAddress
 from server.rounds.records import Round
 from server.runs.resume import read_rounds, read_settings
 from server.runs.run_lock import is_locked
-from server.trained_model.saved_model import load
 from shared.errors import StorageError
 from shared.files import read_bytes
 from shared.identity.folder import Identity
 from shared.model.vectors import Vector
 from shared.passport.statements import OwnerPart, Passport, now_in_words
 from shared.secure_aggregation.contents import recipe_digest, state_digest
+from shared.trained_model.saved_model import load
 from shared.version import versions
 
 FILES = ("settings.json", "metrics.jsonl", "model.safetensors", "config.json")

@@ -22,7 +22,6 @@ from server.runs.evaluation_run import evaluate
 from server.runs.resume import read_settings
 from server.runs.setting import SecureWanted
 from server.runs.settings import RunSettings
-from server.trained_model.saved_model import SavedModel, load
 from shared.errors import UsageError
 from shared.identity import folder as identities
 from shared.model.metrics import Metrics
@@ -30,6 +29,7 @@ from shared.model.vectors import Vector
 from shared.passport.signing import sign
 from shared.passport.statements import Forgotten, now_in_words
 from shared.secure_aggregation.contents import recipe_digest, state_digest
+from shared.trained_model.saved_model import SavedModel, load
 from shared.version import versions
 
 

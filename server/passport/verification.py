@@ -13,7 +13,6 @@ from server.passport.facts import FILES, file_digest
 from server.passport.making import PASSPORT, SignedPassport, check_countersignature
 from server.passport.model_card import CARD, model_card
 from server.runs.resume import read_rounds, read_settings
-from server.trained_model.saved_model import load
 from shared.errors import NotProven, StorageError
 from shared.files import is_present, read_bytes
 from shared.identity import folder as identities
@@ -23,6 +22,7 @@ from shared.identity.folder import CA, CRL, MAX_CRL_BYTES, check_crl, unfit
 from shared.passport.signing import Purpose, Signature, Trusted, parse_json
 from shared.passport.statements import Forgotten, Passport
 from shared.secure_aggregation.contents import recipe_digest, state_digest
+from shared.trained_model.saved_model import load
 
 FORGOTTEN = "forgotten.json"
 MAX_BYTES = 256 * 2**20

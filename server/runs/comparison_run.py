@@ -69,7 +69,7 @@ async def compare(path: Path, settings: RunSettings, display: Display) -> Compar
         StorageError: a coordinator is at work there, or it is damaged.
         FedsmsError: no node could do it; the error names one.
     """
-    from server.trained_model.saved_model import load_state, round_of
+    from shared.trained_model.saved_model import load_state, round_of
 
     lock = RunLock(path)
     try:

@@ -11,9 +11,9 @@ from server.nodes.reaching import connected
 from server.rounds.plan import Plan, new_run_id
 from server.rounds.secure_sums import NoRosters
 from server.runs.setting import SecureWanted
-from server.trained_model.saved_model import SavedModel
 from shared.identity.folder import DEFAULT
 from shared.model.metrics import Metrics
+from shared.trained_model.saved_model import SavedModel
 
 
 async def evaluate(

@@ -20,11 +20,11 @@ from server.rounds.records import Round, round_from_rows
 from server.runs.run_lock import RunLock
 from server.runs.server_moments import MOMENTS_FILES, drop_moments, load_moments
 from server.runs.settings import RunSettings, from_json
-from server.trained_model.saved_model import load_state, round_of
 from shared.errors import StorageError, UsageError
 from shared.files import read_bytes, write_whole
 from shared.model.recipe import Recipe
 from shared.model.vectors import Vector
+from shared.trained_model.saved_model import load_state, round_of
 
 MAX_SETTINGS_BYTES = 64 * 2**20
 MAX_METRICS_BYTES = 2**30

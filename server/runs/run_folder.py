@@ -43,12 +43,12 @@ from server.runs.run_lock import RunLock
 from server.runs.run_log import close_log, open_log
 from server.runs.scores_file import save_scores
 from server.runs.server_moments import drop_moments, save_moments
-from server.trained_model.saved_model import SavedModel, save
 from shared.errors import StorageError
 from shared.files import append_lines, make_folder, storage_error, write_whole
 from shared.model.metrics import Metrics
 from shared.model.recipe import Recipe
 from shared.model.vectors import Vector
+from shared.trained_model.saved_model import SavedModel, save
 from shared.wire.commands import Progress
 
 log = logging.getLogger("fedsms.coordinator")

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from server.trained_model.saved_model import SavedModel, save
 from shared.files import UnfitFile, read_bytes
 from shared.model.classifier import initial_state
 from shared.model.recipe import load_recipe
+from shared.trained_model.saved_model import SavedModel, save
 from tests.helpers.needed import lacking
 from tests.helpers.running import PATIENCE_SECONDS, Finished, environment
 from worker_node.membership.enrolment import make_request

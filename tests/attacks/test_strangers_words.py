@@ -16,10 +16,10 @@ from scripts.local.nodes import NO_SETTINGS
 from server.nodes.addresses import NodeAddress
 from server.nodes.dial import dial
 from server.nodes.link import told_by
-from server.trained_model.saved_model import SavedModel, save
 from shared.errors import FedsmsError, HandshakeRefused, NodeFailed, PolicyRefused
 from shared.model.classifier import initial_state
 from shared.model.recipe import Recipe, load_recipe
+from shared.trained_model.saved_model import SavedModel, save
 from shared.wire.commands import EVALUATE, PROPOSE, TRAIN
 from shared.wire.frames import Frame, Kind, frame, pack_error, pack_map, parse_frame
 from tests.attacks.scene import report

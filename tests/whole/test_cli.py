@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from scripts.local.nodes import LocalNode
-from server.trained_model.saved_model import SavedModel, save
 from shared.model.classifier import initial_state
 from shared.model.recipe import load_recipe
+from shared.trained_model.saved_model import SavedModel, save
 from tests.conftest import OwnerFiles
 from tests.helpers.running import Finished, finish, run, start
 

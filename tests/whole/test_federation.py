@@ -20,12 +20,12 @@ from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_s
 from scripts.local.nodes import LocalNode, local_nodes
 from server.aggregation.aggregators import mean_of
 from server.rounds.plan import node_seed
-from server.trained_model.saved_model import load
 from shared.model.classifier import build_model, initial_state, vector_to_state
 from shared.model.many_texts import encode_all
 from shared.model.metrics import bin_of
 from shared.model.recipe import Recipe
 from shared.model.vectors import Vector
+from shared.trained_model.saved_model import load
 from tests.conftest import OwnerFiles
 from tests.helpers.running import (
     Finished,

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from scripts.local.nodes import NO_SETTINGS, UNGUARDED, LocalNode, local_nodes
 from server import Federation
-from server.trained_model.saved_model import load
 from shared.identity.certificates import certificate_from_pem, key_from_pem
+from shared.trained_model.saved_model import load
 from tests.conftest import OwnerFiles, write_owner
 from tests.helpers import identities
 from tests.helpers.identities import make_federation

@@ -19,10 +19,10 @@ import pytest
 from scripts.local.nodes import LocalNode
 from server import AsyncFederation, EarlyStopping, Federation, Run
 from server.federation.events import Progress
-from server.trained_model.saved_model import load
 from shared.errors import NodeUnreachable, StorageError, UsageError
 from shared.model.recipe import Recipe
 from shared.model.vectors import Vector
+from shared.trained_model.saved_model import load
 from tests.helpers.running import Finished
 
 pytestmark = pytest.mark.timeout(120)

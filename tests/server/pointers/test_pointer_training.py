@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scripts.local.nodes import NO_SETTINGS, local_nodes
-from server.trained_model.saved_model import load
+from shared.trained_model.saved_model import load
 from tests.conftest import OwnerFiles
 from tests.helpers.pointers import write_recipe
 from tests.helpers.running import Finished, finish, greeting_of, start, until

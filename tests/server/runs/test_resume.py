@@ -23,10 +23,10 @@ from server.runs.report import run_data
 from server.runs.resume import open_stopped, with_changes
 from server.runs.run_folder import RunFolder
 from server.runs.run_lock import RunLock
-from server.trained_model.saved_model import load
 from shared.errors import StorageError, UsageError
 from shared.model.classifier import initial_state
 from shared.model.recipe import Recipe
+from shared.trained_model.saved_model import load
 from shared.wire.timeouts import Timeouts
 from tests.helpers.needed import lacking
 from tests.helpers.running import Finished, environment, finish, run, start, until

@@ -15,13 +15,13 @@ import safetensors.numpy
 
 from server.rounds.records import NodeRound, Round
 from server.runs.run_folder import RunFolder
-from server.trained_model.saved_model import SavedModel, load, newest, open_model, save
 from shared.errors import StorageError
 from shared.files import append_lines, write_whole
 from shared.model.classifier import build_model, initial_state
 from shared.model.metrics import BINS, Metrics, ScoreSummary, metrics_from
 from shared.model.recipe import Recipe
 from shared.model.vectors import Vector
+from shared.trained_model.saved_model import SavedModel, load, newest, open_model, save
 
 
 def figures(spam: int = 4) -> Metrics:

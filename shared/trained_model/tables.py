@@ -14,9 +14,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
-from server.trained_model.prediction import Verdict, seen
 from shared.errors import DataError, UsageError
 from shared.quoting import readable_json
+from shared.trained_model.prediction import Verdict, seen
 
 Format = Literal["csv", "jsonl"]
 BATCH_ROWS = 256

@@ -11,13 +11,13 @@ from typing import BinaryIO
 
 import numpy as np
 
-from server.trained_model.saved_model import SavedModel
 from shared.errors import StorageError, describe_os_error
 from shared.model.many_texts import encode_all
 from shared.model.scorer import probabilities, scorer_of
 from shared.reading.contents import contents
 from shared.reading.encodings import decode, lines_of
 from shared.reading.sms_backup import is_backup, received
+from shared.trained_model.saved_model import SavedModel
 
 CHUNK_BYTES = 2**14
 BATCH_ROWS = 256

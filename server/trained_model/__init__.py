@@ -1,1 +1,0 @@
-"""A model that a run left: on disk, and at work on messages."""

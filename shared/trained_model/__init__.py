@@ -1,0 +1,1 @@
+"""A trained model: on disk, and at work on messages, at whoever's side."""
