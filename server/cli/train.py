@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 OTHERS = {
     Group.WHO: ("federation", "node", "listen", "up", "authority", "identity", "insecure"),
-    Group.FAILS: ("run_folder",),
+    Group.FAILS: ("run_folder", "once"),
     Group.WHERE: ("page", "as_json"),
 }
 """Flags that are no settings."""
@@ -54,6 +54,12 @@ resume_option = click.option(
     metavar="RUN",
     help="Go on with the run in this folder after its last completed round, with its own settings.",
 )
+once_option = click.option(
+    "--once",
+    is_flag=True,
+    help="One run in --run-dir, however often this is started: begin it where there is none, go on "
+    "with the newest as --resume does, and do nothing where that has come to its end.",
+)
 
 
 @command(
@@ -66,6 +72,7 @@ resume_option = click.option(
     "python -m server train --federation federation.toml --json",
     f"python -m server train {TWO_NODES} --min-nodes 0.8 --round-deadline 120",
     "python -m server train --resume runs/20261122-170501-default",
+    "python -m server train --once --run-dir runs/monday --node bob --listen 0.0.0.0:8770",
     "python -m server train --up --rounds 5",
     groups=in_groups(OTHERS),
 )
@@ -77,6 +84,7 @@ resume_option = click.option(
 @insecure_option
 @up_option
 @resume_option
+@once_option
 @setting_options
 @page_option
 @json_option
@@ -90,6 +98,8 @@ def train(
     page: bool,
     up: bool,
     run_folder: Path | None,
+    once: bool,
+    run_dir: Path,
     **_: Any,
 ) -> None:
     """Train on all nodes, a round at a time, and leave a run folder."""
@@ -101,8 +111,15 @@ def train(
         asked = ask_for_a_run(identity, given(context), as_json)
         _print_end(run_until_signal(asked), as_json)
         return
+    if once:
+        _check_once(run_folder)
+        run_folder = _newest(run_dir)
+        if run_folder is not None and _has_ended(run_folder, as_json):
+            return
     settings = given(context)
-    if run_folder is not None:  # what decides the weights is the run's own
+    if once and run_folder is not None:  # the same words began it: all is the run's own
+        settings, node, listen = {}, (), None
+    elif run_folder is not None:  # what decides the weights is the run's own
         settings = typed(context)
         node = node if is_typed(context, "node") else ()
         listen = listen if is_typed(context, "listen") or node else None
@@ -120,7 +137,8 @@ def train(
 
 def _check_asked(context: click.Context) -> None:
     """Raises UsageError for flags that say what the coordinator that stays knows itself."""
-    wrong = [name for name in ("node", "listen", "run_folder", "page") if is_typed(context, name)]
+    others = ("node", "listen", "run_folder", "once", "page")
+    wrong = [name for name in others if is_typed(context, name)]
     if wrong:
         flag = {"run_folder": "--resume"}.get(wrong[0], f"--{wrong[0]}")
         raise UsageError(
@@ -128,6 +146,36 @@ def _check_asked(context: click.Context) -> None:
             "the coordinator that stays has nodes, and pages, of its own",
             f"Leave {flag} away, or give it to: python -m server up",
         )
+
+
+def _check_once(run_folder: Path | None) -> None:
+    """Raises UsageError where a run is named as well."""
+    if run_folder is not None:
+        raise UsageError(
+            "--once does not go with --resume",
+            "it finds the run to go on with itself",
+            "Leave one of them away.",
+        )
+
+
+def _newest(run_dir: Path) -> Path | None:
+    """The newest run folder in a folder; None where there is none."""
+    from server.runs.listing import list_runs
+
+    runs = list_runs(run_dir) if run_dir.is_dir() else ()
+    return run_dir / runs[-1].name if runs else None
+
+
+def _has_ended(folder: Path, as_json: bool) -> bool:
+    """Whether a run has come to its end, which is then printed. Raises StorageError."""
+    from server.federation.run import Run
+
+    run = Run(folder)
+    if run.status != "completed":
+        return False
+    say(f"The run in {folder} has come to its end already.", err=True)
+    _print_end(run, as_json)
+    return True
 
 
 def _print_end(run: Run, as_json: bool) -> None:

@@ -282,6 +282,47 @@ def test_a_coordinator_killed_again_and_again_ends_with_the_bits_of_one_that_was
     check_like(folder, undisturbed)
 
 
+def test_one_command_begins_a_run_goes_on_with_it_and_leaves_it_once_it_has_ended(
+    node_flags: list[str], undisturbed: Path, quick: Path, tmp_path: Path
+) -> None:
+    flags = ["--recipe", of_rounds(quick, tmp_path, ROUNDS), "--run-dir", "runs", *node_flags]
+    once = ["train", "--once", "--json", *flags]
+    process = start("server", *once, cwd=tmp_path)
+    assert process.stdout is not None
+    for _ in range(5):
+        assert process.stdout.readline()
+    process.kill()
+    finish(process)
+    assert complete(run("server", *once, cwd=tmp_path)) == only(tmp_path / "runs").relative_to(
+        tmp_path
+    )
+    folder = only(tmp_path / "runs")
+    check_like(folder, undisturbed)
+    settings = (folder / "settings.json").read_bytes()
+    assert len(json.loads(settings)["resumed_after"]) == 1
+    again = run("server", *once, cwd=tmp_path)  # asks nobody, and writes nothing
+    assert complete(again) == Path("runs", folder.name)
+    assert "has come to its end" in again.err
+    assert (folder / "settings.json").read_bytes() == settings
+    check_like(folder, undisturbed)
+
+
+def test_once_takes_no_other_run_than_the_newest(tmp_path: Path, recipe: Recipe, cli: Any) -> None:
+    path = stopped_run(tmp_path, recipe, 1, mode="pointers")
+    once = ("server", "train", "--once", "--run-dir", tmp_path)
+    done = cli(*once)
+    assert done.code == 2  # it is not begun anew
+    assert f"the run in {path} cannot be resumed" in done.err
+    done = cli(*once, "--resume", path)
+    assert done.code == 2
+    assert "--once does not go with --resume" in done.err
+    held = RunLock(path)
+    done = cli(*once)
+    held.release()
+    assert done.code == 7
+    assert "another coordinator" in done.err
+
+
 def test_a_disk_that_is_full_ends_the_run_which_goes_on_once_there_is_room(
     node_flags: list[str], undisturbed: Path, quick: Path, tmp_path: Path
 ) -> None:
