@@ -11,11 +11,20 @@ from typing import Literal, NoReturn, get_args
 import pytest
 
 Need = Literal[
-    "engine", "namespaces", "collection", "index", "disk", "devices", "programs", "setup", "browser"
+    "engine",
+    "namespaces",
+    "collection",
+    "index",
+    "disk",
+    "devices",
+    "programs",
+    "setup",
+    "browser",
+    "charts",
 ]
 """A Docker engine in a state that tests can use; network namespaces; the SMS Spam Collection; a
 package index; a disk that can be mounted; device files; other programs; what ./scripts/setup
-makes; a browser, and Playwright to lead it."""
+makes; a browser, and Playwright to lead it; what requirements-kubernetes.txt names."""
 
 VARIABLE = "FEDSMS_TESTS_EXPECT"
 
