@@ -33,7 +33,13 @@ from shared.pysyft.loading.classes import (
     WorkerCommandMessage,
 )
 from shared.pysyft.loading.load import sy
-from shared.pysyft.mends import ids, integer_division, many_results, worker_set_up
+from shared.pysyft.mends import (
+    attribute_pointers,
+    ids,
+    integer_division,
+    many_results,
+    worker_set_up,
+)
 from shared.pysyft.mends.ids import new_id
 from shared.pysyft.mends.worker_set_up import forget_worker, introduce
 from shared.pysyft.messages import binary, remote_errors, serialisation
@@ -53,6 +59,7 @@ for _mend in (
     ids,
     integer_division,
     many_results,
+    attribute_pointers,
     worker_set_up,
     quick_codes,
     quick_names,
