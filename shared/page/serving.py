@@ -37,7 +37,7 @@ WAITING_EVENTS = 256
 
 Event = tuple[str, Mapping[str, Any]]
 """Its name, and what it tells."""
-Button = Callable[[str], bool]
+Button = Callable[[str], Awaitable[bool]]
 """Given which of many is pressed, "" of one; False where there is no such one (any more)."""
 
 log = logging.getLogger("fedsms.page")
@@ -135,7 +135,7 @@ class PageServer:
             case "events", _:
                 await self._stream(writer)
             case name, which:
-                pressed = self._buttons[name](which)
+                pressed = await self._buttons[name](which)
                 await _answer(writer, HTTPStatus.NO_CONTENT if pressed else HTTPStatus.CONFLICT)
             case HTTPStatus() as refused:
                 await _answer(writer, refused)

@@ -79,7 +79,7 @@ class LivePage:
         self._flushing = None
         self._server.send("nodes", {"nodes": self._nodes})
 
-    def _press_stop(self, which: str) -> bool:
+    async def _press_stop(self, which: str) -> bool:
         if which:
             return False
         self._stop()
