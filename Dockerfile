@@ -67,7 +67,8 @@ USER 10001:10001
 ENTRYPOINT ["python"]
 
 FROM runtime AS node
-ENV FEDSMS_DATA=/data \
+ENV FEDSMS_IMAGE=node \
+    FEDSMS_DATA=/data \
     FEDSMS_IDENTITY=/identity \
     FEDSMS_AUDIT_LOG=/audit/audit.jsonl \
     FEDSMS_COUNTS=/audit/counts.json \

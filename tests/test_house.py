@@ -63,6 +63,7 @@ FLOORS = {
         "cli",
         "embedding",
         "serving",
+        "page",
         "sessions",
         "pointers",
         "node",

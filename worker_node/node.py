@@ -35,9 +35,10 @@ from shared.pysyft import (
 )
 from shared.wire.handshake import Greeting
 from shared.wire.timeouts import DEFAULT_TIMEOUTS, Timeouts
+from worker_node.audit.lines import Entry
 from worker_node.data.packed_messages import labels_of
 from worker_node.data.shard import Shard
-from worker_node.guarding.guard import Guard
+from worker_node.guarding.guard import Guard, Who
 from worker_node.secure_aggregation.sums import SecureSums
 from worker_node.training import KEEP_WORK_SECONDS
 from worker_node.training.known_trainings import Trainings
@@ -117,6 +118,21 @@ class DataOwnerNode(WebsocketServerWorker):
     async def prepare(self) -> None:
         """Works out what greetings tell of the rows, which takes seconds of a million."""
         await asyncio.to_thread(self._told_of_rows)
+
+    async def pause(self) -> None:
+        """Has the node begin nothing and tell nothing, and stops what it trains; see Pause.
+
+        Raises:
+            StorageError: the log cannot say so; the pause has begun all the same.
+        """
+        self.guard.pause.begin()
+        self.trainings.stop()
+        await self.guard.record(Who(), Entry("pause", detail=f"node {self.id}"))
+
+    async def go_on(self) -> None:
+        """Ends the pause. Raises StorageError where the log cannot say so; it goes on then too."""
+        self.guard.pause.end()
+        await self.guard.record(Who(), Entry("go on", detail=f"node {self.id}"))
 
     def greeting(self) -> Greeting:
         return Greeting(

@@ -20,7 +20,7 @@ from server.rounds.gathering import Measured, Trained
 from server.rounds.node_part import NodePart
 from server.rounds.outgoing_state import OutgoingState
 from server.rounds.plan import Plan
-from server.rounds.secure_exchange import OF_THIS_ROUND, SecureExchange
+from server.rounds.secure_exchange import OF_THIS_ROUND, PAUSE, SecureExchange
 from server.rounds.secure_sums import BOTH, FEWEST_OWNERS, RoundSums, Secure, SumLost
 from server.rounds.step import StepResult, Terms, take_step
 from server.rounds.summed import evaluation_from, measures, trained_from
@@ -258,7 +258,7 @@ class SecureRounds:
         try:
             return await take_step(self._members, chosen, part, Terms(need, deadline), name)
         except FedsmsError as error:
-            if isinstance(error, PolicyRefused) and error.rule not in OF_THIS_ROUND:
+            if isinstance(error, PolicyRefused) and error.rule not in (*OF_THIS_ROUND, PAUSE):
                 raise
             raise SumLost.of(error) from error
 

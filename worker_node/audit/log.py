@@ -108,6 +108,11 @@ class AuditLog:
         await asyncio.shield(written)
 
     @property
+    def path(self) -> Path:
+        """The newest file."""
+        return self._path
+
+    @property
     def place(self) -> Place:
         """Where the log has got to."""
         return self._place

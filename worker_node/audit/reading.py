@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from shared.errors import StorageError, UsageError
 from shared.files import read_bytes, storage_error
-from worker_node.audit.lines import BadLine, Place, check_line, read_anchor
+from worker_node.audit.lines import MAX_LINE_BYTES, BadLine, Place, check_line, read_anchor
 from worker_node.audit.log import older_files
 
 FOLLOW_SECONDS = 0.25
@@ -95,6 +95,27 @@ def entries(path: Path, wanted: Filter) -> Iterator[dict[str, Any]]:
             yield values
 
 
+def newest(path: Path, many: int) -> list[dict[str, Any]]:
+    """The last lines of the newest file, the oldest first; what is damaged is passed over.
+
+    Raises StorageError.
+    """
+    try:
+        with path.open("rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - many * MAX_LINE_BYTES))
+            lines = file.read().splitlines()[-many:]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise storage_error("read", path, error) from error
+    found = []
+    for line in lines:
+        with contextlib.suppress(BadLine):
+            found.append(check_line(line, None)[0])
+    return found
+
+
 def follow(path: Path, wanted: Filter) -> Iterator[dict[str, Any]]:
     """The same, and then each new line, for ever; goes on in the next file."""
     last = 0
@@ -133,16 +154,25 @@ class Verdict:
     fault: str
 
 
-def verify(path: Path, key: ec.EllipticCurvePublicKey | None) -> Verdict:
+def verify(
+    path: Path,
+    key: ec.EllipticCurvePublicKey | None,
+    written: Callable[[], int] | None = None,
+) -> Verdict:
     """Reads the whole chain, and the anchor.
 
     Args:
         key: the node's; None leaves signatures unread.
+        written: of a log that is written meanwhile, how many lines are whole; asked once the anchor
+            is read. Later ones are left unread.
     """
     place: Place | None = None
     first, fault, hashes = 0, "", {0: Place().hash}
     anchor, signed, anchor_fault = _anchor(path, key)
+    most = written() if written is not None else None
     for number, line in enumerate(lines_of(path), start=1):
+        if most is not None and (place.n if place else 0) >= most:
+            break
         try:
             values, following = check_line(line, place)
         except BadLine as error:

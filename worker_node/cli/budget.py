@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,9 @@ from shared.errors import UsageError
 from shared.quoting import escaped
 
 if TYPE_CHECKING:
+    from worker_node.guarding.budget import Spent, Told
     from worker_node.guarding.policy import DifferentialPrivacyTerms
-    from worker_node.privacy.accounts import Accounts, Part, Reservation, Run
+    from worker_node.privacy.accounts import Accounts, Part
 
 LEDGER = "privacy.jsonl"
 _NAMES: dict[Part, str] = {"training": "Training", "held_out": "Held-out"}
@@ -72,20 +73,22 @@ def budget(
     towards all others together, who know their own.
     """
     from shared.files import is_present
+    from worker_node.guarding.budget import spent, told_to
     from worker_node.guarding.policy_file import find_policy
     from worker_node.guarding.set_up import ledger_beside
 
     path = ledger or (ledger_beside(counts) if counts is not None else identity / LEDGER)
     terms = find_policy(policy, identity)[0].differential_privacy
     accounts = _end(path, identity, ended) if ended else _read(path, identity)
-    parts = {part: _spent(accounts, part, terms) for part in _NAMES}
-    runs = [_described(run, found, terms.delta) for run, found in accounts.runs.items()]
+    parts = {part: spent(accounts, part, terms) for part in _NAMES}
+    runs = [told_to(run, found, terms.delta) for run, found in accounts.runs.items()]
     cost = _cost(recipe, parts["training"], terms) if recipe else None
     if not is_present(path):
         say(f"There is no ledger at {path}: no node that keeps it there has served yet.", err=True)
     if as_json:
-        facts: dict[str, Any] = {"ledger": str(path), "delta": terms.delta, "runs": runs}
-        facts |= {name: part.as_dict() for name, part in parts.items()}
+        facts: dict[str, Any] = {"ledger": str(path), "delta": terms.delta}
+        facts["runs"] = [asdict(run) for run in runs]
+        facts |= {name: asdict(part) for name, part in parts.items()}
         click.echo(json.dumps({**facts, "cost": cost} if cost else facts))
         return
     lines = [f"{_NAMES[name]}: {part.in_words(terms.delta)}" for name, part in parts.items()]
@@ -94,68 +97,16 @@ def budget(
     click.echo("\n".join(map(escaped, lines)))
 
 
-@dataclass(frozen=True)
-class _Spent:
-    """Of one part: epsilons; most and left are None where the owner sets no bound."""
-
-    epsilon: float
-    alone: float
-    most: float | None
-    left: float | None
-
-    def as_dict(self) -> dict[str, float | None]:
-        return asdict(self)
-
-    def in_words(self, delta: float) -> str:
-        of = f" of {self.most:.2f}" if self.most is not None else ""
-        others = (
-            f", {self.alone:.2f} towards all others together" if self.alone > self.epsilon else ""
-        )
-        left = "; no bound is set"
-        if self.left is not None:
-            left = f"; a run of {self.left:.2f} still fits"
-        return f"epsilon {self.epsilon:.2f}{of} is spent at delta {delta:g}{others}{left}"
-
-
-def _spent(accounts: Accounts, part: Part, terms: DifferentialPrivacyTerms) -> _Spent:
-    from shared.privacy.accountant import epsilon_of, mu_of
-
-    mu, alone = accounts.spent(part)
-    epsilon, others = epsilon_of(mu, terms.delta), epsilon_of(alone, terms.delta)
-    if not terms.is_on:
-        return _Spent(epsilon, others, None, None)
-    most = terms.epsilon if part == "training" else terms.held_out_epsilon
-    left = math.sqrt(max(0.0, (mu_of(most, terms.delta) if most else 0.0) ** 2 - mu**2))
-    return _Spent(epsilon, others, most, epsilon_of(left, terms.delta))
-
-
-def _described(run: Run, found: Reservation, delta: float) -> dict[str, Any]:
-    from shared.privacy.accountant import epsilon_of
-
-    mu, alone = found.terms.mu, found.terms.alone
-    share = math.sqrt(found.share)
-    return {
-        "coordinator": run.who,
-        "run": run.run,
-        "part": run.part,
-        "releases": found.terms.releases,
-        "told": len(found.charged),
-        "over": found.closed,
-        "epsilon": epsilon_of(mu * share, delta),
-        "epsilon_towards_all_others": epsilon_of(alone * share, delta),
-    }
-
-
-def _line(run: dict[str, Any]) -> str:
-    what = "rounds" if run["part"] == "training" else "evaluations"
-    open_yet = "" if run["over"] else ", and counts as a whole until it is over"
+def _line(run: Told) -> str:
+    what = "rounds" if run.part == "training" else "evaluations"
+    open_yet = "" if run.over else ", and counts as a whole until it is over"
     return (
-        f"  {run['coordinator']}  {run['run'][:40]}  {run['told']} of {run['releases']} {what}  "
-        f"epsilon {run['epsilon']:.2f}{open_yet}"
+        f"  {run.coordinator}  {run.run[:40]}  {run.told} of {run.releases} {what}  "
+        f"epsilon {run.epsilon:.2f}{open_yet}"
     )
 
 
-def _cost(recipe: str, spent: _Spent, terms: DifferentialPrivacyTerms) -> dict[str, Any]:
+def _cost(recipe: str, left: Spent, terms: DifferentialPrivacyTerms) -> dict[str, Any]:
     """What a run of a recipe would tell, and whether it fits."""
     from shared.model.recipe import load_recipe
     from shared.privacy.accountant import epsilon_of, mu_of
@@ -170,7 +121,7 @@ def _cost(recipe: str, spent: _Spent, terms: DifferentialPrivacyTerms) -> dict[s
     mu = mu_of(found.privacy.epsilon, found.privacy.delta)
     epsilon = epsilon_of(mu, terms.delta)
     alone = epsilon_of(mu * math.sqrt(terms.honest_owners + 1), terms.delta)
-    fits = spent.left is None or epsilon <= spent.left * (1 + 1e-6)
+    fits = left.left is None or epsilon <= left.left * (1 + 1e-6)
     words = (
         f"A run of {recipe} would tell epsilon {epsilon:.2f} in {found.federation.rounds} rounds, "
         f"and {'fits' if fits else 'does not fit'}."

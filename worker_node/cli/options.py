@@ -236,6 +236,13 @@ SERVE_OPTIONS = (
         help="Seconds that a training goes on whose coordinator is lost, for its return; 0: none.",
     ),
     click.option(
+        "--page",
+        is_flag=True,
+        help="Serve the owner's page to browsers of this machine, and say at which address: who "
+        "asks for what, what leaves, what is refused; to pause, and to answer what the policy "
+        "asks.",
+    ),
+    click.option(
         "--with-stdin",
         is_flag=True,
         help="Stop when standard input ends: for programs that start nodes.",

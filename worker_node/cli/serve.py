@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 
 LOOPBACK = "127.0.0.1"
+IN_IMAGE = "FEDSMS_IMAGE"
+"""Set in fedsms's own images."""
 
 
 @command(
@@ -31,6 +34,7 @@ LOOPBACK = "127.0.0.1"
     "python -m worker_node serve --id bob --data messages.tsv",
     "python -m worker_node serve --data messages.csv --identity identity --host 0.0.0.0",
     "python -m worker_node serve --data messages.tsv --dial wss://coordinator.example:8770",
+    "python -m worker_node serve --data messages.tsv --page",
 )
 @serve_options
 @click.option("--json", "as_json", is_flag=True, help="Say the address as JSON.")
@@ -56,6 +60,8 @@ def serve(
 
     if node_id is not None:
         check_node_id(node_id)
+    if others["page"]:
+        _check_page()
     begin_log()
     from worker_node.guarding.set_up import find_guarding
 
@@ -80,6 +86,17 @@ def serve(
     tell_labels = guarding.policy.tell_label_counts and not hide_label_counts
     others |= {"admission": admission, "guarding": guarding, "listens": listens, "dials": urls}
     _run(own_id, shard, tell_labels=tell_labels, **others)
+
+
+def _check_page() -> None:
+    """Raises UsageError where no browser could reach a page of the loopback interface."""
+    if IN_IMAGE in os.environ:
+        raise UsageError(
+            "--page does not go with a node in a container",
+            "the page is of the loopback interface, and a container has one of its own",
+            "Look from inside, with docker exec: python -m worker_node log --follow, and budget; "
+            "or serve without a container.",
+        )
 
 
 def _is_given(*names: str) -> bool:

@@ -81,8 +81,12 @@ class DayCounts:
 
     def has_room(self, what: Counted, most: int, now: datetime) -> bool:
         """Whether one more could be counted today; nothing is."""
+        return self.done(what, now) < most
+
+    def done(self, what: Counted, now: datetime) -> int:
+        """How many were counted today."""
         reached: int = getattr(self._today(now), what)
-        return reached < most
+        return reached
 
     def _today(self, now: datetime) -> _Remembered:
         day = now.date().isoformat()

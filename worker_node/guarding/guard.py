@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -27,8 +27,10 @@ from worker_node.audit.log import Audit, NoAudit
 from worker_node.data.shard import Shard
 from worker_node.guarding.countersigning import Countersigning
 from worker_node.guarding.day_counts import Counted, DayCounts
+from worker_node.guarding.owner import Owner
 from worker_node.guarding.owner_prompt import Terminal
 from worker_node.guarding.pace import Pace
+from worker_node.guarding.pause import Pause
 from worker_node.guarding.policy import BITS_A_NUMBER, Mode, Policy, Question, refusal
 from worker_node.guarding.private_releases import PrivateReleases
 
@@ -62,7 +64,12 @@ class Who:
 
 
 class Guard:
-    """One node's policy, log, memory of coordinators and terminal."""
+    """One node's policy, log, memory of coordinators and owner.
+
+    Attributes:
+        pause: the owner's; `pause_begins` and `pause_ends` write it down too.
+        on_record: called with each line that was written to the log, or would have been.
+    """
 
     def __init__(
         self,
@@ -75,9 +82,11 @@ class Guard:
         releases: PrivateReleases | None = None,
     ) -> None:
         self.policy = policy or Policy()
-        self._audit: Audit = audit or NoAudit()
+        self.audit: Audit = audit or NoAudit()
         self._counts = counts or DayCounts()
-        self._terminal = terminal or Terminal()
+        self.owner = Owner(terminal or Terminal())
+        self.pause = Pause()
+        self.on_record: Callable[[Entry], object] = lambda _: None
         self._pace = pace or Pace()
         self._countersigning = countersigning or Countersigning()
         self.releases = releases or PrivateReleases(self.policy.differential_privacy)
@@ -97,7 +106,12 @@ class Guard:
         """Raises StorageError where the log cannot be written; nothing may be answered then."""
         entry.who, entry.certificate, entry.address = who.name, who.certificate, who.address
         entry.detail = escaped(entry.detail, MAX_QUOTED)
-        await self._audit.record(entry, durable)
+        try:
+            await self.audit.record(entry, durable)
+        except asyncio.CancelledError:  # it is written all the same
+            self.on_record(entry)
+            raise
+        self.on_record(entry)
 
     async def keep_pace(self, who: Who) -> None:
         """Waits where a coordinator asks too often. Safe to cancel."""
@@ -112,6 +126,7 @@ class Guard:
         A handshake cannot wait for an owner to look up. A new coordinator is refused while the
         owner is asked, and may dial again after a yes.
         """
+        self.pause.check()
         names = self.policy.coordinators
         if names and who.name not in names and not who.certificate:
             # with TLS the names are Admission's, which --coordinator may have set
@@ -197,6 +212,7 @@ class Guard:
         is_secure: bool = False,
     ) -> None:
         policy = self.policy
+        self.pause.check()
         policy.check_mode(mode)
         policy.check_secure(is_secure)
         policy.check_private(mode, recipe.is_private)
@@ -207,6 +223,7 @@ class Guard:
             policy.check_mixing(recipe.training)
         if mode in policy.ask and mode not in who.said_yes:
             await self._ask(mode, who)
+            self.pause.check()  # which may have come while the owner thought
 
     def take_bits(self, bits: int) -> None:
         """Counts what pointer operations are about to tell of the rows, before they run.
@@ -233,13 +250,24 @@ class Guard:
         if not free:
             raise _used_up(what, most)
 
+    def today(self) -> dict[Counted, tuple[int, int]]:
+        """How often each was done today, and may be at most."""
+        day, now = self.policy.day, self._now()
+        most: dict[Counted, int] = {
+            "rounds": day.rounds,
+            "evaluations": day.evaluations,
+            "comparisons": day.comparisons,
+            "numbers": self.policy.pointers.numbers,
+        }
+        return {what: (self._counts.done(what, now), bound) for what, bound in most.items()}
+
     def _now(self) -> datetime:
         return self.policy.hours.now()
 
     def _ask_about(self, who: Who) -> None:
         """Has the owner asked about a coordinator that is new; always raises PolicyRefused."""
         question: Question = "first-time-coordinator"
-        if not self._terminal.is_there:
+        if not self.owner.is_there:
             raise _unanswered(question, "nobody sits at its terminal to say it")
         if not self._asking:  # one question at a time: strangers must not fill the terminal
             asking = asyncio.create_task(self._meet(who))
@@ -255,12 +283,12 @@ class Guard:
             log.warning("%s is not let in: %s", who.name, error)
 
     async def _ask(self, question: Question, who: Who) -> None:
-        if not self._terminal.is_there:
+        if not self.owner.is_there:
             raise _unanswered(question, "nobody sits at its terminal to say it")
         proof = f"certificate {who.certificate[:23]}..." if who.certificate else "not proved"
         name = who.name if who.certificate else quoted(who.name)
         what = "work with this node" if question == "first-time-coordinator" else question
-        if not await self._terminal.ask(f"May {name} at {who.address} ({proof}) {what}?"):
+        if not await self.owner.ask(f"May {name} at {who.address} ({proof}) {what}?"):
             raise _unanswered(question, "the owner did not say it")
         who.said_yes.add(question)
 

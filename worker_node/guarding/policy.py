@@ -301,9 +301,9 @@ class Policy(_Table):
     ask: tuple[Question, ...] = Field(
         (),
         strict=False,
-        description='What needs your yes at the terminal: "first-time-coordinator", "train",\n'
-        '"evaluate", "compare", "pointers" (each once a connection). Without a terminal it is\n'
-        "refused.",
+        description="What needs your yes at the terminal, or on the page of serve --page:\n"
+        '"first-time-coordinator", "train", "evaluate", "compare", "pointers" (each once a\n'
+        "connection). Where there is neither it is refused.",
     )
     fewest_rows: int = Field(
         0, ge=0, description="With fewer rows to train on, the node refuses to train."

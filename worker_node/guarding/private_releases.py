@@ -14,13 +14,14 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 from shared.errors import NodeFailed, PolicyRefused, StorageError
 from shared.model.recipe import Recipe
 from shared.privacy.accountant import mu_of
 from worker_node.guarding.policy import DifferentialPrivacyTerms, refusal
-from worker_node.privacy.accounts import Part, Run, Terms
+from worker_node.privacy.accounts import Accounts, Part, Run, Terms
 from worker_node.privacy.ledger import BudgetRefused, Ledger
 
 log = logging.getLogger("fedsms.node")
@@ -63,6 +64,11 @@ class PrivateReleases:
         self._ledger = ledger or Ledger()
         # one thread: a wait that is given up ends no write, and the next one comes after it
         self._thread = ThreadPoolExecutor(1, "privacy-ledger")
+
+    async def look(self, at: Callable[[Accounts], _Given]) -> _Given:
+        """What is found in the accounts, between two changes of them."""
+        look = partial(at, self._ledger.accounts)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, look)
 
     @property
     def ledger(self) -> Ledger:

@@ -17,6 +17,7 @@ import torch
 
 from shared.cli import ending_signals
 from shared.errors import Interrupted, describe_os_error
+from shared.identity.folder import read_key
 from shared.wire.timeouts import Timeouts
 from shared.wire.transport import is_loopback
 from worker_node.data.near_held_out import near_lines
@@ -51,6 +52,7 @@ class ServeSettings:
     health_socket: where it tells its health; None tells nobody.
     runs, patience: when it stops by itself; see worker_node/serving/when_to_stop.py.
     admission: who is let in, over TLS; None lets in everybody, without TLS.
+    page: serves the owner's page to browsers of this machine, and says where on standard error.
     with_stdin: stops when standard input ends, as it does with whoever holds its other end.
     guarding: the owner's policy, and where the audit log and the counts of the day are kept.
     """
@@ -71,6 +73,7 @@ class ServeSettings:
     patience: float = 0
     guarding: Guarding = field(default_factory=Guarding)
     with_stdin: bool = False
+    page: bool = False
 
 
 async def serve(settings: ServeSettings, shard: Shard) -> None:
@@ -110,6 +113,8 @@ async def serve(settings: ServeSettings, shard: Shard) -> None:
             await node.prepare()
             door = Door(node, settings.admission, stop_rule)
             async with AsyncExitStack() as stack:
+                if settings.page:  # before anybody comes, whom it may be asked about
+                    await _open_page(stack, settings, node)
                 url = ""
                 if settings.listens:
                     listening = listening_at(door, settings.host, settings.port)
@@ -123,6 +128,25 @@ async def serve(settings: ServeSettings, shard: Shard) -> None:
                 log.info("node %s stops%s", settings.node_id, _abandoned(node))
     finally:
         await trainer.close()
+
+
+async def _open_page(stack: AsyncExitStack, settings: ServeSettings, node: DataOwnerNode) -> None:
+    from worker_node.page.facts import Described
+    from worker_node.page.owner_page import OwnerPage
+
+    guarding, admission = settings.guarding, settings.admission
+    key = read_key(guarding.identity).public_key() if guarding.identity is not None else None
+    named = admission.coordinators if admission is not None else guarding.policy.coordinators
+    described = Described(
+        policy=str(guarding.policy_file or "the defaults"),
+        audit_log=str(guarding.audit_log or "off"),
+        coordinators=", ".join(sorted(named)) or "whoever comes: there is no TLS",
+    )
+    await stack.enter_async_context(OwnerPage(node, described, key, _say_page))
+
+
+def _say_page(address: str) -> None:
+    click.echo(f"The owner's page is at {address}", err=True)
 
 
 async def _stop_with_stdin(stop: asyncio.Event) -> None:

@@ -36,7 +36,8 @@ _WHAT = {
     ObjectRequestMessage: "fetch",
     ForceObjectDeleteMessage: "delete",
 }
-_SILENT = ("keep", "delete", "cancel")
+SILENT = ("keep", "delete", "cancel")
+"""What is answered with "done", and tells nothing."""
 IN_A_SUM = ", in a secure sum"
 WITH_NOISE = ", with noise"
 _REPEATED: dict[Source, str] = {
@@ -149,6 +150,12 @@ class Answers:
         """
         if request.answered:
             return
+        if self._guard.pause.is_on and not self._is_harmless(request, kind):
+            if kind is Kind.EVENT:
+                return
+            error = self._guard.pause.refusal()
+            request.refused(error)
+            kind, payload = Kind.ERROR, pack_error(error)
         data = frame(kind, request.id, payload)
         try:
             await self._write_line(request, kind, len(data))
@@ -159,6 +166,11 @@ class Answers:
             request.answered = True
             self._open.pop(request.id, None)
         await self._connection.send(data)
+
+    @staticmethod
+    def _is_harmless(request: Request, kind: Kind) -> bool:
+        """Whether it tells nothing of the rows, and so may leave in a pause."""
+        return kind in (Kind.ERROR, Kind.REFUSED) or request.entry.what in SILENT
 
     async def send_error(self, request: Request, error: FedsmsError) -> None:
         """The same for an error; nobody is there to read it, and that is no error here."""
@@ -183,6 +195,6 @@ class Answers:
         entry.bytes_out = request.events_bytes + size
         if request is self._pointing:
             self._pointing, self._frames, self._frames_bytes = None, 0, 0
-        says_done = request.says_done or entry.what in _SILENT
+        says_done = request.says_done or entry.what in SILENT
         silent = says_done and entry.decision == "allowed"
         await self._guard.record(self.who, entry, durable=not silent)

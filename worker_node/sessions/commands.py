@@ -212,10 +212,9 @@ class Commands:
             log.warning("%s could not be served: %s", peer, one_line(error))
             await self._answers.send_error(request, error)
         except asyncio.CancelledError:
-            called_off = asyncio.current_task() in self._called_off
-            why = "the coordinator cancelled this" if called_off else "the connection ended"
-            log.info("work for %s ends: %s", peer, why)
-            await self._answers.send_error(request, NodeFailed(why))
+            why = self._why_cancelled()
+            log.info("work for %s ends: %s", peer, one_line(why))
+            await self._answers.send_error(request, why)
             raise
         except ConnectionClosed:
             log.info("%s left before its answer was sent", peer)
@@ -224,6 +223,15 @@ class Commands:
             log.exception("%s could not be served", peer)
             unexpected = NodeFailed("an unexpected error on the node", type(error).__name__)
             await self._answers.send_error(request, unexpected)
+
+    def _why_cancelled(self) -> FedsmsError:
+        """Of the task that asks."""
+        if self._node.guard.pause.is_on:
+            return self._node.guard.pause.refusal()
+        called_off = asyncio.current_task() in self._called_off
+        return NodeFailed(
+            "the coordinator cancelled this" if called_off else "the connection ended"
+        )
 
     async def _reply(self, request: Request, report: Told | None) -> None:
         values = report.model_dump() if report is not None else None

@@ -20,11 +20,11 @@ from shared.errors import FedsmsError
 from shared.pysyft import WorkerCommandMessage
 from shared.wire.frames import Frame, Kind, MalformedFrame, parse_frame
 from shared.wire.heartbeat import Heard, watch
-from shared.wire.transport import describe_close
+from shared.wire.transport import NOT_NOW, describe_close
 from worker_node.membership.admission import Admission
 from worker_node.node import DataOwnerNode, ObjectStore
 from worker_node.pointers.access import PointerAccess
-from worker_node.sessions.answers import Answers
+from worker_node.sessions.answers import SILENT, Answers
 from worker_node.sessions.commands import Commands
 from worker_node.sessions.greeting import greet
 
@@ -105,6 +105,9 @@ class Session:
             raise MalformedFrame(f"a {received.kind.name} frame from a coordinator")
 
     async def _point(self, received: Frame) -> None:
+        if self._node.guard.pause.is_on:  # most frames want no answer, and so get no refusal
+            await self._connection.close(NOT_NOW, self._node.guard.pause.refusal().fact)
+            return
         request = self._answers.pointer_commands(received.request_id, len(received.payload))
         answer = await self._pointers.handle(received)
         if answer is not None:
@@ -117,6 +120,8 @@ class Session:
         try:
             message = self._node.open(bytes(received.payload))
             request.describe(message)
+            if request.entry.what not in SILENT:
+                self._node.guard.pause.check()
             if isinstance(message, WorkerCommandMessage):
                 await self._commands.handle(message, request)
             else:

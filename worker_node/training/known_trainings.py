@@ -150,6 +150,12 @@ class Trainings:
         if training is not None and not training.finished and len(training.listeners) <= 1:
             training.task.cancel()
 
+    def stop(self) -> None:
+        """Stops all that are under way, whoever waits for them; results stay."""
+        for training in list(self._known.values()):
+            if not training.finished:
+                training.task.cancel()
+
     def _begin(self, key: Key, begin: Begin) -> _Training:
         self._forget_older(key)
 
