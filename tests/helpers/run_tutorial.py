@@ -24,7 +24,9 @@ class ByForm(doctest.OutputChecker):
 def main(path: Path) -> int:
     # the blank line that ends an example's output stands before the fence already
     text = path.read_text(encoding="utf-8").replace("```python", "").replace("```", "")
-    test = doctest.DocTestParser().get_doctest(text, {}, path.name, str(path), 0)
+    test = doctest.DocTestParser().get_doctest(
+        text, {"__name__": "__main__"}, path.name, str(path), 0
+    )
     assert len(test.examples) > 30
     runner = doctest.DocTestRunner(ByForm(), optionflags=doctest.ELLIPSIS)
     return min(runner.run(test).failed, 1)
