@@ -74,7 +74,7 @@ def run_data(folder: Path) -> dict[str, Any]:
         "rounds": settings.recipe.federation.rounds,
         "summary": _summary(folder),
         "secure": values.get("secure_sums") is True,
-        "settings": {**_flat(values["recipe"], "recipe"), **_plain(values)},
+        "settings": plain_settings(values),
         "versions": values.get("coordinator", {}).get("versions", {}),
         "nodes": {name: _node(one) for name, one in values["nodes"].items()},
         "overall": _overall(records),
@@ -104,13 +104,13 @@ def _summary(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """What settings.json says besides recipe, nodes and versions, in one level."""
+def plain_settings(values: dict[str, Any]) -> dict[str, Any]:
+    """What settings.json says besides nodes and versions, in one level."""
     others = {"recipe", "nodes", "coordinator", "rows_at_start", "resumed_after"}
     kept = {name: value for name, value in values.items() if name not in others}
     kept["resumed after rounds"] = ", ".join(map(str, values["resumed_after"])) or "-"
     timeouts = kept.pop("timeouts", {})
-    return {**kept, **_flat(timeouts, "timeouts")}
+    return {**_flat(values["recipe"], "recipe"), **kept, **_flat(timeouts, "timeouts")}
 
 
 def _flat(tables: dict[str, Any], name: str) -> dict[str, Any]:

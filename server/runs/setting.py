@@ -24,6 +24,9 @@ TrainingMode = Literal["rounds", "pointers"]
 SecureWanted = Literal["auto", "on", "off"]
 """Whether rounds are to have secure aggregation; "auto" leaves it to what their nodes can."""
 
+Tracked = Literal["off", "tensorboard,mlflow", "tensorboard", "mlflow"]
+"""Which trackers a run's figures go to besides its folder."""
+
 BOTH: tuple[TrainingMode, ...] = ("rounds", "pointers")
 ROUNDS_ONLY: tuple[TrainingMode, ...] = ("rounds",)
 PLAIN = (int, float, bool, str, Path)

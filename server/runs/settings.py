@@ -15,6 +15,7 @@ from server.runs.setting import (
     Group,
     SecureWanted,
     Setting,
+    Tracked,
     TrainingMode,
     of_dataclass,
     of_table,
@@ -117,6 +118,13 @@ class RunSettings:
         Group.WHERE,
         "How many rounds' models are kept besides the newest.",
         at_least=0,
+    )
+    track: Tracked = setting(
+        "off",
+        Group.WHERE,
+        "Where figures, settings and model go besides the run folder: tensorboard, into "
+        "RUN/tensorboard; mlflow, to the server that MLFLOW_TRACKING_URI names; or both.",
+        may_change=True,
     )
     identity: Path = DEFAULT
     authority: Path | None = None

@@ -15,6 +15,7 @@ from typing import Any
 from server.aggregation.aggregators import MakeAggregator
 from server.aggregation.server_optimizer import ServerOptimizer, make_server_optimizer
 from server.display.progress import Silent
+from server.display.trackers.tracker import Status
 from server.nodes.link import Link
 from server.nodes.members import Members
 from server.nodes.reaching import Reach, connected
@@ -31,6 +32,7 @@ from server.runs.run_log import begin_run
 from server.runs.secure_choice import Choice, choose, secure_from
 from server.runs.settings import RunSettings, to_json
 from server.runs.told_rows import rows_at_start, warnings
+from server.runs.tracking import check_tracking, finish_all, tracking_of
 from shared.errors import FedsmsError, Interrupted, StorageError, UsageError
 from shared.model.classifier import initial_state
 from shared.model.vectors import Vector
@@ -125,6 +127,7 @@ def check_own_rule(stopped: StoppedRun, given: str | None) -> None:
 
 
 async def _train(settings: RunSettings, stopped: StoppedRun | None, steering: Steering) -> Path:
+    check_tracking(settings.track)  # before anybody is dialled
     begin_run()
     tell = partial(_tell_before_the_first_round, steering)
     if settings.mode == "pointers":
@@ -180,6 +183,8 @@ async def _in_folder(
     memory = _Memory(stopped.completed, stopped.state) if stopped is not None else _Memory(0, None)
     display = MutedDisplay(steering.display)
     observers: list[Observer] = [folder, display, memory, *steering.observers]
+    trackers = tracking_of(settings.track, folder, stopped, partial(_notice, observers))
+    observers += trackers
     try:
         steering.opened(folder)
         _warn(members, stopped, observers, choice)
@@ -200,8 +205,11 @@ async def _in_folder(
                 failure = await compare_after(
                     folder.path, settings, members, memory.state, observers, choice.is_on
                 )
+            status: Status = "completed" if memory.completed == rounds else "stopped"
+            await finish_all(trackers, status)
     except asyncio.CancelledError:
         folder.finish("interrupted")
+        await finish_all(trackers, "interrupted")
         raise Interrupted(
             f"stopped after {memory.completed} of {rounds} rounds",
             next_step=f"What was done is in {folder.path}.{_how_to_go_on(settings, folder)}",
@@ -209,12 +217,13 @@ async def _in_folder(
     except Exception as error:
         with suppress(StorageError):  # of a full disk, the first word is enough
             folder.finish("failed", str(error) or type(error).__name__)
+        await finish_all(trackers, "failed")
         if isinstance(error, FedsmsError):
             kept = f"{memory.completed} completed rounds are in {folder.path}."
             how = _how_to_go_on(settings, folder)
             error.next_step = f"{error.next_step}\n  {kept}{how}".strip()
         raise
-    folder.finish("completed" if memory.completed == rounds else "stopped")
+    folder.finish(status)
     if failure is not None:
         raise failure
     return folder.path
@@ -239,8 +248,12 @@ def _warn(
 ) -> None:
     at_start = stopped.rows_at_start if stopped is not None else {}
     for line in [*filter(None, [choice.why]), *warnings(_links(members), at_start)]:
-        for observer in observers:
-            observer.on_notice(0, "", line)
+        _notice(observers, line)
+
+
+def _notice(observers: Sequence[Observer], line: str) -> None:
+    for observer in observers:
+        observer.on_notice(0, "", line)
 
 
 def _links(members: Members) -> dict[str, Link]:

@@ -1,0 +1,1 @@
+"""Trackers: a run's figures, settings and model for TensorBoard and MLflow."""
