@@ -17,9 +17,9 @@ import safetensors.numpy
 from server.display.trackers.figures import scalars_of
 from server.display.trackers.tracker import Status, TrackedRun
 from server.rounds.records import Round
-from server.trained_model.saved_model import WEIGHTS
 from shared.errors import StorageError
 from shared.files import is_present, make_folder, read_bytes, storage_error, write_whole
+from shared.trained_model.saved_model import WEIGHTS
 
 FOLDER = "tensorboard"
 KEPT = "tracked.json"

@@ -13,13 +13,13 @@ import pytest
 
 from server.display.trackers.figures import NODE, scalars_of
 from server.display.trackers.tensorboard import KEPT, TensorBoardTracker
-from server.display.trackers.tracker import Status, Tracker, Tracking
+from server.display.trackers.tracker import Status, Tracking
 from server.rounds.records import Round
 from shared.errors import StorageError
 from shared.model.classifier import initial_state
 from shared.model.recipe import Recipe
 from tests.helpers.run_folders import OWNERS, made_round, made_run
-from tests.helpers.trackers import curve, event_files, tracked
+from tests.helpers.trackers import curve, event_files, followed, tracked
 
 STATE = np.zeros(3, np.float32)
 
@@ -87,22 +87,6 @@ class Remembering:
 
     def close(self) -> None:
         self.calls.append("closed")
-
-
-def followed(
-    tracker: Tracker, told: list[str], rounds: int = 3, patience: float = 60.0, before: int = 0
-) -> None:
-    """A run of these rounds, with a tracker beside it."""
-
-    async def run() -> None:
-        done = [made_round(number, rounds) for number in range(1, before + 1)]
-        tracking = Tracking("it", tracker, done, lambda: None, told.append, "Do so.", patience)
-        for number in range(before + 1, rounds + 1):
-            tracking.on_round(made_round(number, rounds), STATE)
-        await tracking.finish("completed")
-        await tracking.finish("completed")  # idempotent
-
-    asyncio.run(run())
 
 
 def test_a_tracker_gets_each_round_once_in_order_and_then_the_end() -> None:
