@@ -6,6 +6,7 @@
 #
 # Wheels in wheels/ are taken where they fit; with all of them there, --build-arg PIP_NO_INDEX=1 asks
 # no package index.
+# --build-arg REVISION=$(git rev-parse HEAD) and SOURCE=URL say in the images' labels what they were made of.
 # Any slim image of Python 3.11 to 3.14 will do: --build-arg BASE=python:3.13-slim-bookworm
 ARG BASE=python:3.11-slim-bookworm
 
@@ -53,7 +54,8 @@ RUN mkdir -m 0700 /identity /audit && mkdir /data /runs \
 WORKDIR /
 LABEL org.opencontainers.image.title="fedsms" \
       org.opencontainers.image.description="Federated learning of an SMS spam classifier" \
-      org.opencontainers.image.version="0.1.0"
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="Apache-2.0"
 
 FROM runtime AS setup
 COPY --from=packages /pip /pip
@@ -62,7 +64,11 @@ COPY shared/ /fedsms/shared/
 COPY server/ /fedsms/server/
 COPY worker_node/ /fedsms/worker_node/
 COPY scripts/ /fedsms/scripts/
-LABEL org.opencontainers.image.title="fedsms-setup"
+ARG REVISION
+ARG SOURCE
+LABEL org.opencontainers.image.title="fedsms-setup" \
+      org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.source="$SOURCE"
 USER 10001:10001
 ENTRYPOINT ["python"]
 
@@ -76,7 +82,11 @@ ENV FEDSMS_IMAGE=node \
     FEDSMS_HEALTH_SOCKET=/tmp/health.sock
 COPY shared/ /fedsms/shared/
 COPY worker_node/ /fedsms/worker_node/
-LABEL org.opencontainers.image.title="fedsms-node"
+ARG REVISION
+ARG SOURCE
+LABEL org.opencontainers.image.title="fedsms-node" \
+      org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.source="$SOURCE"
 USER 10001:10001
 EXPOSE 8777
 HEALTHCHECK --interval=10s --timeout=10s --start-period=300s --retries=3 \
@@ -88,7 +98,11 @@ FROM runtime AS coordinator
 ENV FEDSMS_IDENTITY=/identity
 COPY shared/ /fedsms/shared/
 COPY server/ /fedsms/server/
-LABEL org.opencontainers.image.title="fedsms-coordinator"
+ARG REVISION
+ARG SOURCE
+LABEL org.opencontainers.image.title="fedsms-coordinator" \
+      org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.source="$SOURCE"
 USER 10001:10001
 ENTRYPOINT ["as_owner_of", "runs", "python", "-m", "server"]
 CMD ["train"]

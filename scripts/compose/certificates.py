@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, n
 from cryptography import x509
 
 from scripts.compose.owner_folders import NODE_UID, hand_over, owner_option, owners_of
+from scripts.compose.same_code import say_where_code_differs
 from server.authority.enrolment import (
     bundle,
     check_own,
@@ -143,6 +144,7 @@ def _give_away(coordinator: Path, owners: dict[str, Path], runs: Path) -> None:
 )
 @click.option("--days", type=click.IntRange(1, 3650), default=365, show_default=True)
 def main(owner: tuple[str, ...], identity: Path, authority: Path, runs: Path, days: int) -> None:
+    say_where_code_differs()
     owners = owners_of(owner)
     made, is_new = make_authority(authority)
     click.echo(f"CA: {'new' if is_new else 'kept'}, {fingerprint(made.ca)[:23]}...")

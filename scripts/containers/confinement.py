@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from docker.types import LogConfig
+
 MEMORY = "1g"
 CONFINED: dict[str, Any] = {
     "init": True,
@@ -13,4 +15,5 @@ CONFINED: dict[str, Any] = {
     "security_opt": ["no-new-privileges:true"],
     "pids_limit": 256,
     "mem_limit": MEMORY,
+    "log_config": LogConfig(type="json-file", config={"max-size": "10m", "max-file": "3"}),
 }

@@ -134,6 +134,39 @@ def test_up_ends_with_the_coordinators_exit_code(federation: Federation, first: 
     assert "there is no recipe 'nonsense'" in done.out + done.err
 
 
+def test_an_image_of_other_code_than_the_folders_is_told_before_anything_begins(
+    federation: Federation, first: Path
+) -> None:
+    keep = ("run", "--rm", "-T", "--no-deps", "certificates")
+    done = federation.compose(*keep)
+    assert "kept" in done.out
+    assert "other code" not in done.out + done.err
+    mine = federation.folder / "shared"
+    mine.unlink()
+    try:
+        shutil.copytree(ROOT / "shared", mine)
+        (mine / "quoting.py").write_text("# changed since\n", encoding="utf-8")
+        done = federation.compose(*keep)
+    finally:
+        shutil.rmtree(mine)
+        mine.symlink_to(ROOT / "shared")
+    assert "kept" in done.out  # and it goes on
+    told = "this image holds other code than the folder has now (1 files: shared/quoting.py)"
+    assert told in done.out + done.err
+
+
+def test_a_container_keeps_few_lines_and_takes_the_cores_that_it_was_given(
+    federation: Federation, first: Path
+) -> None:
+    federation.compose("up", "-d", "--no-deps", "bob", CPUS="0.5")
+    host = inspect(federation.container("bob"))["HostConfig"]
+    assert host["NanoCpus"] == 500_000_000
+    assert host["LogConfig"] == {
+        "Type": "json-file",
+        "Config": {"max-size": "10m", "max-file": "3"},
+    }
+
+
 def test_a_nodes_audit_log_outlives_its_container_and_verifies(
     federation: Federation, first: Path
 ) -> None:

@@ -118,6 +118,8 @@ class Federation:
         """Lays the folder out as a clone has it; ./runs belongs to `owner`, user and group."""
         self.folder.mkdir()
         shutil.copy(ROOT / self.file, self.folder)
+        for name in ("shared", "server", "worker_node", "scripts"):
+            (self.folder / name).symlink_to(ROOT / name)
         self.runs.mkdir()
         os.chown(self.runs, *owner)
 

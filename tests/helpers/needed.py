@@ -21,10 +21,12 @@ Need = Literal[
     "setup",
     "browser",
     "charts",
+    "history",
 ]
 """A Docker engine in a state that tests can use; network namespaces; the SMS Spam Collection; a
 package index; a disk that can be mounted; device files; other programs; what ./scripts/setup
-makes; a browser, and Playwright to lead it; what requirements-kubernetes.txt names."""
+makes; a browser, and Playwright to lead it; what requirements-kubernetes.txt names; older commits
+of this project."""
 
 VARIABLE = "FEDSMS_TESTS_EXPECT"
 

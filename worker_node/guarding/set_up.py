@@ -182,9 +182,15 @@ def _countersigning(guarding: Guarding, audit: AuditLog | NoAudit) -> Countersig
 
 
 def _prefix(counts: Path) -> str:
-    """What the names of an owner's files begin with: nothing in an identity folder."""
-    before = counts.name.removesuffix(COUNTS)
-    return before if before != counts.name else f"{counts.stem}."
+    """What the names of an owner's files begin with: nothing in an identity folder.
+
+    They must not change with the name that the counts have: beside a ledger of another name, a
+    budget that was spent would begin anew.
+    """
+    for name in (COUNTS, OLD_COUNTS):
+        if counts.name.endswith(name):
+            return counts.name.removesuffix(name)
+    return f"{counts.stem}."
 
 
 def _policy_in_words(guarding: Guarding) -> str:
