@@ -68,3 +68,9 @@ def test_a_coordinator_beyond_its_pace_waits_and_another_does_not() -> None:
     pace = Pace(burst=2, rate=4, clock=lambda: 0.0)
     assert [pace.wait("eager") for _ in range(4)] == [0, 0, 0.25, 0.5]
     assert pace.wait("other") == 0
+
+
+def test_by_default_two_thousand_at_once_and_two_hundred_a_second() -> None:
+    pace = Pace(clock=lambda: 5.0)
+    assert [pace.wait("hospital") for _ in range(2000)] == [0.0] * 2000
+    assert pace.wait("hospital") == pytest.approx(1 / 200)

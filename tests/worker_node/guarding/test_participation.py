@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +83,77 @@ def test_the_memory_is_bounded_and_keeps_the_newest() -> None:
     assert kept.has_measured("hospital", f"{MAX_MODELS:064x}")
 
 
-def test_a_damaged_memory_is_told_and_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+PART = {"coordinator": "hospital", "recipe": RECIPE, "rows": 60}
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"runs": {"r1": 3}},
+        {"more": {}},
+        {"runs": {"r1": {**PART, "more": 1}}},
+        {"runs": {"r1": {**PART, "rows": "60"}}},
+        {"measured": {"hospital": [1]}},
+    ],
+)
+def test_a_damaged_memory_is_told_and_not_taken_for_an_empty_one(
+    kept: dict[str, Any], tmp_path: Path
+) -> None:
     path = tmp_path / "participation.json"
-    path.write_text('{"runs": {"r1": 3}}')
+    path.write_text(json.dumps(kept), encoding="utf-8")
     with pytest.raises(StorageError, match="damaged"):
+        Participation(path)
+
+
+def test_a_model_that_is_measured_again_is_remembered_once_and_as_the_newest() -> None:
+    kept = Participation()
+    models = [f"{number:064x}" for number in range(MAX_MODELS + 1)]
+    for model in (*models[:MAX_MODELS], models[0], models[0], models[MAX_MODELS]):
+        kept.measures("hospital", model)
+    forgotten = [model for model in models if not kept.has_measured("hospital", model)]
+    assert forgotten == [models[1]]
+
+
+def test_coordinators_whose_models_were_measured_are_bounded_too() -> None:
+    kept = Participation()
+    for number in range(MAX_RUNS + 1):
+        kept.measures(f"c{number}", MODEL)
+    known = [number for number in range(MAX_RUNS + 1) if kept.has_measured(f"c{number}", MODEL)]
+    assert known == list(range(1, MAX_RUNS + 1))
+
+
+def test_a_training_is_remembered_before_any_model_is_measured(tmp_path: Path) -> None:
+    path = tmp_path / "participation.json"
+    memory(path)
+    Participation(path).check("hospital", told())
+
+
+def test_only_the_owner_reads_it_and_no_training_waits_for_a_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    for name in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, name, synced.append)
+    memory(tmp_path / "participation.json")
+    assert (tmp_path / "participation.json").stat().st_mode & 0o777 == 0o600
+    assert synced == []
+
+
+def test_what_cannot_be_noted_is_an_error(tmp_path: Path) -> None:
+    kept = Participation(tmp_path / "gone" / "participation.json")
+    with pytest.raises(NodeFailed, match="cannot note"):
+        kept.trains("hospital", "r1", RECIPE, 1, 60)
+    with pytest.raises(NodeFailed, match="cannot note"):
+        kept.measures("hospital", MODEL)
+
+
+def test_a_memory_above_64_mib_is_not_read(tmp_path: Path) -> None:
+    path, most = tmp_path / "participation.json", 64 * 2**20
+    path.write_text("{}" + " " * (most - 2), encoding="ascii")
+    Participation(path)
+    with path.open("a", encoding="ascii") as file:
+        file.write(" ")
+    with pytest.raises(StorageError):
         Participation(path)
 
 
