@@ -434,8 +434,10 @@ def test_a_killed_coordinators_run_goes_on_and_ends_with_the_same_weights(
     with ThreadPoolExecutor(1) as beside:
         training = beside.submit(standing.ask, "train")
         until(
-            lambda: any(new.glob("metrics.jsonl") for new in set(standing.runs.iterdir()) - before),
-            "a run folder",
+            lambda: any(
+                (new / "metrics.jsonl").exists() for new in set(standing.runs.iterdir()) - before
+            ),
+            "a round",
             PATIENCE_SECONDS,
         )
         run = newest_run(standing)
