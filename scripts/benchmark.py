@@ -11,6 +11,7 @@
     python scripts/benchmark.py secure-rounds               # rounds with secure sums, and without
     python scripts/benchmark.py leak                        # what a coordinator can tell of words
     python scripts/benchmark.py privacy                     # accuracy by epsilon, in one process
+    python scripts/benchmark.py receipts                    # what leak receipts cost, and say
     python scripts/benchmark.py shard                       # one owner's messages, to a million
     python scripts/benchmark.py startup                     # until a node is ready, until a round
     python scripts/benchmark.py taking-part                 # until a node that dials out takes part
@@ -34,6 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, n
 from scripts.benchmarks.leak import leak
 from scripts.benchmarks.pointers import pointer_accuracy, pointer_soak, pointers
 from scripts.benchmarks.privacy import privacy
+from scripts.benchmarks.receipts import receipts
 from scripts.benchmarks.robust import robust
 from scripts.benchmarks.runs import (
     TrainedRun,
@@ -82,6 +84,7 @@ for _command in (
     shard,
     leak,
     privacy,
+    receipts,
 ):
     main.add_command(_command)
 

@@ -27,6 +27,7 @@ from worker_node.audit.log import Audit, NoAudit
 from worker_node.data.shard import Shard
 from worker_node.guarding.countersigning import Countersigning
 from worker_node.guarding.day_counts import Counted, DayCounts
+from worker_node.guarding.leak_receipts import LeakReceipts
 from worker_node.guarding.owner import Owner
 from worker_node.guarding.owner_prompt import Terminal
 from worker_node.guarding.pace import Pace
@@ -80,6 +81,7 @@ class Guard:
         pace: Pace | None = None,
         countersigning: Countersigning | None = None,
         releases: PrivateReleases | None = None,
+        receipts: LeakReceipts | None = None,
     ) -> None:
         self.policy = policy or Policy()
         self.audit: Audit = audit or NoAudit()
@@ -90,6 +92,7 @@ class Guard:
         self._pace = pace or Pace()
         self._countersigning = countersigning or Countersigning()
         self.releases = releases or PrivateReleases(self.policy.differential_privacy)
+        self.receipts = receipts or LeakReceipts(self.policy.leak)
         self._bits = 0  # counted as told already, and not told yet
         self._asking: dict[str, asyncio.Task[None]] = {}
 

@@ -278,6 +278,42 @@ class DifferentialPrivacyTerms(_Table):
         return self.epsilon > 0
 
 
+class LeakTerms(_Table):
+    """Leak receipts: each update is attacked before it leaves, and what it would tell is noted."""
+
+    receipts: bool = Field(
+        True,
+        description="Take them; python -m worker_node receipts shows them. They stay here. They\n"
+        "are taken of trainings, and not of evaluations, comparisons or pointer operations.",
+    )
+    most_words: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Largest share of its words, 0 to 1, that may be recognised, less the share\n"
+        "of other words that are taken for its own. An update that tells more stays here; 0\n"
+        "lets out what guessing does as well as, 1 all. What has noise is not bound by it: a\n"
+        "refusal would tell of the rows without noise.",
+    )
+    most_messages: float = Field(1.0, ge=0, le=1, description="The same of its messages.")
+
+    @model_validator(mode="after")
+    def _are_taken(self) -> Self:
+        if self.is_bounded and not self.receipts:
+            raise ValueError("most_words and most_messages are bounds on receipts, which are off")
+        return self
+
+    @property
+    def is_bounded(self) -> bool:
+        return min(self.most_words, self.most_messages) < 1
+
+    def broken_by(self, words: float, messages: float) -> str:
+        """The rule that shares of both break; "" where they may be."""
+        if words > self.most_words:
+            return "most_words"
+        return "most_messages" if messages > self.most_messages else ""
+
+
 class Policy(_Table):
     """One owner's policy; every rule has a default."""
 
@@ -328,6 +364,7 @@ class Policy(_Table):
     hours: Hours = Hours()
     secure_aggregation: SecureAggregationTerms = SecureAggregationTerms()
     differential_privacy: DifferentialPrivacyTerms = DifferentialPrivacyTerms()
+    leak: LeakTerms = LeakTerms()
 
     @property
     def hides_rows(self) -> bool:

@@ -21,11 +21,13 @@ from worker_node.data.shard import Shard
 from worker_node.guarding.countersigning import Countersigning
 from worker_node.guarding.day_counts import DayCounts
 from worker_node.guarding.guard import Guard, Who
+from worker_node.guarding.leak_receipts import LeakReceipts
 from worker_node.guarding.participation import Participation
 from worker_node.guarding.policy import Mode, Policy
 from worker_node.guarding.policy_file import find_policy
 from worker_node.guarding.private_releases import PrivateReleases
 from worker_node.privacy.ledger import LEDGER, Ledger
+from worker_node.privacy.receipts import RECEIPTS, ReceiptFile
 
 OFF = Path("off")
 COUNTS = "counts.json"
@@ -121,6 +123,7 @@ async def opened(guarding: Guarding, node_id: str, shard: Shard) -> AsyncIterato
             counts,
             countersigning=_countersigning(guarding, audit),
             releases=PrivateReleases(guarding.policy.differential_privacy, ledger),
+            receipts=LeakReceipts(guarding.policy.leak, _receipt_file(guarding)),
         )
         _tell(guarding, shard)
         counts.warn_of_days_to_come(guarding.policy.hours.now())
@@ -163,6 +166,16 @@ def ledger_of(guarding: Guarding) -> Path | None:
 def ledger_beside(counts: Path) -> Path:
     """The privacy ledger that belongs to a file of counts."""
     return counts.with_name(f"{_prefix(counts)}{LEDGER}")
+
+
+def _receipt_file(guarding: Guarding) -> ReceiptFile:
+    path = receipts_beside(guarding.counts) if guarding.counts is not None else None
+    return ReceiptFile(path if guarding.policy.leak.receipts else None)
+
+
+def receipts_beside(counts: Path) -> Path:
+    """The leak receipts that belong to a file of counts."""
+    return counts.with_name(f"{_prefix(counts)}{RECEIPTS}")
 
 
 def _countersigning(guarding: Guarding, audit: AuditLog | NoAudit) -> Countersigning:

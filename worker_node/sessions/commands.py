@@ -46,6 +46,7 @@ from shared.wire.patches import state_from, state_object
 from worker_node.node import DataOwnerNode, ObjectStore, command_of, nbytes_of
 from worker_node.pointers.access import PointerAccess
 from worker_node.sessions.answers import IN_A_SUM, WITH_NOISE, Answers, Request
+from worker_node.sessions.departures import departure_of
 from worker_node.sessions.private_work import PrivateWork, as_object, in_clear
 from worker_node.sessions.secure_work import SecureWork
 from worker_node.sessions.work import compare, evaluate, train
@@ -260,6 +261,9 @@ class Commands:
         request.entry.detail += WITH_NOISE * is_private
         trained = await self._result_of(key, begin, request)
         told, result = await self._told(who.name, command, state, trained)
+        if node.guard.receipts.are_on:
+            departure = departure_of(who.name, command, state, trained, result)
+            await node.guard.receipts.take(departure, node.shard)
         self._store.objects[command.result_id] = result
         self.trained = True
         return told

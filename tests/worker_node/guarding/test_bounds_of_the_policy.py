@@ -41,12 +41,15 @@ NUMBERS: dict[str, tuple[float, float, float | None]] = {
     "differential_privacy.delta": (1e-5, 1e-12, 1e-2),
     "differential_privacy.held_out_epsilon": (4.0, 0, 64),
     "differential_privacy.honest_owners": (0, 0, 99),
+    "leak.most_words": (1.0, 0, 1),
+    "leak.most_messages": (1.0, 0, 1),
 }
 SWITCHES = {
     "tell_label_counts": True,
     "countersign": True,
     "pointers.gradients": True,
     "secure_aggregation.required": False,
+    "leak.receipts": True,
 }
 
 
