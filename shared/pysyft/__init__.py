@@ -38,6 +38,7 @@ from shared.pysyft.mends import (
     ids,
     integer_division,
     many_results,
+    relu_layers,
     worker_set_up,
 )
 from shared.pysyft.mends.ids import new_id
@@ -60,6 +61,7 @@ for _mend in (
     integer_division,
     many_results,
     attribute_pointers,
+    relu_layers,
     worker_set_up,
     quick_codes,
     quick_names,
