@@ -2,7 +2,8 @@
 (() => {
   const { element, count, table, section, card, listen, press } = Parts;
   const MOST_LINES = 200;
-  const SETTLE = 800;  // ms in which a press that was meant for another question does nothing
+  const MOST_OVER = 20;  // questions that are over, and keep their room while others wait
+  const SETTLE = 800;  // ms
   const now = { facts: null, lines: [], taken: 0, lost: false, ended: false };
   const places = {};  // parts that stay, by name, so that the keyboard's place does too
 
@@ -32,51 +33,53 @@
 
   // ---- what the owner is asked ----------------------------------------------------------------
 
-  const asked = new Map();  // number of the question -> its place
+  const asked = new Map();  // number of a question that waits -> its place
 
+  // One that is withdrawn keeps its room, so that nothing moves under a finger; where something
+  // does, and where a question is new, a press that was meant for something else does nothing.
   function questions() {
     const there = isOver() ? [] : now.facts.questions;
-    let changed = false;
+    const before = new Map([...asked].map(([number, place]) => [number, place.offsetTop]));
     for (const [number, place] of asked) {
-      if (!there.some((one) => one.number === number)) {
-        place.remove();
-        asked.delete(number);
-        changed = true;
-      }
+      if (there.some((one) => one.number === number)) continue;
+      asked.delete(number);
+      place.dataset.over = "yes";
+      for (const one of place.querySelectorAll("button")) one.disabled = true;
+      place.querySelector(".soft").textContent = place.dataset.answered
+        ? `You said ${place.dataset.answered}.` : "No longer asked.";
     }
     for (const one of there) {
       if (asked.has(one.number)) continue;
-      const place = question(one);
-      asked.set(one.number, place);
-      places.questions.append(place);
-      changed = true;
+      asked.set(one.number, question(one));
+      places.questions.append(asked.get(one.number));
     }
-    if (changed) settle();
+    const over = [...places.questions.querySelectorAll("[data-over]")];
+    for (const one of over.slice(0, asked.size ? -MOST_OVER : over.length)) one.remove();
+    for (const [number, place] of asked) {
+      if (before.get(number) !== place.offsetTop) settle(place);
+    }
   }
 
   function question({ number, question: words, until }) {
-    const say = (yes) => () => {
+    const say = (answer) => () => {
       for (const one of place.querySelectorAll("button")) one.disabled = true;
-      place.dataset.answered = "yes";
-      press(`answer/${number}/${yes ? "yes" : "no"}`).catch(() => {});
+      place.dataset.answered = answer;
+      press(`answer/${number}/${answer}`).catch(() => {});
     };
     const place = element("div", { class: "card question", role: "group", "aria-label": words },
       element("p", {}, words),
       element("p", { class: "soft" }, `Silence until ${time(until)} is a no.`),
-      button(`yes-${number}`, "Yes", say(true)), " ", button(`no-${number}`, "No", say(false)));
+      button(`yes-${number}`, "Yes", say("yes")), " ", button(`no-${number}`, "No", say("no")));
     return place;
   }
 
-  // What moved may be under a finger that was on its way to something else.
-  let settling = 0;
-  function settle() {
-    const buttons = () => places.questions.querySelectorAll(".question:not([data-answered]) button");
+  function settle(place) {
     const held = document.activeElement;
-    for (const one of buttons()) one.disabled = true;
-    clearTimeout(settling);
-    settling = setTimeout(() => {
-      for (const one of buttons()) one.disabled = false;
-      if (held && held.isConnected && document.activeElement === document.body) held.focus();
+    for (const one of place.querySelectorAll("button")) one.disabled = true;
+    setTimeout(() => {
+      if (place.dataset.answered || place.dataset.over) return;
+      for (const one of place.querySelectorAll("button")) one.disabled = false;
+      if (place.contains(held) && document.activeElement === document.body) held.focus();
     }, SETTLE);
   }
 

@@ -25,6 +25,8 @@ from shared.wire.commands import Progress
 from tests.helpers.federating import Watcher, of_rounds, until
 from tests.helpers.identities import Federation, make_federation
 from tests.helpers.secure_rounds import QUICK, Federated, federated
+from worker_node.audit.lines import Entry
+from worker_node.guarding.pause import PAUSE
 from worker_node.guarding.policy import Policy
 from worker_node.secure_aggregation.masked_rounds import RoundsInMemory
 from worker_node.secure_aggregation.refusing import refusing
@@ -393,6 +395,35 @@ def test_what_is_refused_of_this_round_says_nothing_against_the_next(owners: Sce
         watcher = Watcher()
         await found.trained(watcher)
         assert asked[1]
+        return watcher
+
+    watcher = owners(OWNERS[:3], work)
+    assert [record.number for record in watcher.rounds] == [2]
+
+
+def test_an_owners_pause_loses_a_round_and_not_the_run(owners: Scene) -> None:
+    async def work(found: Federated) -> Watcher:
+        refused: list[str] = []
+
+        class Paused(SecureSums):
+            async def step(self, peer: str, command: Any) -> bytes:
+                if command.step == "share" and not refused:
+                    guard.pause.begin()  # which ends with the first that is refused for it
+                return await super().step(peer, command)
+
+        def on_record(entry: Entry) -> None:
+            if entry.decision == "refused":
+                refused.append(entry.detail)
+                guard.pause.end()
+
+        node = found.served[OWNERS[2]].node
+        assert node.sums is not None
+        guard, guard.on_record = node.guard, on_record
+        node.sums = Paused(node.sums._signer, node.sums._terms, RoundsInMemory())
+        watcher = Watcher()
+        await found.trained(watcher)
+        assert len(refused) == 1
+        assert f"(rule {PAUSE})" in refused[0]
         return watcher
 
     watcher = owners(OWNERS[:3], work)

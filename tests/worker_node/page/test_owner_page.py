@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from scripts.local.nodes import LocalNode, local_nodes
-from shared.errors import PolicyRefused
+from shared.errors import NodeUnreachable, PolicyRefused
 from shared.model.recipe import Recipe
 from shared.pysyft import ObjectRequestMessage
 from shared.wire.commands import COMPARE, EVALUATE, TRAIN
@@ -24,6 +25,7 @@ from tests.helpers.beside import Beside, beside
 from tests.helpers.browser import Watched, browser, keep_screenshot
 from tests.helpers.node_requests import command, error, pack, reply, send_state, training
 from tests.helpers.peers import Peer, coordinator, stranger
+from tests.helpers.pointers import worker, write_recipe
 from tests.helpers.running import until
 
 pytestmark = pytest.mark.timeout(180)
@@ -186,6 +188,31 @@ def test_a_no_by_the_keyboard_is_one(
         assert "the owner did not say it" in refused.cause
 
 
+def test_a_question_that_goes_moves_no_other_under_the_owners_finger(
+    launched: Any, owners: list[OwnerFiles], elsewhere: Beside, recipe: Recipe, tmp_path: Path
+) -> None:
+    with served(owners[1], tmp_path, 'ask = ["evaluate"]\n') as found:
+        page = opened(launched, found.address).page
+        first = elsewhere.begin(measures(found.node.url, recipe))
+        page.wait_for_selector("#no-1:enabled")
+        page.evaluate("window.due = []; window.setTimeout = (act) => due.push(act)")
+        second = elsewhere.begin(measures(found.node.url, recipe))
+        page.wait_for_selector("#no-2", state="attached")
+        assert page.is_disabled("#no-2")  # it is new: nobody can have meant it
+        assert page.is_enabled("#no-1")  # and this one is where it was
+        page.evaluate("for (const act of due) act()")
+        assert page.is_enabled("#no-2")
+        place = page.locator("#no-2").bounding_box()
+        page.click("#no-1")
+        assert isinstance(error(first.result(60)), PolicyRefused)
+        page.wait_for_selector("text=You said no.")
+        assert page.locator("#no-2").bounding_box() == place
+        assert page.is_enabled("#no-2")
+        page.click("#yes-2")
+        assert reply(second.result(60))["ham"]
+        page.wait_for_selector(".question", state="detached")
+
+
 async def speaks_ill(url: str) -> None:
     """A coordinator whose every word is markup."""
     async with stranger(url) as peer:
@@ -324,3 +351,24 @@ def _first_event(address: str) -> str:
         connection.sendall(head.encode())
         with connection.makefile("rb") as answer:
             return next(line.decode() for line in answer if line.startswith(b"data:"))
+
+
+def test_a_pause_ends_sessions_of_pointer_operations(
+    owners: list[OwnerFiles], tmp_path: Path
+) -> None:
+    recipe = write_recipe(tmp_path)
+    with served(owners[1], tmp_path, 'modes = ["train", "pointers"]\n') as found:
+        here, path = found.address.split("/")[2], "/" + found.address.split("/", 3)[3]
+        own = (f"Host: {here}", f"Origin: http://{here}")
+        with worker(found.node, recipe) as bob:
+            x: Any = torch.tensor([1.0, 2.0]).send(bob)  # type: ignore[attr-defined]
+            assert (x * 2).get().tolist() == [2, 4]
+            assert asked(found.address, f"POST {path}pause HTTP/1.1", *own) == "204"
+            with pytest.raises(NodeUnreachable, match="owner has paused it"):
+                (x * 2).get()
+        with pytest.raises(PolicyRefused, match="owner has paused it"), worker(found.node, recipe):
+            pass
+        assert asked(found.address, f"POST {path}go-on HTTP/1.1", *own) == "204"
+        with worker(found.node, recipe) as bob:
+            again: Any = torch.tensor([1.0]).send(bob)  # type: ignore[attr-defined]
+            assert (again * 2).get().tolist() == [2]
