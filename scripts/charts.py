@@ -4,6 +4,8 @@
     python scripts/charts.py manifests --check    # fails where it is stale
     python scripts/charts.py validate             # against the schemas of every version here
 
+    python scripts/charts.py run FILE...          # their pods, as containers of a Docker engine
+
 Needs requirements-kubernetes.txt, and no helm, no kubectl and no cluster.
 """
 
@@ -16,25 +18,27 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, not as a module
 
-from shared.cli import HELP, GroupWithExamples, run, subcommand_of
-from shared.errors import FedsmsError
+from shared import cli
+from shared.errors import FedsmsError, UsageError
 
 PROGRAM = "python scripts/charts.py"
 
 
 @click.group(
-    cls=GroupWithExamples,
+    cls=cli.GroupWithExamples,
     examples=(
         f"{PROGRAM} manifests --check",
         f"{PROGRAM} validate",
+        f"{PROGRAM} run bob.yaml monday.yaml --secret fedsms-bob/identity=bob/identity",
+        f"{PROGRAM} down",
     ),
-    context_settings=HELP,
+    context_settings=cli.HELP,
 )
 def main() -> None:
     """The Helm charts in deploy/helm, without a cluster."""
 
 
-command = subcommand_of(main)
+command = cli.subcommand_of(main)
 
 
 @command(f"{PROGRAM} manifests", f"{PROGRAM} manifests --check")
@@ -88,5 +92,94 @@ def validate() -> None:
     click.echo("and their pods by the restricted pod security profile.")
 
 
+@command(f"{PROGRAM} render fedsms-owner bob fedsms-bob --values bob.json > bob.yaml")
+@click.argument("chart")
+@click.argument("release")
+@click.argument("namespace")
+@click.option("--values", type=click.Path(path_type=Path), help="A file of JSON or YAML.")
+def render(chart: str, release: str, namespace: str, values: Path | None) -> None:
+    """Print a release's manifests, as `helm template` does."""
+    from scripts.kubernetes import rendering
+
+    own = rendering.read_values(values) if values is not None else {}
+    click.echo(rendering.render(chart, own, release, namespace), nl=False)
+
+
+name_option = click.option(
+    "--name", default="fedsms-charts", show_default=True, help="Of the stand-in for a cluster."
+)
+
+
+@command(
+    f"{PROGRAM} run bob.yaml monday.yaml --secret fedsms-bob/identity=bob/identity "
+    "--claim fedsms-bob/messages=bob/messages",
+)
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--secret", multiple=True, metavar="NAMESPACE/NAME=FOLDER", help="A Secret's files.")
+@click.option("--claim", multiple=True, metavar="NAMESPACE/NAME=FOLDER", help="What one holds.")
+@click.option(
+    "--pause", default=10.0, show_default=True, help="Seconds before a failed Job's next pod."
+)
+@name_option
+def run(
+    files: tuple[Path, ...],
+    secret: tuple[str, ...],
+    claim: tuple[str, ...],
+    pause: float,
+    name: str,
+) -> None:
+    """Run the pods of manifests as containers: those that serve first, then Jobs to their end.
+
+    Probes are asked while it runs. What serves is left running; `down` removes it.
+    """
+    from scripts.containers.engine import engine
+    from scripts.kubernetes.objects import stored, workloads
+    from scripts.kubernetes.rendering import documents, read_text
+    from scripts.kubernetes.running import run_job, serving
+    from scripts.kubernetes.stand_in import StandIn, stored_files
+
+    found = [one for path in files for one in documents(read_text(path))]
+    everything = workloads(found)
+    secrets = stored_files([(*place, folder) for place, folder in _folders(secret).items()])
+    with engine() as client:
+        stand_in = StandIn(client, name, {**stored(found), **secrets}, _folders(claim))
+        serve = [one for one in everything if one.kind != "Job"]
+        with serving(stand_in, serve, _say) as watches:
+            for job in everything:
+                if job.kind == "Job":
+                    run_job(stand_in, job, _say, pause)
+            for pod, watch in watches.items():
+                _say(f"{pod}: started again by its probes {watch.restarts} times")
+
+
+@command(f"{PROGRAM} down", f"{PROGRAM} down --keep-claims")
+@click.option("--keep-claims", is_flag=True, help="Leave what claims hold.")
+@name_option
+def down(keep_claims: bool, name: str) -> None:
+    """Remove what `run` made."""
+    from scripts.containers.engine import engine
+    from scripts.kubernetes.stand_in import StandIn
+
+    with engine() as client:
+        removed = StandIn(client, name).down(keep_claims)
+    _say("Removed " + ", ".join(f"{count} {kind}" for kind, count in removed.items()))
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _folders(given: tuple[str, ...]) -> dict[tuple[str, str], Path]:
+    """NAMESPACE/NAME=FOLDER each. Raises UsageError."""
+    made = {}
+    for one in given:
+        place, _, folder = one.partition("=")
+        namespace, _, name = place.partition("/")
+        if not (namespace and name and Path(folder).is_dir() and folder):
+            raise UsageError(f"{one} is not NAMESPACE/NAME=FOLDER", "or there is no such folder")
+        made[namespace, name] = Path(folder)
+    return made
+
+
 if __name__ == "__main__":
-    run(main, PROGRAM)
+    cli.run(main, PROGRAM)

@@ -59,6 +59,31 @@ def render(chart: str, values: Mapping[str, Any], name: str, namespace: str) -> 
     return "---\n".join(sorted(texts, key=lambda one: ORDER.index(kind_of(one))))
 
 
+def read_text(path: Path) -> str:
+    """Raises UsageError where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {path}", str(error)) from error
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """A file of values, JSON or YAML.
+
+    Raises:
+        UsageError: it cannot be read, or holds no table. FedsmsError: no reader is installed.
+    """
+    with packages():
+        import yaml
+    try:
+        found = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path} is no YAML", " ".join(str(error).split())) from error
+    if not isinstance(found, dict):
+        raise UsageError(f"{path} holds no table of values")
+    return found
+
+
 def split(text: str) -> list[str]:
     """The documents of a file of YAML, without empty ones and empty lines."""
     parts = re.split(r"^---$", text, flags=re.MULTILINE)

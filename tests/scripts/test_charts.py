@@ -24,6 +24,7 @@ from scripts.kubernetes.variants import MANIFESTS, VARIANTS, files
 from server.cli.commands import main as server_commands
 from shared import errors
 from shared.errors import UsageError
+from shared.version import FEDSMS
 from tests.helpers.needed import lacking
 from tests.helpers.running import ROOT, environment, run_python
 from worker_node.cli.commands import main as node_commands
@@ -179,6 +180,18 @@ def test_wrong_values_are_refused_and_named(chart: str, values: dict[str, Any], 
     assert where in str(refusal.value)
 
 
+@pytest.mark.parametrize(("name", "is_taken"), [("b" * 52, True), ("b" * 53, False), ("1b", False)])
+def test_a_release_has_a_name_that_its_objects_can_have(name: str, is_taken: bool) -> None:
+    for chart, values in ((OWNER, OWN), (COORDINATOR, {**ONCE, "run": "x" * 10})):
+        if is_taken:
+            assert f"name: {name}" in render(chart, values, name, "hospital")
+            continue
+        with pytest.raises(UsageError, match="no name for this release"):
+            render(chart, values, name, "hospital")
+    with pytest.raises(UsageError, match="no name for a Job"):
+        render(COORDINATOR, {**ONCE, "run": "x" * 11}, "b" * 52, "hospital")
+
+
 @pytest.mark.parametrize("chart", [OWNER, COORDINATOR])
 def test_helms_own_lint_finds_nothing_but_the_missing_icon(chart: str) -> None:
     import helm_python
@@ -261,6 +274,12 @@ def test_a_job_goes_on_but_for_what_no_new_start_repairs() -> None:
     (container,) = job["template"]["spec"]["containers"]
     assert container["args"] == ["train", "--once"]
     assert variables(container)["FEDSMS_RUN_DIR"] == "runs/first"
+
+
+def test_a_charts_version_is_that_of_the_code_whose_images_it_takes() -> None:
+    for chart in (OWNER, COORDINATOR):
+        (head,) = documents((CHARTS / chart / "Chart.yaml").read_text() + "metadata: {}\nkind: x\n")
+        assert head["appVersion"] == head["version"] == FEDSMS
 
 
 # Probes

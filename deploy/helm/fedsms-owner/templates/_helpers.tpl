@@ -1,3 +1,15 @@
+{{/* What Helm lets a release be called, and Services, StatefulSets or Jobs cannot be. */}}
+{{- define "fedsms.check" -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]{0,50}[a-z0-9])?$" .Release.Name) -}}
+{{- fail (printf "%s is no name for this release: at most 52 small letters, digits and hyphens, a letter first" .Release.Name) -}}
+{{- end -}}
+{{- with .Values.run -}}
+{{- if gt (len (printf "%s-%s" $.Release.Name .)) 63 -}}
+{{- fail (printf "%s-%s is no name for a Job: it has more than 63 characters" $.Release.Name .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "fedsms.namespace" -}}
 {{- default .Release.Namespace .Values.namespace.name -}}
 {{- end -}}
