@@ -195,12 +195,12 @@ def test_a_question_that_goes_moves_no_other_under_the_owners_finger(
         page = opened(launched, found.address).page
         first = elsewhere.begin(measures(found.node.url, recipe))
         page.wait_for_selector("#no-1:enabled")
-        page.evaluate("window.due = []; window.setTimeout = (act) => due.push(act)")
+        page.evaluate("() => { window.due = []; window.setTimeout = (act) => due.push(act); }")
         second = elsewhere.begin(measures(found.node.url, recipe))
         page.wait_for_selector("#no-2", state="attached")
         assert page.is_disabled("#no-2")  # it is new: nobody can have meant it
         assert page.is_enabled("#no-1")  # and this one is where it was
-        page.evaluate("for (const act of due) act()")
+        page.evaluate("() => { for (const act of due) act(); }")
         assert page.is_enabled("#no-2")
         place = page.locator("#no-2").bounding_box()
         page.click("#no-1")
