@@ -61,7 +61,7 @@ def write_whole(path: Path, data: bytes, mode: int = 0o644, durable: bool = True
             Path(temporary).chmod(mode)
             Path(temporary).replace(path)
             if durable:
-                _sync_folder(path.parent)
+                sync_folder(path.parent)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
@@ -69,8 +69,8 @@ def write_whole(path: Path, data: bytes, mode: int = 0o644, durable: bool = True
         raise storage_error("write", path, error) from error
 
 
-def _sync_folder(folder: Path) -> None:
-    """Makes a rename last through a loss of power."""
+def sync_folder(folder: Path) -> None:
+    """Makes a rename in a folder last through a loss of power. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -186,7 +186,9 @@ def _print_end(run: Run, as_json: bool) -> None:
 
     worth = run.comparison if run.settings.get("compare") else None
     if as_json:
-        told = {"run": str(run.path), "status": run.status}
+        told: dict[str, Any] = {"run": str(run.path), "status": run.status}
+        if run.settings.get("hand_out") and run.handed_out is not None:
+            told["handed_out"] = run.handed_out
         click.echo(json.dumps(told if worth is None else {**told, "comparison": worth.as_dict()}))
     else:
         rounds = run.rounds

@@ -84,6 +84,15 @@ class Run:
         found = read_comparison(self.path)
         return None if found is None else Worth(str(self.path), found)
 
+    @property
+    def handed_out(self) -> dict[str, Any] | None:
+        """Which owners keep the model, which do not, and why; None where it was not handed out.
+
+        "round", and "model", the SHA-256 of its numbers, say which one it was.
+        """
+        path = self.path / "handed_out.json"
+        return self._json(path) if path.exists() else None
+
     def records(self) -> list[dict[str, Any]]:
         """A flat dictionary a round and node, and one a round for all nodes (node "*"); for
         instance for pandas.DataFrame."""

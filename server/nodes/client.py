@@ -34,6 +34,7 @@ from shared.wire.commands import (
     COMPARE,
     COUNTERSIGN,
     EVALUATE,
+    HAND_OUT,
     PROPOSE,
     SUM_KEYS,
     SUM_STEP,
@@ -44,6 +45,7 @@ from shared.wire.commands import (
     CountersignReport,
     EvaluateCommand,
     EvaluateReport,
+    HandOutCommand,
     OnProgress,
     Progress,
     ProposeCommand,
@@ -229,6 +231,15 @@ class NodeClient(WebsocketClientWorker):
         answer = await self.link.request(request, seconds=self.link.timeouts.transfer_timeout)
         with self._blaming():
             return CountersignReport.parse(self._open(answer)).signed
+
+    async def hand_out(self, command: HandOutCommand) -> None:
+        """Has the node keep a state that it was sent, for its owner; done once it is on disk.
+
+        Raises:
+            PolicyRefused: its owner takes no such models.
+        """
+        request = self._pack_command(HAND_OUT, command.model_dump())
+        await self.link.request(request, seconds=self.link.timeouts.transfer_timeout)
 
     async def forget(self, object_id: int) -> None:
         """Removes an object of this session from the node."""

@@ -78,6 +78,14 @@ class RunSettings:
         may_change=True,
         modes=ROUNDS_ONLY,
     )
+    hand_out: bool = setting(
+        False,
+        Group.TRAINED,
+        "After the last round each owner whose policy takes it gets the model, for predictions of "
+        "its own: python -m worker_node predict.",
+        may_change=True,
+        modes=ROUNDS_ONLY,
+    )
     cohort: int = setting(
         0,
         Group.WHO,

@@ -22,7 +22,7 @@ from server.nodes.reaching import Reach, connected
 from server.rounds.plan import Plan, new_run_id
 from server.rounds.records import Observer, Proceed, Round
 from server.rounds.secure_sums import Secure
-from server.runs.comparison_run import compare_after
+from server.runs.after_the_rounds import after_the_rounds
 from server.runs.muted_display import Display, MutedDisplay
 from server.runs.reached_nodes import members_of, say_who_is_awaited
 from server.runs.resume import StoppedRun
@@ -143,7 +143,7 @@ async def _train(settings: RunSettings, stopped: StoppedRun | None, steering: St
                 await members.close()
     settings.quorum.of(settings.asked)  # raises now where it asks for more than there are
     is_over = stopped is not None and stopped.completed >= settings.recipe.federation.rounds
-    if is_over and not settings.compare:
+    if is_over and not (settings.compare or settings.hand_out):
         members = Members({node.id: None for node in settings.nodes}, settings.timeouts)
         return await _in_folder(settings, members, stopped, steering)
     async with members_of(settings, tell, steering.reach) as members:
@@ -201,9 +201,9 @@ async def _in_folder(
                 secure if choice.is_on else None,
             )
             failure = None
-            if settings.compare and memory.completed == rounds and memory.state is not None:
-                failure = await compare_after(
-                    folder.path, settings, members, memory.state, observers, choice.is_on
+            if memory.completed == rounds and memory.state is not None:
+                failure = await after_the_rounds(
+                    folder.path, settings, members, run, memory.state, observers, choice.is_on
                 )
             status: Status = "completed" if memory.completed == rounds else "stopped"
             await finish_all(trackers, status)

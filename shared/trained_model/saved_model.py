@@ -165,7 +165,8 @@ def newest(runs: Path) -> Path:
     Raises:
         StorageError: there is none.
     """
-    found = sorted(runs.glob(f"*/{CONFIG}"), key=lambda path: (_saved_at(path), path.parent.name))
+    there = (path for path in runs.glob(f"*/{CONFIG}") if not path.parent.name.startswith("."))
+    found = sorted(there, key=lambda path: (saved_at(path), path.parent.name))
     if not found:
         raise StorageError(
             f"there is no trained model in {runs}",
@@ -174,7 +175,7 @@ def newest(runs: Path) -> Path:
     return found[-1].parent
 
 
-def _saved_at(config: Path) -> datetime:
+def saved_at(config: Path) -> datetime:
     """When a model was saved; of one that does not say, when its run began, by the folder's name.
 
     What says neither is older than all others, and what is damaged so too: it must not hide them.

@@ -23,6 +23,7 @@ CANCEL: Final = "cancel"
 SUM_KEYS: Final = "sum_keys"
 SUM_STEP: Final = "sum_step"
 COUNTERSIGN: Final = "countersign"
+HAND_OUT: Final = "hand_out"
 
 MAX_ROWS = 2**29 - 1
 """Rows that a node may tell of; the largest weight that the exact sum of states takes
@@ -35,7 +36,7 @@ Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Figure = Annotated[str, Field(pattern="^(roc_auc|average_precision|best_f1|mcc)$")]
 GainBound = Annotated[int, Field(ge=-20_000, le=20_000)]
 RoundNumber = Annotated[int, Field(ge=1, lt=2**31)]
-Work = Literal["train", "evaluate", "compare"]
+Work = Literal["train", "evaluate", "compare", "hand_out"]
 """What a coordinator may have a node do in rounds, and after them."""
 SumStep = Literal["share", "receive", "agree", "open"]
 """What is asked of an owner in a secure sum besides its keys and its numbers, in order."""
@@ -254,6 +255,23 @@ class CountersignReport(WireTable):
     """A Countersignature as JSON (shared/passport/statements.py)."""
 
     signed: str = Field(max_length=2**21)
+
+
+class HandOutCommand(WireTable):
+    """Keep the state that was sent before for the node's owner; the answer is no more than done.
+
+    run: in which it was trained, as of TrainCommand. round: after which. rounds: how many there
+        were to be.
+    recipe: the recipe as JSON.
+    model: SHA-256 in hexadecimal of the state's numbers, as a passport has it.
+    """
+
+    state_id: ObjectId
+    run: RunId
+    recipe: RecipeJson
+    round: RoundNumber
+    rounds: RoundNumber
+    model: Hex
 
 
 class Progress(WireTable):

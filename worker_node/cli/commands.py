@@ -13,6 +13,7 @@ from worker_node.cli.health import health
 from worker_node.cli.log import show_log
 from worker_node.cli.membership import COMMANDS
 from worker_node.cli.peers import peers
+from worker_node.cli.predict import predict
 from worker_node.cli.receipts import receipts
 from worker_node.cli.serve import serve
 
@@ -28,6 +29,7 @@ from worker_node.cli.serve import serve
         "python -m worker_node peers",
         "python -m worker_node budget",
         "python -m worker_node receipts",
+        "python -m worker_node predict --own",
     ),
     context_settings=HELP,
 )
@@ -36,5 +38,5 @@ def main() -> None:
     """A data owner's node: trains models that coordinators send, on messages that stay here."""
 
 
-for command in (*COMMANDS, serve, check, health, show_log, peers, budget, receipts):
+for command in (*COMMANDS, serve, check, health, show_log, peers, budget, receipts, predict):
     main.add_command(command)

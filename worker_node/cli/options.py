@@ -39,16 +39,21 @@ LAYOUT_OPTIONS = (
 LAYOUT = ("text_column", "label_column", "spam", "encoding", "file_format", "labels")
 """Their parameters, which are fields of worker_node/data/formats.py's Layout."""
 
-DATA_OPTIONS = (
-    click.option(
+
+def _data_option(*, required: bool) -> Callable[[Any], Any]:
+    return click.option(
         "--data",
-        required=True,
+        required=required,
         type=click.Path(path_type=Path),
         envvar="FEDSMS_DATA",
         show_envvar=True,
         help="The owner's messages: tab-separated, CSV, JSON, Parquet, Excel, also in .gz or .zip; "
         "folders ham and spam of texts; or a folder with a file messages.*, and held-out.* if any.",
-    ),
+    )
+
+
+DATA_OPTIONS = (
+    _data_option(required=True),
     click.option(
         "--held-out-data",
         type=click.Path(path_type=Path),
@@ -90,6 +95,25 @@ health_option = click.option(
 )
 
 
+counts_option = click.option(
+    "--counts",
+    "--standing",  # its older name
+    "counts",
+    type=click.Path(path_type=Path),
+    envvar=["FEDSMS_COUNTS", "FEDSMS_STANDING"],
+    show_envvar=True,
+    help="File with today's counts, and whom the node knows.  [default: counts.json in the "
+    "identity folder; with an audit log elsewhere NAME.jsonl, NAME.counts.json beside it]",
+)
+models_option = click.option(
+    "--models",
+    type=click.Path(path_type=Path),
+    envvar="FEDSMS_MODELS",
+    show_envvar=True,
+    help="Folder of the models that coordinators hand out, for predict.  [default: models beside "
+    "the counts]",
+)
+
 GUARD_OPTIONS = (
     click.option(
         "--policy",
@@ -107,16 +131,8 @@ GUARD_OPTIONS = (
         help="Where each request is written down before it is answered; off writes nothing.  "
         "[default: audit.jsonl in the identity folder; without one, <id>.audit.jsonl here]",
     ),
-    click.option(
-        "--counts",
-        "--standing",  # its older name
-        "counts",
-        type=click.Path(path_type=Path),
-        envvar=["FEDSMS_COUNTS", "FEDSMS_STANDING"],
-        show_envvar=True,
-        help="File with today's counts, and whom the node knows.  [default: counts.json in the "
-        "identity folder; with an audit log elsewhere NAME.jsonl, NAME.counts.json beside it]",
-    ),
+    counts_option,
+    models_option,
 )
 
 SERVE_OPTIONS = (
@@ -249,6 +265,11 @@ SERVE_OPTIONS = (
     ),
     *GUARD_OPTIONS,
 )
+
+
+def own_data_options(function: Decorated) -> Decorated:
+    """The same where nobody need have any, or is told of it."""
+    return _all((_data_option(required=False), *DATA_OPTIONS[1:-1]), function)
 
 
 def data_options(function: Decorated) -> Decorated:

@@ -49,6 +49,7 @@ def serve(
     policy: Path | None,
     audit_log: Path | None,
     counts: Path | None,
+    models: Path | None,
     **others: Any,
 ) -> None:
     """Hold an owner's messages, and train models on them for coordinators, until Ctrl-C."""
@@ -71,7 +72,7 @@ def serve(
     listens = not urls or _is_given("host", "port")
     own = _identity(node_id, identity, others["host"] if listens else LOOPBACK, insecure)
     check_dials(urls, own, insecure)
-    guarding = find_guarding(policy, audit_log, own, node_id or "node", allow, counts)
+    guarding = find_guarding(policy, audit_log, own, node_id or "node", allow, counts, models)
     guarding = guarding.working_with(coordinators)
     admission = _admission(own, guarding.policy.coordinators)
     own_id = node_id or (admission.node.id if admission else None)

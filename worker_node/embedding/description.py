@@ -32,6 +32,7 @@ class Description:
     audit_log: str | None
     counts: str | None
     identity: str | None
+    models: str | None
     coordinators: Sequence[str]
     tell_labels: bool
     threads: int
@@ -56,6 +57,7 @@ class Description:
             _path(self.audit_log),
             _path(self.counts),
             _path(self.identity),
+            _path(self.models),
         )
 
 

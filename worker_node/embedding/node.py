@@ -58,6 +58,8 @@ class Node:
         host, port: where it listens; port 0 takes a free one.
         dial: URLs of coordinators that it dials; then it listens nowhere, and its address is "".
         audit_log: None keeps it in the identity folder, and without one keeps none.
+        models: folder for models that coordinators hand out, for `predict --models`; None has it
+            in the identity folder, or beside the audit log, and with neither takes no model.
         pointers: True also allows pointer operations, which tell a coordinator more.
         allow_one_class: accepts training rows that are all ham or all spam.
         insecure: serve without TLS although other machines can reach it.
@@ -84,6 +86,7 @@ class Node:
         port: int = 0,
         dial: Sequence[str] = (),
         audit_log: str | Path | None = None,
+        models: str | Path | None = None,
         pointers: bool = False,
         allow_one_class: bool = False,
         insecure: bool = False,
@@ -96,6 +99,8 @@ class Node:
         check_dials(urls, own, insecure)
         self.id = check_node_id(own.name.id if own is not None else id or "")
         guarding = _guarding(self.id, own, policy, audit_log, pointers).working_with(coordinators)
+        if models is not None:
+            guarding = replace(guarding, models=Path(models))
         source = held_out if not isinstance(held_out, str) else Path(held_out)
         data = Path(data) if data is not None else None
         self.shard: Shard = shard_given(messages, data, source, allow_one_class)
@@ -112,6 +117,7 @@ class Node:
             _absolute(guarding.audit_log),
             _absolute(guarding.counts),
             _absolute(guarding.identity),
+            _absolute(guarding.models),
             guarding.policy.coordinators,
             guarding.policy.tell_label_counts,
             threads,

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from shared.errors import StorageError
 from shared.files import is_present, make_folder, read_bytes, storage_error, write_whole
 
-Counted = Literal["rounds", "evaluations", "comparisons", "numbers"]
+Counted = Literal["rounds", "evaluations", "comparisons", "models", "numbers"]
 MAX_KNOWN = 1000
 """Coordinators that are remembered; the owner said yes to each of them."""
 
@@ -34,6 +34,7 @@ class _Remembered(BaseModel):
     rounds: Annotated[int, Field(ge=0)] = 0
     evaluations: Annotated[int, Field(ge=0)] = 0
     comparisons: Annotated[int, Field(ge=0)] = 0
+    models: Annotated[int, Field(ge=0)] = 0
     numbers: Annotated[int, Field(ge=0)] = 0
     known: dict[str, str] = {}
 

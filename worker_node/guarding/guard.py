@@ -15,19 +15,22 @@ from shared.passport.statements import Countersignature
 from shared.quoting import MAX_QUOTED, escaped, quoted
 from shared.secure_aggregation.contents import recipe_digest, state_digest
 from shared.wire.commands import (
+    HAND_OUT,
     CompareCommand,
     CountersignCommand,
     EvaluateCommand,
+    HandOutCommand,
     ProposeCommand,
     TrainCommand,
-    Work,
 )
 from worker_node.audit.lines import Entry
 from worker_node.audit.log import Audit, NoAudit
 from worker_node.data.shard import Shard
 from worker_node.guarding.countersigning import Countersigning
 from worker_node.guarding.day_counts import Counted, DayCounts
+from worker_node.guarding.kept_models import KeptModels
 from worker_node.guarding.leak_receipts import LeakReceipts
+from worker_node.guarding.model_keeper import ModelKeeper
 from worker_node.guarding.owner import Owner
 from worker_node.guarding.owner_prompt import Terminal
 from worker_node.guarding.pace import Pace
@@ -40,7 +43,7 @@ if TYPE_CHECKING:  # it loads torch
 
 log = logging.getLogger("fedsms.node")
 
-_COUNTED: Mapping[Work, Counted] = {
+_COUNTED: Mapping[Mode, Counted] = {
     "train": "rounds",
     "evaluate": "evaluations",
     "compare": "comparisons",
@@ -82,6 +85,7 @@ class Guard:
         countersigning: Countersigning | None = None,
         releases: PrivateReleases | None = None,
         receipts: LeakReceipts | None = None,
+        models: KeptModels | None = None,
     ) -> None:
         self.policy = policy or Policy()
         self.audit: Audit = audit or NoAudit()
@@ -93,6 +97,9 @@ class Guard:
         self._countersigning = countersigning or Countersigning()
         self.releases = releases or PrivateReleases(self.policy.differential_privacy)
         self.receipts = receipts or LeakReceipts(self.policy.leak)
+        self._keeper = ModelKeeper(
+            self.policy, self._countersigning.participation, models or KeptModels()
+        )
         self._bits = 0  # counted as told already, and not told yet
         self._asking: dict[str, asyncio.Task[None]] = {}
 
@@ -146,6 +153,9 @@ class Guard:
         Args:
             is_known: of a run whose training is remembered: to ask for it again counts for nothing.
         """
+        if command.work == HAND_OUT:
+            self._keeper.check(who, command)
+            return
         mode, recipe = command.work, Recipe.from_json(command.recipe)
         await self._may_work(mode, who, shard, recipe, command.rounds, command.secure)
         if is_known:
@@ -199,6 +209,12 @@ class Guard:
         recipe = Recipe.from_json(command.recipe)
         await self._may_work("compare", who, shard, recipe, command.rounds, command.secure)
         self._count("comparisons", self.policy.day.comparisons)
+
+    async def keep_model(self, who: Who, command: HandOutCommand, state: Vector) -> str:
+        """Keeps a model (P,) for the owner; says and raises what ModelKeeper.keep does."""
+        return await self._keeper.keep(
+            who, command, state, lambda: self._count("models", self.policy.day.models)
+        )
 
     async def may_point(self, who: Who, recipe: str, shard: Shard) -> None:
         """Likewise for a session of pointer operations, which counts as a training."""
@@ -260,6 +276,7 @@ class Guard:
             "rounds": day.rounds,
             "evaluations": day.evaluations,
             "comparisons": day.comparisons,
+            "models": day.models,
             "numbers": self.policy.pointers.numbers,
         }
         return {what: (self._counts.done(what, now), bound) for what, bound in most.items()}

@@ -88,6 +88,11 @@ class Participation:
     def has_measured(self, coordinator: str, model: str) -> bool:
         return model in self._kept.measured.get(coordinator, ())
 
+    def trained(self, coordinator: str, run: str, recipe: str) -> bool:
+        """Whether this node trained in that coordinator's run, by that recipe (its digest)."""
+        part = self._kept.runs.get(run)
+        return part is not None and (part.coordinator, part.recipe) == (coordinator, recipe)
+
     def check(self, coordinator: str, command: CountersignCommand) -> None:
         """Raises NodeFailed, that says which, where something told of a run is not so here."""
         part = self._kept.runs.get(command.run)

@@ -107,6 +107,9 @@ class DailyBounds(_Table):
         ge=0,
         description="Comparisons a day, each of which trains as long as a whole run does.",
     )
+    models: int = Field(
+        100, ge=0, description="Models that are kept a day, each of which is written to the disk."
+    )
 
 
 BITS_A_NUMBER = 72
@@ -142,6 +145,29 @@ class PointerBounds(_Table):
         le=3600,
         description="Seconds that the operations of one frame, some hundred, may take. A session\n"
         "that wants more is ended.",
+    )
+
+
+class HandedOutModels(_Table):
+    """Models that coordinators hand out after a run, kept here for your own predictions."""
+
+    kept: int = Field(
+        3,
+        ge=0,
+        le=100,
+        description="How many are kept, of all coordinators together, one of each run; a newer\n"
+        "one takes the place of the oldest. 0 takes none. It is the model that every node of the\n"
+        "run gets each round anyway; kept, it can be read by whoever reads this disk.",
+    )
+    megabytes: int = Field(
+        16,
+        ge=1,
+        le=1024,
+        description="Size of the largest that is kept, in units of a million bytes.",
+    )
+    of_own_runs: bool = Field(
+        True,
+        description="Keep a model only of a run, and a recipe, that this node trained in.",
     )
 
 
@@ -361,6 +387,7 @@ class Policy(_Table):
     recipe: RecipeBounds = RecipeBounds()
     day: DailyBounds = DailyBounds()
     pointers: PointerBounds = PointerBounds()
+    models: HandedOutModels = HandedOutModels()
     hours: Hours = Hours()
     secure_aggregation: SecureAggregationTerms = SecureAggregationTerms()
     differential_privacy: DifferentialPrivacyTerms = DifferentialPrivacyTerms()
@@ -435,6 +462,17 @@ class Policy(_Table):
                 raise refusal(
                     f"recipe.{name}", f"{value:,} {what} were asked for; at most {most:,} may be"
                 )
+
+    def check_model(self, recipe: Recipe) -> None:
+        """Refuses to keep a model of this recipe, where none or none so large is kept."""
+        if not self.models.kept:
+            raise refusal("models.kept", "it keeps no models that coordinators hand out")
+        size = 4 * recipe.parameters
+        if size > self.models.megabytes * 1_000_000:
+            raise refusal(
+                "models.megabytes",
+                f"the model has {size / 1e6:,.1f} MB; at most {self.models.megabytes:,} may be",
+            )
 
     def check_mixing(self, training: TrainingRecipe) -> None:
         """Refuses a training whose result would tell of a few rows alone.

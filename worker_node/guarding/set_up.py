@@ -21,6 +21,7 @@ from worker_node.data.shard import Shard
 from worker_node.guarding.countersigning import Countersigning
 from worker_node.guarding.day_counts import DayCounts
 from worker_node.guarding.guard import Guard, Who
+from worker_node.guarding.kept_models import MODELS, KeptModels
 from worker_node.guarding.leak_receipts import LeakReceipts
 from worker_node.guarding.participation import Participation
 from worker_node.guarding.policy import Mode, Policy
@@ -45,6 +46,7 @@ class Guarding:
     policy_file: where the policy was read; None has the defaults.
     audit_log: None keeps none. counts: None keeps the counts of the day in memory alone.
     identity: whose key signs the log's anchor; None leaves it unsigned.
+    models: folder for models that are handed out; None keeps them beside the counts.
     """
 
     policy: Policy = field(default_factory=Policy)
@@ -52,6 +54,7 @@ class Guarding:
     audit_log: Path | None = None
     counts: Path | None = None
     identity: Path | None = None
+    models: Path | None = None
 
     def working_with(self, coordinators: Sequence[str]) -> Guarding:
         """The same for coordinators that go before the policy's; none leaves it to the policy.
@@ -69,6 +72,7 @@ def find_guarding(
     node_id: str,
     allow: Sequence[Mode] = (),
     counts: Path | None = None,
+    models: Path | None = None,
 ) -> Guarding:
     """From the flags of `serve`, and what lies in the identity folder.
 
@@ -76,6 +80,7 @@ def find_guarding(
         allow: modes beside those of the policy.
         counts: file for the day's counts; None keeps them beside the audit log, and where that is
             off in the identity folder.
+        models: folder for models that are handed out; None has it beside those counts.
 
     Raises UsageError for a policy that cannot be read, or is none.
     """
@@ -87,14 +92,14 @@ def find_guarding(
     if audit_log == OFF:
         writable = folder is not None and os.access(folder, os.W_OK)
         kept = _counts_file(folder / COUNTS) if folder is not None and writable else None
-        return Guarding(found, file, None, counts or kept, folder)
+        return Guarding(found, file, None, counts or kept, folder, models)
     if audit_log is None and folder is not None:
         kept = _counts_file(folder / COUNTS)
-        return Guarding(found, file, folder / AUDIT_LOG, counts or kept, folder)
+        return Guarding(found, file, folder / AUDIT_LOG, counts or kept, folder, models)
     # the identity folder may be one that only it can be read from
     audit_log = audit_log or Path(f"{node_id}.{AUDIT_LOG}")
     beside = _counts_file(audit_log.with_suffix(f".{COUNTS}"))
-    return Guarding(found, file, audit_log, counts or beside, folder)
+    return Guarding(found, file, audit_log, counts or beside, folder, models)
 
 
 def _counts_file(path: Path) -> Path:
@@ -124,6 +129,7 @@ async def opened(guarding: Guarding, node_id: str, shard: Shard) -> AsyncIterato
             countersigning=_countersigning(guarding, audit),
             releases=PrivateReleases(guarding.policy.differential_privacy, ledger),
             receipts=LeakReceipts(guarding.policy.leak, _receipt_file(guarding)),
+            models=KeptModels(models_of(guarding)),
         )
         _tell(guarding, shard)
         counts.warn_of_days_to_come(guarding.policy.hours.now())
@@ -161,6 +167,18 @@ def _open_ledger(guarding: Guarding) -> Ledger:
 def ledger_of(guarding: Guarding) -> Path | None:
     """Where the privacy ledger is: beside the counts of the day; None where there are none."""
     return ledger_beside(guarding.counts) if guarding.counts is not None else None
+
+
+def models_of(guarding: Guarding) -> Path | None:
+    """Where handed-out models are kept; None where there is no place for them."""
+    if guarding.models is not None or guarding.counts is None:
+        return guarding.models
+    return models_beside(guarding.counts)
+
+
+def models_beside(counts: Path) -> Path:
+    """The folder of handed-out models that belongs to a file of counts."""
+    return counts.with_name(f"{_prefix(counts)}{MODELS}")
 
 
 def ledger_beside(counts: Path) -> Path:

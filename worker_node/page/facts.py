@@ -21,6 +21,7 @@ _COUNTED: Mapping[Counted, str] = {
     "rounds": "trainings",
     "evaluations": "evaluations",
     "comparisons": "comparisons",
+    "models": "models that were kept",
     "numbers": "pointer mode's numbers",
 }
 

@@ -21,6 +21,7 @@ from shared.wire.commands import (
     COMPARE,
     COUNTERSIGN,
     EVALUATE,
+    HAND_OUT,
     PROPOSE,
     SUM_KEYS,
     SUM_STEP,
@@ -31,6 +32,7 @@ from shared.wire.commands import (
     CountersignReport,
     EvaluateCommand,
     EvaluateReport,
+    HandOutCommand,
     OnProgress,
     Progress,
     ProposeCommand,
@@ -89,6 +91,7 @@ class Commands:
             SUM_KEYS: self._on_sum_keys,
             SUM_STEP: self._on_sum_step,
             COUNTERSIGN: self._on_countersign,
+            HAND_OUT: self._on_hand_out,
             CANCEL: self._on_cancel,
             OPEN_POINTERS: self._on_pointers,
             SUMMARISE: self._on_pointers,
@@ -180,6 +183,17 @@ class Commands:
         request.entry.detail = f"model {command.model[:16]} of run {command.run}"
         signed = self._node.guard.countersign(self._answers.who, command)
         await self._reply(request, CountersignReport(signed=signed.model_dump_json()))
+
+    async def _on_hand_out(self, _: str, arguments: Any, request: Request) -> None:
+        self._require_a_free_task()
+        command = HandOutCommand.parse(arguments)
+        request.about(command.state_id, f"model {command.model[:16]} of run {command.run}")
+        state = self._state(command.state_id, None)
+        await self._begin(self._keep(command, state, request), request)
+
+    async def _keep(self, command: HandOutCommand, state: Vector, request: Request) -> None:
+        kept = await self._node.guard.keep_model(self._answers.who, command, state)
+        request.entry.detail += kept
 
     def _require_a_free_task(self) -> None:
         if len(self._tasks) >= MAX_TASKS:

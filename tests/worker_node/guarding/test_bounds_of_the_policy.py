@@ -31,6 +31,9 @@ NUMBERS: dict[str, tuple[float, float, float | None]] = {
     "day.rounds": (5000, 0, None),
     "day.evaluations": (5000, 0, None),
     "day.comparisons": (100, 0, None),
+    "day.models": (100, 0, None),
+    "models.kept": (3, 0, 100),
+    "models.megabytes": (16, 1, 1024),
     "pointers.numbers": (100_000, 0, None),
     "pointers.megabytes": (4096, 256, None),
     "pointers.seconds": (30, 1, 3600),
@@ -47,6 +50,7 @@ NUMBERS: dict[str, tuple[float, float, float | None]] = {
 SWITCHES = {
     "tell_label_counts": True,
     "countersign": True,
+    "models.of_own_runs": True,
     "pointers.gradients": True,
     "secure_aggregation.required": False,
     "leak.receipts": True,
