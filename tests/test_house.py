@@ -78,6 +78,7 @@ FLOORS = {
     "shared": (
         "pysyft",
         "pointers",
+        "prometheus",
         "wire",
         "passport",
         "privacy",

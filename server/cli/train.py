@@ -10,6 +10,7 @@ import click
 
 from server.cli.authority import authority_option
 from server.cli.federations import federation_of
+from server.cli.metrics import metrics_at, metrics_option
 from server.cli.options import (
     DIALLING_IN,
     TWO_NODES,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 OTHERS = {
     Group.WHO: ("federation", "node", "listen", "up", "authority", "identity", "insecure"),
     Group.FAILS: ("run_folder", "once"),
-    Group.WHERE: ("page", "as_json"),
+    Group.WHERE: ("page", "metrics", "as_json"),
 }
 """Flags that are no settings."""
 
@@ -87,6 +88,7 @@ once_option = click.option(
 @once_option
 @setting_options
 @page_option
+@metrics_option
 @json_option
 def train(
     node: tuple[str, ...],
@@ -96,6 +98,7 @@ def train(
     insecure: bool,
     as_json: bool,
     page: bool,
+    metrics: str | None,
     up: bool,
     run_folder: Path | None,
     once: bool,
@@ -124,26 +127,28 @@ def train(
         node = node if is_typed(context, "node") else ()
         listen = listen if is_typed(context, "listen") or node else None
     federation = federation_of(node, listen, identity, insecure, authority=authority)
-    run = run_until_signal(
-        federation.train(
-            resume=run_folder,
-            progress="json" if as_json else "bars",
-            page=_say_address if page else None,
-            **settings,
+    with metrics_at(metrics) as watching:
+        run = run_until_signal(
+            federation.train(
+                resume=run_folder,
+                progress="json" if as_json else "bars",
+                page=_say_address if page else None,
+                metrics=watching,
+                **settings,
+            )
         )
-    )
     _print_end(run, as_json)
 
 
 def _check_asked(context: click.Context) -> None:
     """Raises UsageError for flags that say what the coordinator that stays knows itself."""
-    others = ("node", "listen", "run_folder", "once", "page")
+    others = ("node", "listen", "run_folder", "once", "page", "metrics")
     wrong = [name for name in others if is_typed(context, name)]
     if wrong:
         flag = {"run_folder": "--resume"}.get(wrong[0], f"--{wrong[0]}")
         raise UsageError(
             f"{flag} does not go with --up",
-            "the coordinator that stays has nodes, and pages, of its own",
+            "the coordinator that stays has nodes, pages and metrics of its own",
             f"Leave {flag} away, or give it to: python -m server up",
         )
 

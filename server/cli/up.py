@@ -10,6 +10,7 @@ import click
 
 from server.cli.authority import authority_option
 from server.cli.federations import federation_of
+from server.cli.metrics import metrics_at, metrics_option
 from server.cli.options import federation_option, insecure_option, listen_option, node_option
 from server.cli.setting_options import given, in_groups, setting_options
 from server.runs.setting import Group
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 OTHERS = {
     Group.WHO: ("federation", "node", "listen", "authority", "identity", "insecure"),
-    Group.WHERE: ("page",),
+    Group.WHERE: ("page", "metrics"),
 }
 """Flags that are no settings."""
 PORT = 8770
@@ -54,6 +55,7 @@ PORT = 8770
 )
 @setting_options
 @click.option("--page", is_flag=True, help="Serve each run as a live page, as `train --page` does.")
+@metrics_option
 def up(
     node: tuple[str, ...],
     listen: str | None,
@@ -63,6 +65,7 @@ def up(
     at: tuple[str, ...],
     when: str | None,
     page: bool,
+    metrics: str | None,
     **_: Any,
 ) -> None:
     """Stay: listen for nodes, take invitations, and train when `train --up` asks for it.
@@ -79,13 +82,17 @@ def up(
     settings = given(click.get_current_context())
     where = listen or f"0.0.0.0:{PORT}"
     federation = federation_of(node, where, identity, insecure, authority=authority, **settings)
-    ways = Ways(
-        tell=lambda node, words: say(notice_line(0, node, words), err=True),
-        page=(lambda address: say(f"Follow the run at {address}", err=True)) if page else None,
-    )
-    staying = StandingCoordinator(federation, parse_schedule(at, when), ways)
     try:
-        run_until_signal(staying.stay())
+        with metrics_at(metrics) as watching:
+            ways = Ways(
+                tell=lambda node, words: say(notice_line(0, node, words), err=True),
+                page=(lambda address: say(f"Follow the run at {address}", err=True))
+                if page
+                else None,
+                metrics=watching,
+            )
+            staying = StandingCoordinator(federation, parse_schedule(at, when), ways)
+            run_until_signal(staying.stay())
     except Interrupted as ended:  # which is how it ends
         say(f"stopped: {ended}" if ended.next_step else "stopped", err=True)
 

@@ -17,6 +17,7 @@ from server.federation.configuration import (
 )
 from server.federation.events import Event
 from server.federation.forgotten import OwnerForgotten
+from server.federation.metered import metered
 from server.federation.model import Model
 from server.federation.results import ByOwner, Evaluation, Statuses, Worth
 from server.federation.run import Run
@@ -105,7 +106,7 @@ class Preparation:
         own_rule = None if rule is None or isinstance(rule, str) else cast(OwnRule, rule)
         if isinstance(rule, str):
             settings["aggregation"] = rule
-        page = settings.pop("page", None)
+        page, metrics = settings.pop("page", None), settings.pop("metrics", None)
         given = checked_settings(settings)
         steering = Steering()
         if own_rule is not None:
@@ -115,7 +116,8 @@ class Preparation:
         else:
             path = resume.path if isinstance(resume, Run) else Path(resume)
             work = self.going_on(path, given, shown)
-
+        if metrics is not None:
+            work = metered(work, metrics)
         if page is not None:
             return self._on_a_page(page, work, steering, deliver, opened)
         return self._paced(work, steering, deliver, opened)

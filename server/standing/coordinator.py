@@ -15,7 +15,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from server.display.progress import Lines
+from server.display.run_metrics import RunMetrics
 from server.federation.live_page import LiveRun, on_a_page
+from server.federation.metered import metered
 from server.federation.preparation import Preparation
 from server.federation.run import Run
 from server.nodes.addresses import NodeAddress
@@ -43,11 +45,13 @@ class Ways:
 
     tell: of a node's id, or "" for none, and what became of it.
     page: given the address of each run's live page; None serves none.
+    metrics: follows each run; None where nobody does.
     now: this machine's time of day.
     """
 
     tell: Callable[[str, str], object] = lambda node, words: None
     page: Callable[[str], object] | None = None
+    metrics: RunMetrics | None = None
     now: Callable[[], datetime] = datetime.now
 
 
@@ -241,6 +245,8 @@ class StandingCoordinator:
                 live = LiveRun(self._ways.page, lambda: running[0].cancel())
                 await stack.enter_async_context(live.page)
                 steering = on_a_page(live, steering)
+            if self._ways.metrics is not None:
+                work = metered(work, self._ways.metrics)
             self._presence.is_running = True
             running.append(asyncio.create_task(work(steering)))
             try:

@@ -259,6 +259,14 @@ SERVE_OPTIONS = (
         "asks.",
     ),
     click.option(
+        "--metrics",
+        metavar="[HOST:]PORT",
+        envvar="FEDSMS_METRICS",
+        show_envvar=True,
+        help="Serve counts of requests for Prometheus, at 127.0.0.1 where no host is named; 0 "
+        "takes a free port. They have no rows, labels or names.",
+    ),
+    click.option(
         "--with-stdin",
         is_flag=True,
         help="Stop when standard input ends: for programs that start nodes.",

@@ -19,6 +19,7 @@ from worker_node.cli.reading import read_shard, skipped_lines
 
 if TYPE_CHECKING:
     from shared.identity.folder import Identity
+    from shared.prometheus import Place
     from worker_node.data.shard import Shard
     from worker_node.guarding.policy import Mode
     from worker_node.membership.admission import Admission
@@ -63,6 +64,8 @@ def serve(
         check_node_id(node_id)
     if others["page"]:
         _check_page()
+    if others["metrics"] is not None:
+        others["metrics"] = _metrics_place(others["metrics"])
     begin_log()
     from worker_node.guarding.set_up import find_guarding
 
@@ -87,6 +90,13 @@ def serve(
     tell_labels = guarding.policy.tell_label_counts and not hide_label_counts
     others |= {"admission": admission, "guarding": guarding, "listens": listens, "dials": urls}
     _run(own_id, shard, tell_labels=tell_labels, **others)
+
+
+def _metrics_place(text: str) -> Place:
+    from shared.prometheus import check_installed, parse_place
+
+    check_installed()
+    return parse_place(text)
 
 
 def _check_page() -> None:

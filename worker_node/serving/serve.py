@@ -18,6 +18,7 @@ import torch
 from shared.cli import ending_signals
 from shared.errors import Interrupted, describe_os_error
 from shared.identity.folder import read_key
+from shared.prometheus import Place
 from shared.wire.timeouts import Timeouts
 from shared.wire.transport import is_loopback
 from worker_node.data.near_held_out import near_lines
@@ -53,6 +54,7 @@ class ServeSettings:
     runs, patience: when it stops by itself; see worker_node/serving/when_to_stop.py.
     admission: who is let in, over TLS; None lets in everybody, without TLS.
     page: serves the owner's page to browsers of this machine, and says where on standard error.
+    metrics: where it serves figures for Prometheus; None serves none.
     with_stdin: stops when standard input ends, as it does with whoever holds its other end.
     guarding: the owner's policy, and where the audit log and the counts of the day are kept.
     """
@@ -74,6 +76,7 @@ class ServeSettings:
     guarding: Guarding = field(default_factory=Guarding)
     with_stdin: bool = False
     page: bool = False
+    metrics: Place | None = None
 
 
 async def serve(settings: ServeSettings, shard: Shard) -> None:
@@ -115,6 +118,8 @@ async def serve(settings: ServeSettings, shard: Shard) -> None:
             async with AsyncExitStack() as stack:
                 if settings.page:  # before anybody comes, whom it may be asked about
                     await _open_page(stack, settings, node)
+                if settings.metrics is not None:
+                    _open_metrics(stack, settings.metrics, node)
                 url = ""
                 if settings.listens:
                     listening = listening_at(door, settings.host, settings.port)
@@ -143,6 +148,19 @@ async def _open_page(stack: AsyncExitStack, settings: ServeSettings, node: DataO
         coordinators=", ".join(sorted(named)) or "whoever comes: there is no TLS",
     )
     await stack.enter_async_context(OwnerPage(node, described, key, _say_page))
+
+
+def _open_metrics(stack: AsyncExitStack, place: Place, node: DataOwnerNode) -> None:
+    from shared.prometheus import new_registry, serving_metrics
+    from worker_node.serving.node_metrics import NodeMetrics
+
+    registry = new_registry()
+    NodeMetrics(node, registry)
+    stack.enter_context(serving_metrics(registry, place, _say_metrics))
+
+
+def _say_metrics(address: str) -> None:
+    click.echo(f"Metrics for Prometheus are at {address}", err=True)
 
 
 def _say_page(address: str) -> None:
