@@ -11,6 +11,7 @@
     python scripts/benchmark.py secure-rounds               # rounds with secure sums, and without
     python scripts/benchmark.py leak                        # what a coordinator can tell of words
     python scripts/benchmark.py privacy                     # accuracy by epsilon, in one process
+    python scripts/benchmark.py private-rounds              # rounds with noise, and without
     python scripts/benchmark.py receipts                    # what leak receipts cost, and say
     python scripts/benchmark.py shard                       # one owner's messages, to a million
     python scripts/benchmark.py startup                     # until a node is ready, until a round
@@ -35,6 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, n
 from scripts.benchmarks.leak import leak
 from scripts.benchmarks.pointers import pointer_accuracy, pointer_soak, pointers
 from scripts.benchmarks.privacy import privacy
+from scripts.benchmarks.private_rounds import private_rounds
 from scripts.benchmarks.receipts import receipts
 from scripts.benchmarks.robust import robust
 from scripts.benchmarks.runs import (
@@ -84,6 +86,7 @@ for _command in (
     shard,
     leak,
     privacy,
+    private_rounds,
     receipts,
 ):
     main.add_command(_command)

@@ -56,7 +56,7 @@ def _measure(folder: Path, names: Sequence[str], recipe: str, repeat: int) -> No
 
 
 def _say(count: int, secure: list[Cost], plain: list[Cost], model_bytes: int) -> None:
-    seconds, before = (median(map(_seconds_a_round, some)) for some in (secure, plain))
+    seconds, before = (median(map(seconds_a_round, some)) for some in (secure, plain))
     up = median(_totals(one)[-1]["bytes_received"] for one in secure) / count / model_bytes
     memory, without = (median(one.memory for one in some) / 1e6 for some in (secure, plain))
     click.echo(
@@ -73,6 +73,6 @@ def _totals(cost: Cost) -> list[dict[str, float]]:
     ]
 
 
-def _seconds_a_round(cost: Cost) -> float:
-    """Without the first, which also sends the model."""
+def seconds_a_round(cost: Cost) -> float:
+    """Without the first, which also sends the model; a median."""
     return median(row["seconds"] for row in _totals(cost)[1:])
