@@ -65,13 +65,14 @@ class Watch:
     container is ready once the readiness probe succeeds.
 
     container: the one that is asked. restarts: how often a probe had it started again.
+    asked: how often any probe was asked.
     """
 
     def __init__(self, container: Container, specification: Mapping[str, Any], network: str):
         self.container, self._network = container, network
         self._probes = specification
         self._ready, self._ended = threading.Event(), threading.Event()
-        self.restarts = 0
+        self.restarts = self.asked = 0
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
@@ -110,7 +111,9 @@ class Watch:
         if probe is None:
             return until or not self._ended.wait()
         while not self._ended.is_set():
-            if succeeds(self.container, probe, self._network):
+            is_well = succeeds(self.container, probe, self._network)
+            self.asked += 1
+            if is_well:
                 if until:
                     return True
                 failed = 0

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.helpers.containers import START_SECONDS, TAG, docker, image, inspect
+from tests.helpers.charts import HOME, PROGRAM, Cluster, logs, owner, stand_in
+from tests.helpers.containers import START_SECONDS, docker, inspect
 from tests.helpers.identities import Federation, make_federation
-from tests.helpers.messages import marked, messages_found, write_tsv
-from tests.helpers.needed import lacking
-from tests.helpers.running import ROOT, Finished, environment, until
+from tests.helpers.messages import marked, messages_found
+from tests.helpers.running import environment, until
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1200)]
 
 OWNERS = ("bob", "anne")
-PROGRAM = ROOT / "scripts" / "charts.py"
-HOME = "fedsms-coordinator"
 RECIPE = """
 [text]
 tokens = 12
@@ -43,82 +37,15 @@ rounds = 30
 """
 
 
-@dataclass
-class Cluster:
-    """A stand-in for a cluster, and what is installed in it: a file of manifests a release."""
-
-    folder: Path
-    name: str
-    secrets: list[str] = field(default_factory=list)
-    claims: list[str] = field(default_factory=list)
-
-    def program(self, *arguments: object) -> Finished:
-        line = [sys.executable, "-W", "error", str(PROGRAM), *map(str, arguments)]
-        done = subprocess.run(
-            line, capture_output=True, text=True, env=environment(), check=False, timeout=900
-        )
-        assert "Traceback" not in done.stderr, done.stderr
-        return Finished(done.returncode, done.stdout, done.stderr)
-
-    def render(self, chart: str, release: str, namespace: str, **values: Any) -> Path:
-        path = self.folder / f"{release}.values.json"
-        path.write_text(json.dumps({"image": {"tag": TAG}, **values}))
-        done = self.program("render", chart, release, namespace, "--values", path)
-        assert done.code == 0, done.err
-        made = self.folder / f"{release}.yaml"
-        made.write_text(done.out)
-        return made
-
-    def arguments(self, *files: Path) -> list[str]:
-        given = [f"--secret={one}" for one in self.secrets]
-        given += [f"--claim={one}" for one in self.claims]
-        return ["run", *map(str, files), *given, "--name", self.name, "--pause", "1"]
-
-    def run(self, *files: Path) -> Finished:
-        return self.program(*self.arguments(*files))
-
-    def container(self, namespace: str, pod: str, name: str) -> str:
-        return f"{self.name}-{namespace}-{pod}-{name}"
-
-    def claim(self, namespace: str, name: str, script: str) -> bytes:
-        """What a shell's script says, with a claim as /claim."""
-        volume = f"{self.name}-{namespace}-claim-{name}:/claim:ro"
-        flags = ("--rm", "--user", "0", "--network", "none", "--entrypoint", "sh", "-v", volume)
-        line = ["docker", "run", *flags, image("setup"), "-c", script]
-        return subprocess.run(line, capture_output=True, check=True, timeout=300).stdout
-
-    def digest(self, run: str) -> tuple[str, dict[str, Any]]:
-        """The hash of a run's model, and its settings; there is one run in the folder."""
-        model = self.claim(HOME, "co-runs", f"cat /claim/{run}/*/model.safetensors")
-        settings = self.claim(HOME, "co-runs", f"cat /claim/{run}/*/settings.json")
-        return hashlib.sha256(model).hexdigest(), json.loads(settings)
-
-
 @pytest.fixture
 def cluster(built: None, tmp_path: Path) -> Iterator[Cluster]:
-    for module in ("helm_python", "kubernetes_validate", "yaml"):
-        if find_spec(module) is None:
-            lacking("charts", f"there is no module {module}; requirements-kubernetes.txt names it")
-    made = Cluster(tmp_path, f"fedsms-tests-{os.getpid()}-charts")
-    try:
+    with stand_in(tmp_path) as made:
         yield made
-    finally:
-        made.program("down", "--name", made.name)
 
 
 @pytest.fixture
 def ours(tmp_path: Path) -> Federation:
     return make_federation(tmp_path / "ours")
-
-
-def owner(cluster: Cluster, name: str, seed: int, **values: Any) -> Path:
-    """A release of an owner's, whose messages are on a claim that is there."""
-    folder = cluster.folder / f"messages-{name}"
-    folder.mkdir()
-    write_tsv(folder / "messages.tsv", marked(160, seed=seed))
-    cluster.claims.append(f"fedsms-{name}/rows={folder}")
-    own = {"messages": {"claim": "rows"}, **values}
-    return cluster.render("fedsms-owner", name, f"fedsms-{name}", **own)
 
 
 def assert_confined(cluster: Cluster, name: str, written: set[str]) -> None:
@@ -183,11 +110,6 @@ def run_and_kill_once(cluster: Cluster, container: str, files: list[Path], job: 
             running.wait()
         told.seek(0)
         return told.read()
-
-
-def logs(container: str) -> str:
-    done = docker("logs", container, check=False)
-    return done.out + done.err
 
 
 def nothing_leaves_and_all_is_confined(cluster: Cluster) -> None:
