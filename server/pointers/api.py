@@ -18,6 +18,7 @@ import asyncio
 import secrets
 import threading
 import warnings
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -52,11 +53,25 @@ def connect(
         identity folder is unfit. NodeUnreachable, HandshakeRefused: no such node. PolicyRefused:
         its owner does not allow pointers.
     """
-    address, rules = parse_node(node), load_recipe(recipe)
-    for warning in check_protected([address], insecure):
-        warnings.warn(warning, stacklevel=2)
+    rules, address = load_recipe(recipe), _address(node, insecure)
     seed = secrets.randbelow(2**63) if seed is None else seed
     opening = open_worker(address, rules, seed, pipeline, identity)
+    return asyncio.run_coroutine_threadsafe(opening, _loop()).result()
+
+
+def connect_shared(
+    node: str,
+    pipeline: bool = True,
+    identity: Path = DEFAULT,
+    insecure: bool = False,
+) -> PointerClient:
+    """A worker of PySyft's that holds shares, or makes triples, and none of its owner's rows.
+
+    See docs/encrypted.md. Arguments and errors are those of `connect`; the owner must have allowed
+    the mode "shared" to this coordinator by name.
+    """
+    address = _address(node, insecure)
+    opening = _open(address, PointerClient.open_shared, pipeline, identity)
     return asyncio.run_coroutine_threadsafe(opening, _loop()).result()
 
 
@@ -74,11 +89,20 @@ async def open_worker(
     identity: Path = DEFAULT,
 ) -> PointerClient:
     """Connects and opens a session, in the event loop that the link is to run in."""
+    return await _open(address, lambda worker: worker.open(recipe, seed), pipeline, identity)
+
+
+async def _open(
+    address: NodeAddress,
+    begin: Callable[[PointerClient], Awaitable[None]],
+    pipeline: bool,
+    identity: Path,
+) -> PointerClient:
     link = await dial(address, identity)
     try:
         worker = PointerClient(address.id, link, pipeline)
         try:
-            await worker.open(recipe, seed)
+            await begin(worker)
         except BaseException:
             worker.leave()
             raise
@@ -86,6 +110,13 @@ async def open_worker(
         await link.close()
         raise
     return worker
+
+
+def _address(node: str, insecure: bool) -> NodeAddress:
+    address = parse_node(node)
+    for warning in check_protected([address], insecure):
+        warnings.warn(warning, stacklevel=3)
+    return address
 
 
 @lru_cache(maxsize=1)

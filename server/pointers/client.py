@@ -18,7 +18,14 @@ from server.nodes.link import Link
 from server.pointers.exchange import PointerExchange, object_number
 from shared.errors import NodeFailed, UsageError
 from shared.model.recipe import Recipe
-from shared.pointers.commands import OPEN_POINTERS, SUMMARISE, OpenPointers, SummariseScores
+from shared.pointers.commands import (
+    OPEN_POINTERS,
+    OPEN_SHARED,
+    SUMMARISE,
+    OpenPointers,
+    OpenShared,
+    SummariseScores,
+)
 from shared.pointers.frames import Item, Template
 from shared.pointers.tensor_operations import OPERATIONS, Gives
 from shared.pysyft import (
@@ -60,7 +67,17 @@ class PointerClient(PointerExchange):
         Raises PolicyRefused where the owner does not allow pointers.
         """
         command = OpenPointers(recipe=recipe.to_json(), seed=seed)
-        request = self._pack_command(OPEN_POINTERS, command.model_dump())
+        await self._begin(OPEN_POINTERS, command.model_dump())
+
+    async def open_shared(self) -> None:
+        """Begins a session that has no rows, for shares.
+
+        Raises PolicyRefused where the owner does not allow it, or not to this coordinator.
+        """
+        await self._begin(OPEN_SHARED, OpenShared().model_dump())
+
+    async def _begin(self, name: str, arguments: dict[str, Any]) -> None:
+        request = self._pack_command(name, arguments)
         await self.link.request(request, seconds=self.link.timeouts.transfer_timeout)
 
     def leave(self) -> None:

@@ -8,7 +8,8 @@ names the operation that failed and the line that issued it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import torch
@@ -94,11 +95,23 @@ class PointerExchange(NodeClient):
 
         Raises NodeFailed where one is not there, or may not leave the node.
         """
+        return self.begin_fetch(object_ids)()
+
+    def begin_fetch(self, object_ids: Sequence[int]) -> Callable[[], list[Any]]:
+        """The same, asked for now and waited for when the result is called, once.
+
+        Several nodes work at a time then. In between, this one is given no other command.
+        """
         for object_id in object_ids:
             self.stream.item(Item.FETCH, object_id)
-        answers = self.answers(len(object_ids))
-        self.alive.difference_update(object_ids)
-        return [self._object(*pair) for pair in zip(object_ids, answers, strict=True)]
+        asked = self._ask(self.stream.last())
+
+        def wait() -> list[Any]:
+            answers = self._expect(len(object_ids), self._answered(asked.result()))
+            self.alive.difference_update(object_ids)
+            return [self._object(*pair) for pair in zip(object_ids, answers, strict=True)]
+
+        return wait
 
     def fetch_ahead(self, object_ids: Sequence[int]) -> None:
         """Fetches objects that will be asked for one by one right after."""
@@ -135,18 +148,25 @@ class PointerExchange(NodeClient):
 
     def answers(self, number: int) -> Sequence[Any]:
         """Waits for that many answers, and no others; raises as `wait` does."""
-        answers = self.wait()
+        return self._expect(number, self.wait())
+
+    def _expect(self, number: int, answers: Sequence[Any]) -> Sequence[Any]:
         if len(answers) != number:
             raise NodeFailed(f"node {self.id} sent {len(answers)} answers instead of {number}")
         return answers
 
     def _exchange(self, payload: bytes) -> Sequence[Any]:
+        return self._answered(self._ask(payload).result())
+
+    def _ask(self, payload: bytes) -> Future[memoryview]:
         self.waits += 1
-        answer = self.run(
+        return self._start(
             self.link.request(
                 payload, seconds=self.link.timeouts.transfer_timeout, kind=Kind.COMMANDS
             )
         )
+
+    def _answered(self, answer: memoryview) -> Sequence[Any]:
         try:
             told = unpack_answers(answer)
         except MalformedFrame as error:
@@ -171,6 +191,9 @@ class PointerExchange(NodeClient):
 
     def run(self, work: Coroutine[Any, Any, Answer]) -> Answer:
         """Runs a coroutine in the link's event loop, and waits for it."""
+        return self._start(work).result()
+
+    def _start(self, work: Coroutine[Any, Any, Answer]) -> Future[Answer]:
         if self._loop.is_closed():
             work.close()
             raise NodeUnreachable(f"the connection to node {self.id} was closed")
@@ -180,7 +203,7 @@ class PointerExchange(NodeClient):
                 "a blocking PySyft call inside the event loop would wait for itself",
                 next_step="Call it from another thread.",
             )
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
 
 def _place(site: Site) -> str:

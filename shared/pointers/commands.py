@@ -2,8 +2,9 @@
 
 Those of rounds stand in shared/wire/commands.py.
 
-They travel as those do. `open` comes first: it says with which recipe's words the owner's rows are
-to be found by tag, and it is where an owner who does not allow pointers says so.
+They travel as those do. An `open` comes first, and it is where an owner who does not allow it says
+so: `open_pointers` says with which recipe's words the owner's rows are to be found by tag, and
+`open_shared` opens a session that has no rows, for shares of what others keep secret.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pydantic import Field
 from shared.wire.commands import ObjectId, WireTable
 
 OPEN_POINTERS = "open_pointers"
+OPEN_SHARED = "open_shared"
 SUMMARISE = "summarise_scores"
 
 TRAIN_TAG = "#train"
@@ -32,6 +34,10 @@ class OpenPointers(WireTable):
 
     recipe: str = Field(max_length=65_536)
     seed: int = Field(ge=0, lt=2**63)
+
+
+class OpenShared(WireTable):
+    """Begin a session of pointer operations without any of the owner's rows."""
 
 
 class SummariseScores(WireTable):

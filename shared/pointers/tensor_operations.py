@@ -105,6 +105,11 @@ _DATASET = {
     "dataset.__len__": Gives.VALUE,
 }
 
+UNIFORM = "sharing.uniform"
+"""Numbers of the system's generator, int64: a shape, the lowest and the highest."""
+BITS_OF = "sharing.bits"
+"""Of int64 numbers (...) their bits (..., 64), the lowest first."""
+
 OPERATIONS: dict[str, Gives] = {
     **dict.fromkeys([*_DUNDERS, *_COPYING, *_SHARING], Gives.ONE),
     **dict.fromkeys([f"torch.{name}" for name in (*_COPYING, *_SHARING, *_MAKING)], Gives.ONE),
@@ -115,6 +120,8 @@ OPERATIONS: dict[str, Gives] = {
     **dict.fromkeys([*_MANY, *(f"torch.{name}" for name in _MANY)], Gives.MANY),
     **dict.fromkeys(_VALUES, Gives.VALUE),
     "backward": Gives.NOTHING,
+    UNIFORM: Gives.ONE,
+    BITS_OF: Gives.ONE,
     **_DATASET,
 }
 """What a node runs for pointers; methods that torch lacks are simply never found."""

@@ -48,6 +48,7 @@ from shared.pysyft.messages.content_rules import KNOWN_TYPES, restrict_decoder
 from shared.pysyft.messages.errors import ForbiddenContent, MalformedMessage
 from shared.pysyft.messages.serialisation import deserialize, serialize
 from shared.pysyft.messages.tensor_format import DTYPES
+from shared.pysyft.sharing import comparisons, products, randomness, relaying
 from shared.pysyft.shortcuts import federated_batches, pointer_shortcuts, quick_codes, quick_names
 from shared.pysyft.shortcuts.plain_parameters import parameter_arrays, parameter_from
 from shared.pysyft.shortcuts.pointer_arguments import NotForTheWire, encode
@@ -67,6 +68,10 @@ for _mend in (
     quick_names,
     pointer_shortcuts,
     federated_batches,
+    randomness,
+    products,
+    comparisons,
+    relaying,
     hooking,
 ):
     _mend.apply()

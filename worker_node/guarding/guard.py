@@ -112,6 +112,11 @@ class Guard:
     def allows_pointers(self) -> bool:
         return "pointers" in self.policy.modes
 
+    @property
+    def allows_sessions(self) -> bool:
+        """Whether pointer operations may run at all, on rows or on shares."""
+        return not {"pointers", "shared"}.isdisjoint(self.policy.modes)
+
     async def record(self, who: Who, entry: Entry, durable: bool = True) -> None:
         """Raises StorageError where the log cannot be written; nothing may be answered then."""
         entry.who, entry.certificate, entry.address = who.name, who.certificate, who.address
@@ -220,6 +225,16 @@ class Guard:
         """Likewise for a session of pointer operations, which counts as a training."""
         await self._may_work("pointers", who, shard, Recipe.from_json(recipe), 1)
         self._count("rounds", self.policy.day.rounds)
+
+    async def may_share(self, who: Who) -> None:
+        """Raises PolicyRefused where a rule says no to a session that has no rows.
+
+        What tells of rows has nothing to do with it: it counts for nothing.
+        """
+        self.policy.check_shared(who.name)
+        self.policy.check_hours(self._now())
+        if "shared" in self.policy.ask and "shared" not in who.said_yes:
+            await self._ask("shared", who)
 
     async def _may_work(
         self,

@@ -17,8 +17,8 @@ from shared.errors import POLICY_ADVICE, PolicyRefused
 from shared.identity.names import NODE_ID_PATTERN
 from shared.model.recipe import MAX_PARAMETERS, Recipe, TrainingRecipe
 
-Mode = Literal["train", "evaluate", "compare", "pointers"]
-Question = Literal["first-time-coordinator", "train", "evaluate", "compare", "pointers"]
+Mode = Literal["train", "evaluate", "compare", "pointers", "shared"]
+Question = Literal["first-time-coordinator", "train", "evaluate", "compare", "pointers", "shared"]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -168,6 +168,24 @@ class HandedOutModels(_Table):
     of_own_runs: bool = Field(
         True,
         description="Keep a model only of a run, and a recipe, that this node trained in.",
+    )
+
+
+class SharedBounds(_Table):
+    """Mode "shared": computing on shares of what others keep secret, without any of your rows."""
+
+    coordinators: tuple[CoordinatorName, ...] = Field(
+        (),
+        strict=False,
+        description="Names of the coordinators that may; empty allows nobody. They must be let in\n"
+        "besides, as for everything. Without TLS a name is what somebody calls himself.",
+    )
+    megabytes: int = Field(1024, ge=256, description="Memory that one session may take.")
+    seconds: int = Field(
+        30,
+        ge=1,
+        le=3600,
+        description="Seconds that the operations of one frame, some hundred, may take.",
     )
 
 
@@ -358,14 +376,16 @@ class Policy(_Table):
         "operations on the rows and tells them more. Comparisons are allowed from the start, for\n"
         "they show you whether joining was worth it, and tell hardly more than the first two do:\n"
         "whoever may have you train and measure can do both with you alone, and gets that model\n"
-        "too. A comparison adds how sure the gain is. [day] bounds the work, each a run's.",
+        "too. A comparison adds how sure the gain is. [day] bounds the work, each a run's.\n"
+        '"shared" lends this machine to computing on shares of what others keep secret, for the\n'
+        "coordinators that [shared] names; your rows have no part in it.",
     )
     ask: tuple[Question, ...] = Field(
         (),
         strict=False,
         description="What needs your yes at the terminal, or on the page of serve --page:\n"
-        '"first-time-coordinator", "train", "evaluate", "compare", "pointers" (each once a\n'
-        "connection). Where there is neither it is refused.",
+        '"first-time-coordinator", "train", "evaluate", "compare", "pointers", "shared" (each\n'
+        "once a connection). Where there is neither it is refused.",
     )
     fewest_rows: int = Field(
         0, ge=0, description="With fewer rows to train on, the node refuses to train."
@@ -388,6 +408,7 @@ class Policy(_Table):
     day: DailyBounds = DailyBounds()
     pointers: PointerBounds = PointerBounds()
     models: HandedOutModels = HandedOutModels()
+    shared: SharedBounds = SharedBounds()
     hours: Hours = Hours()
     secure_aggregation: SecureAggregationTerms = SecureAggregationTerms()
     differential_privacy: DifferentialPrivacyTerms = DifferentialPrivacyTerms()
@@ -418,6 +439,12 @@ class Policy(_Table):
         if mode not in self.modes:
             allowed = ", ".join(self.modes) or "nothing"
             raise refusal("modes", f"{mode} is not allowed here, only {allowed}")
+
+    def check_shared(self, coordinator: str) -> None:
+        """Args: coordinator: its name."""
+        self.check_mode("shared")
+        if coordinator not in self.shared.coordinators:
+            raise refusal("shared.coordinators", "it computes on shares for others alone")
 
     def check_secure(self, is_secure: bool) -> None:
         """Args: is_secure: whether the numbers would leave inside a secure sum alone."""

@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 
 from shared.model.recipe import Recipe
-from shared.pointers.commands import OPEN_POINTERS, SUMMARISE, OpenPointers, SummariseScores
+from shared.pointers.commands import (
+    OPEN_POINTERS,
+    OPEN_SHARED,
+    SUMMARISE,
+    OpenPointers,
+    OpenShared,
+    SummariseScores,
+)
 from shared.pointers.frames import pack_answers, pack_failure
 from shared.wire.commands import EvaluateReport
 from shared.wire.frames import Frame, MalformedFrame
 from worker_node.guarding.guard import Who
-from worker_node.guarding.policy import refusal
+from worker_node.guarding.policy import PointerBounds, SharedBounds, refusal
 from worker_node.node import DataOwnerNode
 from worker_node.pointers.channel import Said, pack
-from worker_node.pointers.rows import tagged_tensors
+from worker_node.pointers.rows import TaggedTensor, tagged_tensors
 from worker_node.pointers.session import WHY_IS_NOT_TOLD
 from worker_node.pointers.session_process import SessionEnded, SessionProcess, Told
 from worker_node.pointers.ticks import moment_after
 
-COMMANDS = (OPEN_POINTERS, SUMMARISE)
+COMMANDS = (OPEN_POINTERS, OPEN_SHARED, SUMMARISE)
 _WANTS_NO_ANSWER = b"\x92\xc2"
 """How the payload of such a frame begins, as msgpack writes it; others are waited for."""
 
@@ -46,25 +55,24 @@ class PointerAccess:
 
     def __init__(self, node: DataOwnerNode) -> None:
         self._node = node
-        self._policy = node.guard.policy.pointers
+        self._counts = not node.guard.policy.pointers.gradients
+        self._seconds = node.guard.policy.pointers.seconds
         self._process: SessionProcess | None = None
 
     async def command(self, name: str, arguments: Any, who: Who) -> dict[str, Any] | None:
         """Answers one of COMMANDS.
 
-        Raises PolicyRefused where the owner does not allow pointers, or not to this coordinator.
+        Raises PolicyRefused where the owner does not allow it, or not to this coordinator.
         """
-        if not self._node.guard.allows_pointers:
-            raise refusal(
-                "modes",
-                f"node {self._node.id} does not allow pointer operations",
-                f"Ask the owner of {self._node.id} to start the node with: "
-                "python -m worker_node serve --allow pointers ...",
-            )
+        if name == OPEN_SHARED:
+            OpenShared.parse(arguments)
+            await self._node.guard.may_share(who)
+            bounds = self._node.guard.policy.shared
+            await self._open([], secrets.randbelow(2**63), bounds, counts=False)
+            log.info("%s begins to compute on shares", who.name)
+            return None
         if name == OPEN_POINTERS:
-            command = OpenPointers.parse(arguments)
-            await self._node.guard.may_point(who, command.recipe, self._node.shard)
-            await self._open(command)
+            await self._open_on_rows(OpenPointers.parse(arguments), who)
             log.info("%s begins pointer operations", who.name)
             return None
         wanted = SummariseScores.parse(arguments)
@@ -80,7 +88,7 @@ class PointerAccess:
         Raises MalformedFrame where it, or one before it, is none, or nobody opened a session.
         """
         wants_answer = bytes(request.payload[:2]) != _WANTS_NO_ANSWER
-        if not wants_answer and self._policy.gradients:
+        if not wants_answer and not self._counts:
             await self._opened().post(request.payload)
             return None
         try:
@@ -94,7 +102,7 @@ class PointerAccess:
     async def _ask(self, said: Said, payload: bytes | memoryview) -> Told:
         """Where what is told is counted, the answer leaves at a moment that was paid for."""
         clock = asyncio.get_running_loop().time
-        began, is_counted = clock(), not self._policy.gradients
+        began, is_counted = clock(), self._counts
         try:
             told = await self._opened().ask(said, payload, self._node.guard.take_bits)
             is_counted = told.is_counted
@@ -106,7 +114,7 @@ class PointerAccess:
         finally:
             if is_counted:
                 passed = clock() - began
-                await asyncio.sleep(moment_after(passed, self._policy.seconds) - passed)
+                await asyncio.sleep(moment_after(passed, self._seconds) - passed)
         if told.error is not None:
             raise told.error
         return told
@@ -116,17 +124,39 @@ class PointerAccess:
             raise MalformedFrame("pointer commands before a session of them was opened")
         return self._process
 
-    async def _open(self, command: OpenPointers) -> None:
+    async def _open_on_rows(self, command: OpenPointers, who: Who) -> None:
+        node = self._node
+        if not node.guard.allows_pointers:
+            raise refusal(
+                "modes",
+                f"node {node.id} does not allow pointer operations",
+                f"Ask the owner of {node.id} to start the node with: "
+                "python -m worker_node serve --allow pointers ...",
+            )
+        await node.guard.may_point(who, command.recipe, node.shard)
         text = Recipe.from_json(command.recipe).text
-        rows = await asyncio.to_thread(tagged_tensors, self._node.shard, text)
+        rows = await asyncio.to_thread(tagged_tensors, node.shard, text)
+        bounds = node.guard.policy.pointers
+        await self._open(rows, command.seed, bounds, counts=not bounds.gradients)
+
+    async def _open(
+        self,
+        rows: Sequence[TaggedTensor],
+        seed: int,
+        bounds: PointerBounds | SharedBounds,
+        *,
+        counts: bool,
+    ) -> None:
+        """Args: counts: what is told of the rows is paid for."""
         await self.close()
+        self._counts, self._seconds = counts, bounds.seconds
         self._process = await SessionProcess.start(
             {
-                "seed": command.seed,
+                "seed": seed,
                 "threads": torch.get_num_threads(),
-                "gradients": self._policy.gradients,
-                "megabytes": self._policy.megabytes,
-                "seconds": self._policy.seconds,
+                "gradients": not counts,
+                "megabytes": bounds.megabytes,
+                "seconds": bounds.seconds,
             },
             rows,
         )

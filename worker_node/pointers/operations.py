@@ -17,6 +17,7 @@ from shared.errors import NodeFailed
 from shared.pointers.frames import MAX_TEMPLATE_DEPTH
 from shared.pointers.tensor_operations import MAY_WRITE, OPERATIONS, Gives
 from shared.pysyft import DTYPES, BaseDataset
+from worker_node.pointers.sharing import FUNCTIONS as SHARING
 
 Builder = Callable[[Sequence[Any]], Any]
 _base: Any = TensorBase
@@ -44,6 +45,7 @@ _OWN: dict[str, Callable[..., Any]] = {
     "backward": torch.autograd.backward,
     "torch.nn.functional.linear": torch._C._nn.linear,
     "torch.nn.functional.embedding": _embedding,
+    **SHARING,
 }
 
 

@@ -111,7 +111,7 @@ async def serve(settings: ServeSettings, shard: Shard) -> None:
                 keep_work=settings.keep_work,
                 sums=find_sums(settings.guarding),
             )
-            if guard.allows_pointers:
+            if guard.allows_sessions:
                 prepare_sessions()
             await node.prepare()
             door = Door(node, settings.admission, stop_rule)
@@ -208,6 +208,9 @@ def _say_ready(settings: ServeSettings, shard: Shard, url: str) -> None:
             "pointer operations are allowed: a coordinator may run tensor operations on your rows, "
             "and a malicious one may read much of them from what it is given back"
         )
+    if "shared" in settings.guarding.policy.modes:
+        names = ", ".join(settings.guarding.policy.shared.coordinators) or "nobody"
+        log.info("computes on shares of what others keep secret, for %s", names)
     rows = {"train": len(shard.train), "held_out": len(shard.held_out)}
     try:
         click.echo(_ready(settings, rows, url))

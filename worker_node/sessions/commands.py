@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from shared.errors import FedsmsError, NodeFailed, one_line
 from shared.model.recipe import Recipe
 from shared.model.vectors import Vector, as_vector
-from shared.pointers.commands import OPEN_POINTERS, SUMMARISE
+from shared.pointers.commands import OPEN_POINTERS, OPEN_SHARED, SUMMARISE
 from shared.pysyft import serialize
 from shared.wire.commands import (
     CANCEL,
@@ -94,6 +94,7 @@ class Commands:
             HAND_OUT: self._on_hand_out,
             CANCEL: self._on_cancel,
             OPEN_POINTERS: self._on_pointers,
+            OPEN_SHARED: self._on_pointers,
             SUMMARISE: self._on_pointers,
         }
 

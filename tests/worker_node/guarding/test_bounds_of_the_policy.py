@@ -37,6 +37,8 @@ NUMBERS: dict[str, tuple[float, float, float | None]] = {
     "pointers.numbers": (100_000, 0, None),
     "pointers.megabytes": (4096, 256, None),
     "pointers.seconds": (30, 1, 3600),
+    "shared.megabytes": (1024, 256, None),
+    "shared.seconds": (30, 1, 3600),
     "secure_aggregation.fewest_owners": (3, 2, 100),
     "secure_aggregation.fewest_pinned": (0, 0, 0),  # of nobody who is pinned
     "secure_aggregation.dropouts": (0.33, 0, 1),

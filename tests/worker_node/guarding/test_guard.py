@@ -452,3 +452,31 @@ def test_countersigning_is_the_owners_choice_and_tells_no_rows_that_sums_hide() 
     for policy, rows in ((hidden, None), (tables(), 12)):
         with pytest.raises(NodeFailed, match="no key to sign with"):
             Guard(policy).countersign(ME, CountersignCommand(rows=rows, **told))
+
+
+SHARING = {"modes": ["shared"], "shared": {"coordinators": ["hospital"]}}
+
+
+def test_a_coordinator_that_is_named_computes_on_shares_and_nothing_is_counted() -> None:
+    guard = Guard(tables(SHARING, {"day": {"rounds": 0}}))
+    asyncio.run(guard.may_share(ME))
+    assert guard.allows_sessions
+    assert not guard.allows_pointers
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"modes": ["pointers"]}, "modes"),
+        ({"shared": {}}, "shared.coordinators"),
+        ({"shared": {"coordinators": ["Hospital", "clinic"]}}, "shared.coordinators"),
+        ({"hours": {"days": []}}, "hours"),
+        ({"ask": ["shared"]}, "ask"),
+    ],
+)
+def test_computing_on_shares_is_refused_by_the_rule_that_says_no(
+    change: dict[str, Any], rule: str
+) -> None:
+    with pytest.raises(PolicyRefused) as refused:
+        asyncio.run(Guard(tables(SHARING, change)).may_share(ME))
+    assert refused.value.rule == rule

@@ -1,0 +1,1 @@
+"""PySyft's additive secret sharing between nodes, which meet at their coordinator alone."""
