@@ -206,6 +206,27 @@ def test_an_owners_policy_is_told_to_the_coordinator_and_written_down(
     assert allowed.code == 0, allowed.out
 
 
+def test_an_owner_is_handed_the_model_and_asks_it_about_its_own_messages(
+    federation: Federation, first: Path
+) -> None:
+    up = ("up", "--exit-code-from", "coordinator", "coordinator")
+    federation.compose(*up, RUNS_TO_SERVE="1", HAND_OUT="1")
+    handed_out = json.loads((newest_run(federation) / "handed_out.json").read_text())
+    assert (handed_out["owners"], handed_out["left_out"]) == (["anne", "bob"], {})
+    (line,) = [one for one in federation.log("bob") if one["what"] == "hand_out"]
+    assert line["decision"] == "allowed"
+    assert f"model {handed_out['model'][:16]} of run" in line["detail"]
+    predict = ("run", "--rm", "-T", "--no-deps", "bob", "predict", "--json")
+    everything = federation.compose(*predict, "--own-messages").out.splitlines()
+    told = [json.loads(one) for one in everything]
+    assert {one["part"] for one in told} == {"train", "held-out"}
+    assert {one["own_label"] for one in told} == {"ham", "spam"}
+    disagreeing = federation.compose(*predict, "--own").out.splitlines()
+    assert sorted(disagreeing) == sorted(
+        line for line, one in zip(everything, told, strict=True) if one["label"] != one["own_label"]
+    )
+
+
 def test_two_owners_who_allow_it_have_secure_sums(federation: Federation, first: Path) -> None:
     rules = "[secure_aggregation]\nrequired = true\nfewest_owners = 2\n"
     for owner in ("bob", "anne"):

@@ -112,6 +112,32 @@ def test_what_joining_was_worth_is_told_of_the_mean_owner_and_of_nobody(
     assert "open, comparison of round 1" in [line["detail"] for line in lines]
 
 
+def test_the_model_of_the_sums_is_handed_out_also_to_an_owner_who_demands_them(
+    federation: Federation, flags: list[str], quick: Path, tmp_path: Path
+) -> None:
+    done_well(train(tmp_path, quick, flags, "--hand-out"))
+    (path,) = (tmp_path / "runs").iterdir()
+    assert json.loads((path / "settings.json").read_text())["secure_sums"] is True
+    handed_out = json.loads((path / "handed_out.json").read_text())
+    assert (handed_out["owners"], handed_out["left_out"]) == (list(NAMES), {})
+    # beside the counts: in the identity folder, or beside an audit log that was named
+    folders = {name: federation.node(name) / "models" for name in ("anne", "carol")}
+    folders["bob"] = federation.node("bob") / "audit.models"
+    weights = {name: next(folder.glob("*/*.safetensors")) for name, folder in folders.items()}
+    for name, folder in folders.items():
+        config = json.loads(next(folder.glob("*/config.json")).read_text())
+        assert config["model"] == handed_out["model"], name
+        assert config["measured_here"], name
+        assert config["certificate"], name
+    assert len({one.read_bytes() for one in weights.values()}) == 1
+    # anne's own command finds it by her identity folder alone
+    identity = ("--identity", federation.node("anne"))
+    at_home = run("worker_node", "predict", *identity, "win a prize", cwd=tmp_path)
+    assert done_well(at_home) == done_well(
+        run("server", "predict", "--model", path, "win a prize", cwd=tmp_path)
+    )
+
+
 def test_a_killed_coordinator_goes_on_to_the_model_of_an_undisturbed_run(
     flags: list[str], quick: Path, tmp_path: Path
 ) -> None:
