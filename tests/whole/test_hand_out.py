@@ -293,6 +293,37 @@ def test_how_many_are_kept_and_how_many_a_day_is_the_owners_to_say(
     assert [line["detail"].rpartition(", ")[2][:6] for line in owner.lines()[3:4]] == ["kept b"]
 
 
+def test_a_node_that_is_gone_is_told_and_the_others_get_the_model(
+    cli: Cli, quick: Path, tmp_path: Path
+) -> None:
+    made = {name: make_owner(tmp_path, name, "", seed) for seed, name in enumerate(("ida", "jon"))}
+    with local_nodes({name: flags for name, (_, flags) in made.items()}) as nodes:
+        done_well(train(cli, quick, flags_of(nodes)))
+        (jon,) = [node for node in nodes if node.id == "jon"]
+        jon.process.kill()
+        jon.process.wait()
+        run = newest_run(tmp_path)
+        flags = ("--resume", run, "--hand-out", "--min-nodes", 1)
+        done_well(cli("server", "train", *NO_SETTINGS, *flags))
+    handed_out = json.loads((run / "handed_out.json").read_text())
+    assert handed_out["owners"] == ["ida"]
+    assert list(handed_out["left_out"]) == ["jon"]
+    assert [len(owner.kept) for owner, _ in made.values()] == [1, 0]
+
+
+def test_the_model_of_a_private_run_is_handed_out_as_well(cli: Cli, tmp_path: Path) -> None:
+    policy = "[differential_privacy]\nepsilon = 64.0\n"
+    names = ("kim", "lea", "max")
+    made = {name: make_owner(tmp_path, name, policy, seed) for seed, name in enumerate(names)}
+    with local_nodes({name: flags for name, (_, flags) in made.items()}) as nodes:
+        flags = ("--recipe", "private", "--rounds", 2, *flags_of(nodes), "--hand-out")
+        done_well(cli("server", "train", *NO_SETTINGS, *flags))
+    state = load(newest_run(tmp_path)).state
+    for owner, _ in made.values():
+        (path,) = owner.kept
+        assert np.array_equal(load(path).state, state)
+
+
 def test_a_node_of_a_program_keeps_models_where_it_is_told(tmp_path: Path, quick: Path) -> None:
     files = {name: write_owner(tmp_path, name, 60, 20, seed=4) for name in ("gil", "hal")}
     policy = {"recipe": {"fewest_rows_a_step": 1, "fewest_rows_mixed": 1}}
