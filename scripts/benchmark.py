@@ -12,6 +12,7 @@
     python scripts/benchmark.py leak                        # what a coordinator can tell of words
     python scripts/benchmark.py privacy                     # accuracy by epsilon, in one process
     python scripts/benchmark.py private-rounds              # rounds with noise, and without
+    python scripts/benchmark.py privacy-audit               # attacks, and epsilon that they prove
     python scripts/benchmark.py receipts                    # what leak receipts cost, and say
     python scripts/benchmark.py shard                       # one owner's messages, to a million
     python scripts/benchmark.py startup                     # until a node is ready, until a round
@@ -36,6 +37,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, n
 from scripts.benchmarks.leak import leak
 from scripts.benchmarks.pointers import pointer_accuracy, pointer_soak, pointers
 from scripts.benchmarks.privacy import privacy
+from scripts.benchmarks.privacy_audit import privacy_audit
 from scripts.benchmarks.private_rounds import private_rounds
 from scripts.benchmarks.receipts import receipts
 from scripts.benchmarks.robust import robust
@@ -87,6 +89,7 @@ for _command in (
     leak,
     privacy,
     private_rounds,
+    privacy_audit,
     receipts,
 ):
     main.add_command(_command)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from server.cli.audit import audit
 from server.cli.authority import COMMANDS
 from server.cli.compare import compare
 from server.cli.inviting import COMMANDS as OF_INVITATIONS
@@ -41,6 +42,7 @@ for command in (
     train,
     up,
     compare,
+    audit,
     runs,
     show,
     status,
