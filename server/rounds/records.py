@@ -234,12 +234,9 @@ def round_from_rows(rows: list[dict[str, Any]], rounds: int) -> Round:
         KeyError, TypeError, StopIteration: they are not a round's.
     """
     total = next(row for row in rows if row["node"] == "*")
-    # The ones with another treatment: metrics, and what older versions did not tell.
-    others = ("metrics", "rows_counted", "held_out_rows_counted")
-    names = [each.name for each in fields(NodeRound) if each.name not in others]
     nodes = tuple(
         NodeRound(
-            **{name: row[name] for name in names},
+            **{name: row[name] for name in _AS_THEY_ARE},
             rows_counted=row.get("rows_counted"),
             held_out_rows_counted=row.get("held_out_rows_counted"),
             metrics=None if row["rows"] is None else _unprefixed(row),
@@ -261,8 +258,18 @@ def round_from_rows(rows: list[dict[str, Any]], rounds: int) -> Round:
     )
 
 
+# Asked for once: a run of 1,000 rounds and 100 owners has 101,000 rows.
+_AS_THEY_ARE = tuple(
+    each.name
+    for each in fields(NodeRound)
+    # metrics have another treatment, and what older versions did not tell
+    if each.name not in ("metrics", "rows_counted", "held_out_rows_counted")
+)
+_FIGURES = {each.name: f"held_out_{each.name}" for each in fields(Metrics)}
+
+
 def _unprefixed(row: dict[str, Any]) -> Metrics:
-    return Metrics(**{each.name: row[f"held_out_{each.name}"] for each in fields(Metrics)})
+    return Metrics(**{name: row[key] for name, key in _FIGURES.items()})
 
 
 def _prefixed(metrics: Metrics | None) -> dict[str, Any]:

@@ -182,7 +182,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         return []
     *lines, _ = read_bytes(path, MAX_METRICS_BYTES).split(b"\n")
     try:
-        rows = [json.loads(line) for line in lines]
+        rows = [json.loads(line.decode()) for line in lines]  # of text it is quicker
         _require(all(isinstance(row["round"], int) for row in rows))
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise _damaged(path, str(error)) from error

@@ -223,10 +223,26 @@ async def _in_folder(
             how = _how_to_go_on(settings, folder)
             error.next_step = f"{error.next_step}\n  {kept}{how}".strip()
         raise
-    folder.finish(status)
+    await _finish_beside(folder, status)
     if failure is not None:
         raise failure
     return folder.path
+
+
+async def _finish_beside(folder: RunFolder, status: Status) -> None:
+    """Finishes the folder, whose report may take seconds, while the event loop answers others.
+
+    Raises:
+        Interrupted: it was cancelled meanwhile; the folder is finished all the same.
+        StorageError: as `RunFolder.finish`.
+    """
+    finishing = asyncio.create_task(asyncio.to_thread(folder.finish, status))
+    try:
+        await asyncio.shield(finishing)
+    except asyncio.CancelledError:
+        await asyncio.wait([finishing])
+        finishing.result()
+        raise Interrupted(f"stopped when the run was over; all of it is in {folder.path}") from None
 
 
 def _choice(

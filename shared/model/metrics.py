@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from operator import mul
 
 import numpy as np
@@ -92,7 +92,7 @@ class Metrics:
 
     def as_dict(self) -> dict[str, float | int | None]:
         """All figures, by name."""
-        return {**asdict(self), "mcc": self.mcc}
+        return {**vars(self), "mcc": self.mcc}
 
 
 def bin_of(logits: npt.NDArray[np.floating]) -> Counts:
