@@ -75,12 +75,17 @@ class Cluster:
         return hashlib.sha256(model).hexdigest(), json.loads(settings)
 
 
-@contextmanager
-def stand_in(folder: Path) -> Iterator[Cluster]:
-    """One of the test's own, which goes with what it holds."""
+def check_installed() -> None:
+    """Skips where what works on charts is not here."""
     for module in ("helm_python", "kubernetes_validate", "yaml"):
         if find_spec(module) is None:
             lacking("charts", f"there is no module {module}; requirements-kubernetes.txt names it")
+
+
+@contextmanager
+def stand_in(folder: Path) -> Iterator[Cluster]:
+    """One of the test's own, which goes with what it holds."""
+    check_installed()
     made = Cluster(folder, f"fedsms-tests-{os.getpid()}-charts")
     try:
         yield made

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import copy
 import itertools
-import json
-import os
-import socket
+import shlex
 import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from importlib.util import find_spec
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +20,8 @@ from server.cli.commands import main as server_commands
 from shared import errors
 from shared.errors import UsageError
 from shared.version import FEDSMS
-from tests.helpers.needed import lacking
-from tests.helpers.running import ROOT, environment, run_python
+from tests.helpers.charts import check_installed
+from tests.helpers.running import ROOT, run_python
 from worker_node.cli.commands import main as node_commands
 
 OWNER, COORDINATOR = "fedsms-owner", "fedsms-coordinator"
@@ -62,9 +57,7 @@ RELEASES: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.fixture(autouse=True, scope="module")
 def installed() -> None:
-    for module in ("helm_python", "kubernetes_validate", "yaml"):
-        if find_spec(module) is None:
-            lacking("charts", f"there is no module {module}; requirements-kubernetes.txt names it")
+    check_installed()
 
 
 def release(chart: str, values: dict[str, Any]) -> list[Document]:
@@ -282,70 +275,31 @@ def test_a_charts_version_is_that_of_the_code_whose_images_it_takes() -> None:
         assert head["appVersion"] == head["version"] == FEDSMS
 
 
-# Probes
+def installs() -> Iterator[tuple[str, str, str, str]]:
+    """Each `helm install` of the page: release, chart, namespace and what is set."""
+    page = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    for line in page.splitlines():
+        words = shlex.split(line) if line.startswith("helm ") else []
+        if words[1:2] == ["install"]:
+            release, chart, flag, namespace, *sets = words[2:]
+            assert (flag, set(sets[::2])) == ("-n", {"--set"})
+            yield release, Path(chart).name, namespace, ",".join(sets[1::2])
 
 
-@pytest.fixture
-def health(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """A socket that answers as a node would, or takes a call and says nothing where it is ""."""
-    path = tmp_path / "h"
-    server = socket.socket(socket.AF_UNIX)
-    kept = []
+def test_the_commands_of_the_page_install_what_kubernetes_takes() -> None:
+    import helm_python
 
-    def answer(line: str) -> None:
-        while True:
-            try:
-                connection, _ = server.accept()
-            except OSError:
-                return
-            kept.append(connection)
-            if line:
-                connection.sendall(line.encode() + b"\n")
-
-    def serve(line: str) -> Path:
-        server.bind(str(path))
-        server.listen()
-        threading.Thread(target=answer, args=(line,), daemon=True).start()
-        return path
-
-    yield serve
-    server.close()
-    for one in kept:
-        one.close()
-
-
-def probe(name: str, path: Path) -> bool:
-    """Whether a probe of the chart succeeds where the node's socket is at `path`."""
-    (node,) = pod(release(OWNER, OWN))["containers"]
-    found = node[name]
-    done = subprocess.run(
-        found["exec"]["command"],
-        env=environment(
-            FEDSMS_HEALTH_SOCKET=str(path),
-            PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        ),
-        capture_output=True,
-        check=False,
-        timeout=found["timeoutSeconds"],
-    )
-    return done.returncode == 0
-
-
-@pytest.mark.parametrize("name", ["startupProbe", "readinessProbe", "livenessProbe"])
-@pytest.mark.parametrize("well", [True, False])
-def test_a_node_that_answers_is_left_alone_also_where_its_trainer_died(
-    name: str, well: bool, health: Callable[[str], Path]
-) -> None:
-    busy = {"node": "bob", "well": well, "trainer": "died", "busy": "training round 3 of 15"}
-    assert probe(name, health(json.dumps(busy)))
-
-
-@pytest.mark.parametrize("name", ["startupProbe", "livenessProbe"])
-def test_a_node_that_hangs_or_is_not_there_is_noticed(
-    name: str, health: Callable[[str], Path], tmp_path: Path
-) -> None:
-    assert not probe(name, tmp_path / "nobody")
-    assert not probe(name, health(""))
+    seen = set()
+    for name, chart, namespace, sets in installs():
+        found = documents(render(chart, helm_python.parse_set_string(sets), name, namespace))
+        assert schema_faults(found, versions()[-1]) == []
+        assert open_ends(pod(found)) == []
+        seen |= {(chart, one["kind"]) for one in found}
+        if "ipBlock" in sets:
+            (way, _) = only("NetworkPolicy", found)["spec"]["egress"]
+            assert way == {"to": [PEER], "ports": [{"protocol": "TCP", "port": 8770}]}
+    assert {(OWNER, "StatefulSet"), (COORDINATOR, "Job"), (COORDINATOR, "Deployment")} <= seen
+    assert len(list(installs())) == 4
 
 
 # The program
