@@ -113,6 +113,9 @@ POLICY_ADVICE = (
     "Ask for less, or ask the node's owner to change policy.toml and start the node again."
 )
 
+PAUSE = "pause"
+"""The rule of a PolicyRefused whose owner has the node wait; none of policy.toml."""
+
 
 class PolicyRefused(FedsmsError):
     """An owner's policy.toml does not allow what a coordinator asked for.

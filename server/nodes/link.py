@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
 from shared.errors import (
+    PAUSE,
     POLICY_ADVICE,
     FedsmsError,
     HandshakeRefused,
@@ -261,7 +262,8 @@ def told_by(who: str, error: FedsmsError) -> FedsmsError:
     Args:
         who: says it, and about what; the error's fact.
     """
-    ours = POLICY_ADVICE if isinstance(error, PolicyRefused) else ""
+    is_policy = isinstance(error, PolicyRefused) and error.rule != PAUSE
+    ours = POLICY_ADVICE if is_policy else ""
     advice = f". {error.next_step}" if error.next_step not in ("", ours) else ""
     told = type(error)(who, quoted(error.words + advice), ours)
     if isinstance(told, PolicyRefused) and isinstance(error, PolicyRefused):

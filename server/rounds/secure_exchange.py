@@ -27,9 +27,6 @@ OF_THIS_ROUND = frozenset(
 )
 """Rules that refuse what a round asks, and say nothing against the next one."""
 
-PAUSE = "pause"
-"""The rule of an owner who has their node wait: the next round may be another's."""
-
 MAX_MASKED = 3
 """Masked vectors on their way at a time: each has twice the bytes of a model."""
 

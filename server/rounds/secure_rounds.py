@@ -20,12 +20,12 @@ from server.rounds.gathering import Measured, Trained
 from server.rounds.node_part import NodePart
 from server.rounds.outgoing_state import OutgoingState
 from server.rounds.plan import Plan
-from server.rounds.secure_exchange import OF_THIS_ROUND, PAUSE, SecureExchange
+from server.rounds.secure_exchange import OF_THIS_ROUND, SecureExchange
 from server.rounds.secure_sums import BOTH, FEWEST_OWNERS, RoundSums, Secure, SumLost
 from server.rounds.step import StepResult, Terms, take_step
 from server.rounds.summed import evaluation_from, measures, trained_from
 from server.secure_aggregation.aggregation import Aggregation
-from shared.errors import FedsmsError, PolicyRefused, QuorumLost, one_line
+from shared.errors import PAUSE, FedsmsError, PolicyRefused, QuorumLost, one_line
 from shared.model.metrics import merge, metrics_from
 from shared.model.recipe import Recipe
 from shared.secure_aggregation.contents import state_digest

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from shared.errors import PolicyRefused
-
-PAUSE = "pause"
-"""The rule that refusals name; it is none of policy.toml."""
+from shared.errors import PAUSE, PolicyRefused
 
 
 class Pause:

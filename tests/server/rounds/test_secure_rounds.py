@@ -16,7 +16,7 @@ from scripts.local.many_nodes import Served
 from server.rounds.cohort import MinNodes
 from server.rounds.records import Round, round_from_rows
 from server.runs.rosters_file import RostersFile
-from shared.errors import NodeFailed, PolicyRefused
+from shared.errors import PAUSE, NodeFailed, PolicyRefused
 from shared.model.classifier import initial_state
 from shared.model.recipe import Recipe
 from shared.model.vectors import Vector
@@ -26,7 +26,6 @@ from tests.helpers.federating import Watcher, of_rounds, until
 from tests.helpers.identities import Federation, make_federation
 from tests.helpers.secure_rounds import QUICK, Federated, federated
 from worker_node.audit.lines import Entry
-from worker_node.guarding.pause import PAUSE
 from worker_node.guarding.policy import Policy
 from worker_node.secure_aggregation.masked_rounds import RoundsInMemory
 from worker_node.secure_aggregation.refusing import refusing
