@@ -44,6 +44,7 @@ from shared.model.classifier import initial_state
 from shared.model.recipe import Recipe, load_recipe
 from shared.model.text import encode
 from shared.model.vectors import Vector
+from shared.privacy.recognising import auc
 from shared.secure_aggregation.messages import Masked
 from shared.wire.timeouts import Timeouts
 from worker_node.data.shard import Shard
@@ -176,11 +177,11 @@ def _say(name: str, count: int, held: Held, shards: Mapping[str, Shard]) -> None
         cells = [
             f"`{name}`, {count}",
             what,
-            f"{_auc(words[there], words[~there]):.1f}",
+            f"{100 * auc(words[there], words[~there]):.1f}",
             f"{100 * hits / max(1, int(found.sum())):.1f} / {100 * hits / int(there.sum()):.1f}",
-            f"{_auc(pairs[asked.pair_is_there], pairs[~asked.pair_is_there]):.1f}",
-            f"{_auc(own, others):.1f}",
-            f"{_auc(own, nobodys):.1f}",
+            f"{100 * auc(pairs[asked.pair_is_there], pairs[~asked.pair_is_there]):.1f}",
+            f"{100 * auc(own, others):.1f}",
+            f"{100 * auc(own, nobodys):.1f}",
         ]
         click.echo(f"| {' | '.join(cells)} |")
 
@@ -278,10 +279,3 @@ class _Moved:
 def _in_medians(moved: Numbers) -> Numbers:
     there = moved[moved > 0]
     return moved / np.median(there) if there.size else moved
-
-
-def _auc(positive: Numbers, negative: Numbers) -> float:
-    """Area under the ROC curve in %, ties counted half."""
-    ordered = np.sort(negative)
-    below = np.searchsorted(ordered, positive, "left") + np.searchsorted(ordered, positive, "right")
-    return float(100 * below.sum() / (2 * positive.size * negative.size))

@@ -19,12 +19,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from scripts.benchmarks.audit_plot import ATTACKS, plot
 from scripts.benchmarks.privacy import Part, collection
 from scripts.fetch_data import find_data
 from server.aggregation.aggregators import FedAvg
@@ -72,7 +74,12 @@ class Held:
 @click.option("--runs", type=click.IntRange(1, 1000), default=20, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), default=KINDS)
-def privacy_audit(shadows: int, runs: int, seed: int, kinds: tuple[str, ...]) -> None:
+@click.option(
+    "--plot", "picture", type=click.Path(path_type=Path), help="Also as a PNG; takes matplotlib."
+)
+def privacy_audit(
+    shadows: int, runs: int, seed: int, kinds: tuple[str, ...], picture: Path | None
+) -> None:
     """Word attack, membership and audited epsilon: plain, secure, private, both."""
     torch.set_num_threads(1)
     split = _Split.of(collection(find_data()), seed)
@@ -81,8 +88,13 @@ def privacy_audit(shadows: int, runs: int, seed: int, kinds: tuple[str, ...]) ->
         "| right of 100 | epsilon is at least | claimed |\n" + "|---" * 9 + "|"
     )
     models: dict[str, tuple[Recipe, Vector, Numbers]] = {}
+    areas: dict[str, list[float]] = {}
     for kind in kinds:
-        click.echo(_row(kind, split, shadows, models))
+        cells = _cells(kind, split, shadows, models)
+        areas[kind] = [float(cell) for cell in cells[1 : 1 + len(ATTACKS)]]
+        click.echo(f"| {' | '.join(cells)} |")
+    if picture is not None:
+        plot(areas, picture)
     click.echo("\n| noise | epsilon claimed | proved: mean | the most of all | above the claim |")
     click.echo("|---" * 5 + "|")
     for name in ("private", "private-strict"):
@@ -132,12 +144,13 @@ class _Split:
         return [rows[::2], rows[1::2]]
 
 
-def _row(
+def _cells(
     kind: str,
     split: _Split,
     shadows: int,
     models: dict[str, tuple[Recipe, Vector, Numbers]],
-) -> str:
+) -> list[str]:
+    """Of a kind of run: its name, its areas in the order of ATTACKS, and what guesses prove."""
     recipe = load_recipe("private" if kind in ("private", "both") else "default")
     is_summed = kind in ("secure", "both")
     held = _trained(recipe, [split.bob, split.anne], is_summed, seed=1)
@@ -157,7 +170,7 @@ def _row(
     ratio, is_in = offline_likelihood(target, shadow), split.included
     seen = _seen(recipe, held.updates, texts, labels)
     right = right_guesses(is_in, seen, GUESSES)
-    cells = [
+    return [
         kind,
         f"{100 * _words(recipe, held, split):.1f}",
         f"{100 * _whose(recipe, held, split):.1f}",
@@ -168,7 +181,6 @@ def _row(
         f"{at_least_epsilon(right, GUESSES, CANARIES, DELTA):.2f}",
         f"{recipe.privacy.epsilon:g}" if recipe.is_private else "none",
     ]
-    return f"| {' | '.join(cells)} |"
 
 
 def _margins(recipe: Recipe, state: Vector, texts: list[str], labels: Labels) -> Numbers:

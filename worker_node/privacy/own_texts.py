@@ -24,6 +24,8 @@ points, and asking takes a twentieth of a round of `default`."""
 MOST_OF_LINEAR = 128
 """The same of a linear model, whose round takes a twentieth of a second."""
 _Thing = TypeVar("_Thing")
+READ = 50_000
+"""Rows that are read for their words, evenly drawn: it takes a second."""
 FEWEST = 100
 """Others that there are at least; what the held-out rows do not have is invented."""
 
@@ -48,22 +50,25 @@ class OwnTexts:
 
     @classmethod
     def of(cls, shard: Shard, recipe: Recipe) -> Self:
-        """Reads all training rows for their words, and encodes what is asked about.
+        """Reads training rows for their words, and encodes what is asked about.
 
         Messages that are not the owner's are held-out ones that are no training rows as well.
+        Words are those of READ rows at most: of a million, a few others may be the owner's too.
 
         Raises:
             ValueError: there is no word or no message to ask about.
         """
         most = MOST_OF_LINEAR if recipe.model.kind == "linear" else MOST
-        own = words_of(row.text for row in shard.train)
+        own = words_of(row.text for row in _some(shard.train, READ))
         if not own:
             raise ValueError("the training rows have no words")
-        held_out = words_of(row.text for row in shard.held_out)
+        held_out = words_of(row.text for row in _some(shard.held_out, READ))
         other_words = _some(sorted(set(held_out) - set(own)), most)
         other_words += _invented(own, other_words, FEWEST - len(other_words))
-        texts = {row.text for row in shard.train}
-        others = _some([row for row in shard.held_out if row.text not in texts], most)
+        candidates = _some(shard.held_out, most)
+        texts = {row.text for row in candidates}
+        trained = {row.text for row in shard.train if row.text in texts}
+        others = [row for row in candidates if row.text not in trained]
         others += _made_up(_some(shard.train, FEWEST), other_words, FEWEST - len(others))
         messages = _some(shard.train, most)
         return cls(
