@@ -47,9 +47,10 @@ def words(names: list[str]) -> str:
     """What to say of those files; "" for none."""
     if not names:
         return ""
+    many = f"{len(names)} files" if len(names) > 1 else "1 file"
     few = ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
     return (
-        f"warning: this image holds other code than the folder has now ({len(names)} files: {few})."
+        f"warning: this image holds other code than the folder has now ({many}: {few})."
         " What runs is the image's.\n  To run the folder's: docker compose up --build"
     )
 

@@ -151,7 +151,7 @@ def test_an_image_of_other_code_than_the_folders_is_told_before_anything_begins(
         shutil.rmtree(mine)
         mine.symlink_to(ROOT / "shared")
     assert "kept" in done.out  # and it goes on
-    told = "this image holds other code than the folder has now (1 files: shared/quoting.py)"
+    told = "this image holds other code than the folder has now (1 file: shared/quoting.py)"
     assert told in done.out + done.err
 
 
