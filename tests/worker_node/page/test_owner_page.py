@@ -16,6 +16,7 @@ import torch
 from scripts.local.nodes import LocalNode, local_nodes
 from shared.errors import NodeUnreachable, PolicyRefused
 from shared.model.recipe import Recipe
+from shared.privacy.accountant import mu_of
 from shared.pysyft import ObjectRequestMessage
 from shared.wire.commands import COMPARE, EVALUATE, TRAIN
 from shared.wire.frames import Frame, Kind
@@ -27,6 +28,8 @@ from tests.helpers.node_requests import command, error, pack, reply, send_state,
 from tests.helpers.peers import Peer, coordinator, stranger
 from tests.helpers.pointers import worker, write_recipe
 from tests.helpers.running import until
+from worker_node.privacy.accounts import Run, Terms
+from worker_node.privacy.ledger import Ledger
 
 pytestmark = pytest.mark.timeout(180)
 HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>"
@@ -302,6 +305,25 @@ def test_a_node_without_a_log_shows_the_same_and_no_verdict(
         assert "train 1" in cells(page, "who-asked-for-what-and-what-left", "a-test")[0]
         assert "There is no log, as you asked." in page.inner_text("#the-log")
         assert page.is_hidden("#check")
+
+
+def test_it_shows_what_the_privacy_ledger_says(
+    launched: Any, owners: list[OwnerFiles], tmp_path: Path
+) -> None:
+    ledger = Ledger(tmp_path / "audit.privacy.jsonl")
+    mu = mu_of(1.0, 1e-5)
+    for number in (1, 2):
+        which = Run(HOSTILE, "a-run", "training")
+        ledger.charge(which, number, "x", Terms(30, "ab" * 32, mu, mu), None)
+        ledger.answer(which, number, b"numbers")
+    ledger.close()
+    with served(owners[1], tmp_path, "[differential_privacy]\nepsilon = 2.0\n") as found:
+        page = opened(launched, found.address).page
+        assert cells(page, "privacy-budget", "training")[:3] == ["1.00", "1.00", "2.00"]
+        assert cells(page, "privacy-budget", "held-out")[:3] == ["0.00", "0.00", "4.00"]
+        told = cells(page, "privacy-budget", "<img src=x")
+        assert told[:5] == ["a-run", "training", "2", "30", "1.00"]
+        assert "until it is over" in told[5]
 
 
 def asked(address: str, *lines: str) -> str:
