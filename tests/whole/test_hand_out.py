@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from shared.secure_aggregation.contents import state_digest
 from shared.trained_model.saved_model import load
 from shared.wire.commands import HandOutCommand, ProposeCommand, TrainCommand
 from tests.conftest import OwnerFiles, write_owner
-from tests.helpers.running import Finished, done_well, refused
+from tests.helpers.running import Finished, done_well, refused, until
 from worker_node import Node
 
 pytestmark = pytest.mark.timeout(240)
@@ -193,12 +194,15 @@ class Coordinator:
 
     async def hand_out(self, state: Vector, **changed: Any) -> None:
         state_id = await self.send(state)
-        good: dict[str, Any] = {"state_id": state_id, "run": "mine", "round": 1, "rounds": 1}
-        good |= {"recipe": self.recipe.to_json(), "model": state_digest(state).hex()}
         try:
-            await self.client.hand_out(HandOutCommand(**{**good, **changed}))
+            await self.client.hand_out(self.command(state, **{"state_id": state_id, **changed}))
         finally:
             await self.client.forget(state_id)
+
+    def command(self, state: Vector, **changed: Any) -> HandOutCommand:
+        good: dict[str, Any] = {"run": "mine", "round": 1, "rounds": 1}
+        good |= {"recipe": self.recipe.to_json(), "model": state_digest(state).hex()}
+        return HandOutCommand(**{**good, **changed})
 
 
 def with_a_node(
@@ -269,6 +273,43 @@ def test_a_coordinator_that_lies_about_a_model_leaves_none(recipe: Recipe, tmp_p
 
 def digest(state: Vector) -> str:
     return state_digest(state).hex()
+
+
+def has_lines(owner: Owner, count: int) -> bool:
+    return len(owner.lines()) >= count
+
+
+def test_whatever_a_broken_line_leaves_on_the_disk_is_in_the_log(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    """The coordinator is gone as soon as it has asked; what the node had begun is told as it is."""
+    tries = 12
+    owner, flags = make_owner(tmp_path, "fay", "[models]\nkept = 100\n", seed=7)
+
+    async def vanish(url: str, run: str) -> None:
+        link = await dial(NodeAddress("fay", url))
+        try:
+            gone = Coordinator(NodeClient("fay", link), recipe)
+            await gone.train(run)
+            state_id = await gone.send(gone.state)
+            command = gone.command(gone.state, state_id=state_id, run=run)
+            before = link.bytes_sent
+            asking = asyncio.create_task(gone.client.hand_out(command))
+            while link.bytes_sent == before:  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0)
+        finally:
+            await link.close()
+        await asyncio.gather(asking, return_exceptions=True)
+
+    with local_nodes({"fay": flags}) as (fay,):
+        for number in range(tries):
+            asyncio.run(vanish(fay.url, f"run {number}"))
+            wanted = number + 1
+            until(partial(has_lines, owner, wanted), "the line of it")
+    names = {path.name for path in owner.kept}
+    told = [line for line in owner.lines() if line["decision"] == "allowed"]
+    assert {line["detail"].rpartition(" ")[2] for line in told} == names
+    assert len(owner.lines()) == tries
 
 
 def test_how_many_are_kept_and_how_many_a_day_is_the_owners_to_say(

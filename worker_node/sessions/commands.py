@@ -193,8 +193,17 @@ class Commands:
         await self._begin(self._keep(command, state, request), request)
 
     async def _keep(self, command: HandOutCommand, state: Vector, request: Request) -> None:
-        kept = await self._node.guard.keep_model(self._answers.who, command, state)
-        request.entry.detail += kept
+        """What was begun is done and written down, also where the connection ends meanwhile."""
+        keeping = asyncio.ensure_future(
+            self._node.guard.keep_model(self._answers.who, command, state)
+        )
+        try:
+            request.entry.detail += await asyncio.shield(keeping)
+        except asyncio.CancelledError:
+            with contextlib.suppress(FedsmsError, ConnectionClosed):
+                request.entry.detail += await keeping
+                await self._reply(request, None)
+            raise
 
     def _require_a_free_task(self) -> None:
         if len(self._tasks) >= MAX_TASKS:
