@@ -26,14 +26,14 @@ from worker_node.cli.commands import main as node_commands
 
 OWNER, COORDINATOR = "fedsms-owner", "fedsms-coordinator"
 OWN: dict[str, Any] = {"identity": {"secret": "key"}, "messages": {"claim": "rows"}}
-JOINS: dict[str, Any] = {**OWN, "identity": {"invitation": "line"}}
-DIALS: dict[str, Any] = {**JOINS, "connection": "dials"}
+DIALS: dict[str, Any] = {**OWN, "identity": {"invitation": "line"}, "connection": "dials"}
 ONCE: dict[str, Any] = {"identity": {"secret": "key"}, "nodes": {"bob": "wss://bob:8777"}}
 STAYS: dict[str, Any] = {"mode": "standing"}
 PEER = {"ipBlock": {"cidr": "203.0.113.5/32"}}
 RELEASES: list[tuple[str, dict[str, Any]]] = [
     (OWNER, OWN),
-    (OWNER, JOINS),
+    (OWNER, DIALS),
+    (OWNER, {**OWN, "connection": "dials"}),
     (OWNER, {**OWN, "messages": {"secret": "rows"}, "policy": {"text": "fewest_rows = 5\n"}}),
     (OWNER, {**OWN, "policy": {"configMap": "mine"}, "env": {"NO_PROXY": "a,b"}}),
     (OWNER, {**OWN, "networkPolicy": {"from": [PEER]}, "service": {"type": "LoadBalancer"}}),
@@ -131,7 +131,7 @@ WIDER: dict[str, tuple[str, str, Any]] = {
 @pytest.mark.parametrize("kind", ["initContainers", "containers"])
 def test_a_pod_that_is_less_confined_is_seen(what: str, kind: str) -> None:
     where, name, value = WIDER[what]
-    spec = copy.deepcopy(pod(release(OWNER, JOINS)))
+    spec = copy.deepcopy(pod(release(OWNER, DIALS)))
     (container,) = spec[kind]
     tables = {"pod": spec, "container": container, "security": container["securityContext"]}
     tables[where].pop(name, None)
@@ -148,6 +148,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     (OWNER, {**OWN, "polcy": {}}, "polcy"),
     (OWNER, {**OWN, "policy": {"text": "a = 1", "configMap": "b"}}, "/policy"),
     (OWNER, {**OWN, "connection": "dial"}, "/connection"),
+    (OWNER, {**DIALS, "connection": "listens"}, "/connection"),
     (OWNER, {**OWN, "dial": ["coordinator:8770"]}, "/dial/0"),
     (OWNER, {**OWN, "settings": {"host": "0.0.0.0"}}, "'host'"),
     (OWNER, {**OWN, "settings": {"held-out": 0.1}}, "'held-out'"),
@@ -232,7 +233,7 @@ def test_a_pod_can_ask_the_cluster_nothing_and_gets_no_variables_from_it() -> No
 
 
 def test_a_node_writes_nothing_but_its_log_and_never_its_key() -> None:
-    for values in (OWN, JOINS, DIALS):
+    for values in (OWN, DIALS):
         (node,) = pod(release(OWNER, values))["containers"]
         written = {one["mountPath"] for one in node["volumeMounts"] if not one.get("readOnly")}
         assert written == {"/tmp", "/audit"}
