@@ -50,6 +50,7 @@ FLOORS = {
         "federation",
         "passport",
         "runs",
+        "encrypted",
         "pointers",
         "display",
         "rounds",
