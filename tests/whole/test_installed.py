@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -218,3 +219,22 @@ def read(terminal: int, until: str) -> str:
             if ready.select(1):
                 written += os.read(terminal, 4096).decode("utf-8", "replace")
     return written
+
+
+def test_a_wheel_holds_all_that_the_packages_have(tmp_path: Path) -> None:
+    packages, source = ("server", "shared", "worker_node"), tmp_path / "source"
+    for name in packages:
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, source / name, ignore=ignored)
+    for name in ("pyproject.toml", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    flags = "--quiet --no-deps --no-index --no-build-isolation --disable-pip-version-check"
+    line = [sys.executable, "-m", "pip", "wheel", *flags.split(), "-w", str(tmp_path), "."]
+    subprocess.run(line, check=True, cwd=source, env=environment())
+    (made,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(made) as wheel:
+        held = {name for name in wheel.namelist() if name.startswith(packages)}
+    there = (path for name in packages for path in (ROOT / name).rglob("*") if path.is_file())
+    wanted = {str(path.relative_to(ROOT)) for path in there if "__pycache__" not in path.parts}
+    assert held == wanted
+    assert any(name.endswith(".js") for name in held)
