@@ -101,6 +101,10 @@ def digest(folder: Path) -> str:
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
+def newest(folder: Path) -> Path:
+    return max((folder / "runs").iterdir())
+
+
 def run_of(done: Finished) -> Path:
     return Path(json.loads(done_well(done).splitlines()[-1])["run"])
 
@@ -137,9 +141,15 @@ def test_who_asks_gets_the_run_and_the_weights_that_an_ordinary_one_has(
         # the nodes are here again, and for people it looks as `train` does
         up.says("node bob is here", 2)
         up.says("node anne is here", 2)
-        again = asks(ours, tmp_path, *flags)
+        again = asks(ours, tmp_path, *flags, "--hand-out")
         assert "round 6/6" in again.err
         assert "The model and all figures are in" in done_well(again)
+        handed_out = json.loads((newest(tmp_path) / "handed_out.json").read_text())
+        assert handed_out["owners"] == ["anne", "bob"]
+        kept = [
+            next((ours.node(one) / "models").glob("*/*.safetensors")) for one in ("anne", "bob")
+        ]
+        assert kept[0].read_bytes() == kept[1].read_bytes()
         # what goes wrong is told to who asked, and the coordinator stays
         refused(asks(ours, tmp_path, "--recipe", tmp_path / "none.toml"), "none.toml", code=2)
         refused(asks(ours, tmp_path, "--node", "bob"), "does not go with --up", code=2)
