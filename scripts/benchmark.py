@@ -7,6 +7,7 @@
     python scripts/benchmark.py robust                      # one bad owner of ten
     python scripts/benchmark.py strategies                  # FedProx and server optimisers
     python scripts/benchmark.py worth                       # what joining is worth to an owner
+    python scripts/benchmark.py page                        # what a live page costs a run
     python scripts/benchmark.py secure-aggregation          # keys, masks and bytes of a secure sum
     python scripts/benchmark.py secure-rounds               # rounds with secure sums, and without
     python scripts/benchmark.py leak                        # what a coordinator can tell of words
@@ -35,6 +36,7 @@ import click
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, not as a module
 
 from scripts.benchmarks.leak import leak
+from scripts.benchmarks.page import page
 from scripts.benchmarks.pointers import pointer_accuracy, pointer_soak, pointers
 from scripts.benchmarks.privacy import privacy
 from scripts.benchmarks.privacy_audit import privacy_audit
@@ -81,6 +83,7 @@ for _command in (
     robust,
     strategies,
     worth,
+    page,
     secure_aggregation,
     secure_rounds,
     startup,

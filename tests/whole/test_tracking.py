@@ -104,8 +104,8 @@ def test_a_tracker_whose_package_is_absent_is_said_before_anybody_is_dialled(
     assert not (tmp_path / "runs").exists()
 
 
-def test_without_a_tracker_none_of_their_packages_is_loaded(
-    cli: Cli, quick: Path, node_flags: list[str], tmp_path: Path
+def test_a_run_without_page_trackers_and_metrics_loads_nothing_of_them(
+    quick: Path, node_flags: list[str], tmp_path: Path
 ) -> None:
     script = (
         "import sys, runpy\n"
@@ -117,8 +117,10 @@ def test_without_a_tracker_none_of_their_packages_is_loaded(
     )
     arguments = ("train", *NO_SETTINGS, "--recipe", quick, *node_flags)
     out = done_well(run_python("-c", script, *arguments, cwd=tmp_path))
-    loaded = {name.split(".")[0] for name in out.rpartition("LOADED")[2].split()}
-    assert "server" in loaded
-    assert {"tensorboardX", "mlflow", "google", "prometheus_client", "bokeh"} & loaded == set()
-    assert "server.display.trackers.tensorboard" not in out
-    assert "server.display.page.serving" not in out
+    loaded = set(out.rpartition("LOADED")[2].split())
+    assert {"server.runs.training_run", "server.display.trackers.tracker"} <= loaded
+    packages = {name.split(".")[0] for name in loaded}
+    theirs = {"tensorboardX", "mlflow", "google", "prometheus_client", "bokeh", "wsgiref"}
+    assert theirs & packages == set()
+    ours = {"server.federation.live_page", "server.display.run_metrics", "shared.page.serving"}
+    assert {*ours, "server.display.trackers.tensorboard", "shared.prometheus"} & loaded == set()
