@@ -21,6 +21,7 @@ from tests.conftest import OwnerFiles
 from tests.helpers.dialling_nodes import free_port
 from tests.helpers.identities import Federation, make_federation
 from tests.helpers.running import Finished, done_well, finish, refused, run, start, until
+from tests.helpers.scraping import scraped, values
 
 Cli = Callable[..., Finished]
 pytestmark = pytest.mark.timeout(300)
@@ -285,6 +286,23 @@ def test_what_it_cannot_stay_with_is_one_clear_error(
 ) -> None:
     own = ("--identity", ours.coordinator())
     refused(run("server", "up", *own, *flags, cwd=tmp_path), *words, code=2)
+
+
+def test_its_metrics_count_each_of_its_runs(
+    ours: Federation, dialling: list[LocalNode], place: str, quick: Path, tmp_path: Path
+) -> None:
+    assert len(dialling) == 2
+    with staying(ours, place, tmp_path, "--metrics", 0) as up:
+        for node in ("anne", "bob"):
+            up.says(f"node {node} is here, from 127.0.0.1")
+        (at,) = (line.split()[-1] for line in up.said if line.startswith("Metrics for"))
+        assert values(scraped(at), "fedsms_runs_total") == {}
+        for _ in range(2):
+            run_of(asks(ours, tmp_path, "--recipe", quick, "--rounds", 2, "--json"))
+        found = scraped(at)
+        assert values(found, "fedsms_runs_total") == {"completed": 2}
+        assert values(found, "fedsms_rounds_total") == {"": 4}
+        assert up.end() == 0
 
 
 def test_who_cannot_read_the_token_is_not_heard(
