@@ -29,7 +29,7 @@ from worker_node.privacy.ledger import LEDGER, Ledger
 
 KILLS = int(os.environ.get("FEDSMS_TESTS_KILLS", "3"))
 """50 were tried for docs/privacy.md; each is the start of a node."""
-ROUNDS = 400
+ROUNDS = 200 * KILLS
 RECIPE = of_rounds(load_recipe("private"), ROUNDS)
 PLAN = Plan(seed=1, run="a")
 pytestmark = pytest.mark.timeout(120 + 60 * KILLS)
