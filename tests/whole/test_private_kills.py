@@ -29,7 +29,7 @@ from worker_node.privacy.ledger import LEDGER, Ledger
 
 KILLS = int(os.environ.get("FEDSMS_TESTS_KILLS", "3"))
 """50 were tried for docs/privacy.md; each is the start of a node."""
-ROUNDS = 200 * KILLS
+ROUNDS = 1000
 RECIPE = of_rounds(load_recipe("private"), ROUNDS)
 PLAN = Plan(seed=1, run="a")
 pytestmark = pytest.mark.timeout(120 + 60 * KILLS)
@@ -92,7 +92,7 @@ def test_what_a_node_told_before_it_was_killed_is_charged_and_told_again(tmp_pat
     for _ in range(KILLS):
         with local_nodes({"bob": flags}) as (node,):
             before = len(told)
-            asyncio.run(ask_until_killed(node, told, moments.uniform(0.3, 2.0)))
+            asyncio.run(ask_until_killed(node, told, moments.uniform(0.1, 1.0)))
             node.process.wait()
         spent = check_ledger(tmp_path / LEDGER, told)
         assert spent > 0
