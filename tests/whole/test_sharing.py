@@ -31,10 +31,10 @@ def us(three_nodes: list[LocalNode]) -> Iterator[Parties]:
         yield opened
 
 
-def fixed(us: Parties, values: Any) -> Any:
+def fixed(us: Parties, values: Any, digits: int = 3) -> Any:
     return (
         torch.tensor(values)
-        .fix_precision()  # type: ignore[attr-defined]
+        .fix_precision(precision_fractional=digits)  # type: ignore[attr-defined]
         .share(us.bob, us.anne, crypto_provider=us.carol)
     )
 
@@ -83,7 +83,7 @@ def test_a_secret_is_multiplied_with_what_everybody_knows(us: Parties) -> None:
 )
 def test_the_sigmoids_of_fixed_precision(us: Parties, method: str, error: float) -> None:
     values = [0.5, -1.0]
-    shared = fixed(us, values).child.sigmoid(method=method)
+    shared = fixed(us, values, digits=5).child.sigmoid(method=method)
     assert torch.allclose(value(shared.wrap()), torch.tensor(values).sigmoid(), atol=error)
 
 
