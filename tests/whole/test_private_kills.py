@@ -92,7 +92,7 @@ def test_what_a_node_told_before_it_was_killed_is_charged_and_told_again(tmp_pat
     for _ in range(KILLS):
         with local_nodes({"bob": flags}) as (node,):
             before = len(told)
-            asyncio.run(ask_until_killed(node, told, moments.uniform(0.1, 1.0)))
+            asyncio.run(ask_until_killed(node, told, moments.uniform(0.05, min(1.0, 12 / KILLS))))
             node.process.wait()
         spent = check_ledger(tmp_path / LEDGER, told)
         assert spent > 0
