@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Self
 
@@ -124,6 +125,7 @@ class Update:
             raise ValueError(f"the update has shape {numbers.shape}, not ({recipe.parameters},)")
         self._is_linear = recipe.model.kind == "linear"
         numbers = np.nan_to_num(numbers.astype(np.float64))
+        self._buckets = recipe.text.buckets
         if self._is_linear:
             self._pull = np.concatenate([np.zeros(recipe.text.buckets), numbers])
             return
@@ -131,9 +133,21 @@ class Update:
         size = recipe.text.ngram_buckets if recipe.text.ngrams else 0
         words = np.sqrt(np.square(numbers[:tables]).reshape(recipe.text.buckets, -1).sum(axis=1))
         spelling = np.abs(numbers[tables : tables + size])
-        self._buckets = recipe.text.buckets
         self._far = np.concatenate([_saturated(words), _saturated(spelling)])
         self._unlikely = np.concatenate([_unlikely(words), _unlikely(spelling)])
+
+    def shuffled(self, draw: np.random.Generator) -> Update:
+        """The same numbers in other places, of words and of spelling: it tells of nobody's rows."""
+        other = copy(self)
+        if self._is_linear:
+            spelling = draw.permutation(self._pull[self._buckets :])
+            other._pull = np.concatenate([self._pull[: self._buckets], spelling])
+            return other
+        words = draw.permutation(self._buckets)
+        spelling = self._buckets + draw.permutation(len(self._far) - self._buckets)
+        places = np.concatenate([words, spelling])
+        other._far, other._unlikely = self._far[places], self._unlikely[places]
+        return other
 
     def words(self, rows: Rows) -> Numbers:
         """How much speaks for each word of Rows.of_words, (rows,); 0 where something excludes it.

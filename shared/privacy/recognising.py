@@ -20,6 +20,8 @@ class Recognised:
 
     found, of: of what is there. false_alarms, decoys: of what is not. auc: area under the ROC
     curve, 0 to 1, whatever the threshold; 0.5 is guessing.
+    by_chance: an advantage that guessing reaches, where scores hang together and Smirnov's
+    statistic expects too little of it; 0 where they do not.
     """
 
     found: int
@@ -27,6 +29,7 @@ class Recognised:
     false_alarms: int
     decoys: int
     auc: float
+    by_chance: float = 0.0
 
     @property
     def advantage(self) -> float:
@@ -43,7 +46,7 @@ class Recognised:
         """
         together = self.of * self.decoys / (self.of + self.decoys)
         most = math.sqrt(-math.log(_BY_CHANCE) / (2 * together))
-        return self.advantage <= min(most, _NEARLY_ALL)
+        return self.advantage <= max(min(most, _NEARLY_ALL), self.by_chance)
 
 
 def recognised(there: Numbers, decoys: Numbers) -> Recognised:

@@ -29,6 +29,7 @@ KEPT = {
     "privacy.jsonl",
     "privacy.jsonl.anchor",
     "privacy.results",
+    "receipts.jsonl",
 }
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1200)]

@@ -124,5 +124,5 @@ def test_its_containers_may_do_no_more_than_those_of_docker_compose_yml(machine:
         block = text.partition("x-confined: &confined\n")[2].partition("\n\n")[0]
         return {line.partition("#")[0].strip() for line in block.splitlines()}
 
-    assert len(confined("docker-compose.yml")) == 8
+    assert len(confined("docker-compose.yml")) == 10
     assert confined("docker-compose.yml") <= confined(f"docker-compose.{machine}.yml")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self, TypeVar
 
 import numpy as np
@@ -28,6 +28,8 @@ READ = 50_000
 """Rows that are read for their words, evenly drawn: it takes a second."""
 FEWEST = 100
 """Others that there are at least; what the held-out rows do not have is invented."""
+GUESSES = 32
+"""Attacks on the same numbers in other places, which say what chance is beside invented others."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +38,8 @@ class OwnTexts:
 
     words, other_words, messages, other_messages: features. labels, other_labels: of the messages.
     all_words, all_messages: how many the owner has, of which some are asked about.
+    are_invented: some of the others are. They are not like the owner's, whose messages share what
+        the invented ones do not have: by chance all of them are found, or none.
     """
 
     recipe: Recipe
@@ -47,6 +51,7 @@ class OwnTexts:
     other_labels: Labels
     all_words: int
     all_messages: int
+    are_invented: bool
 
     @classmethod
     def of(cls, shard: Shard, recipe: Recipe) -> Self:
@@ -64,11 +69,13 @@ class OwnTexts:
             raise ValueError("the training rows have no words")
         held_out = words_of(row.text for row in _some(shard.held_out, READ))
         other_words = _some(sorted(set(held_out) - set(own)), most)
+        are_invented = len(other_words) < FEWEST
         other_words += _invented(own, other_words, FEWEST - len(other_words))
         candidates = _some(shard.held_out, most)
         texts = {row.text for row in candidates}
         trained = {row.text for row in shard.train if row.text in texts}
         others = [row for row in candidates if row.text not in trained]
+        are_invented |= len(others) < FEWEST
         others += _made_up(_some(shard.train, FEWEST), other_words, FEWEST - len(others))
         messages = _some(shard.train, most)
         return cls(
@@ -81,15 +88,32 @@ class OwnTexts:
             np.array([row.label for row in others]),
             len(own),
             len(shard.train),
+            are_invented,
         )
 
     def attack(self, numbers: Numbers) -> tuple[Recognised, Recognised]:
         """What an update (P,) tells of words, and of messages."""
         update = Update(self.recipe, numbers)
+        words, messages = self._found_in(update)
+        if not self.are_invented or (words.is_chance and messages.is_chance):
+            return words, messages
+        draw = np.random.default_rng(0)
+        guesses = [self._found_in(update.shuffled(draw)) for _ in range(GUESSES)]
+        by_chance = [
+            _reached([found.advantage for found in kind]) for kind in zip(*guesses, strict=True)
+        ]
+        return replace(words, by_chance=by_chance[0]), replace(messages, by_chance=by_chance[1])
+
+    def _found_in(self, update: Update) -> tuple[Recognised, Recognised]:
         words = recognised(update.words(self.words), update.words(self.other_words))
         own = update.messages(self.messages, self.labels)
         others = update.messages(self.other_messages, self.other_labels)
         return words, recognised(own, others)
+
+
+def _reached(advantages: Sequence[float]) -> float:
+    """What chance goes beyond about once in ten thousand times."""
+    return float(np.mean(advantages) + 4 * np.std(advantages))
 
 
 def _some(things: Sequence[_Thing], most: int) -> list[_Thing]:
