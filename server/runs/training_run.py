@@ -202,6 +202,8 @@ async def _in_folder(
             )
             failure = None
             if memory.completed == rounds and memory.state is not None:
+                # the last round's model, written later, would take a comparison for an older one's
+                await asyncio.to_thread(folder.settle)
                 failure = await after_the_rounds(
                     folder.path, settings, members, run, memory.state, observers, choice.is_on
                 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from scripts.local.nodes import NO_SETTINGS, LocalNode, local_nodes
 from server.nodes.addresses import NodeAddress
 from server.nodes.client import NodeClient, pack_state
 from server.nodes.dial import dial
+from server.rounds.records import Round
+from server.runs.run_folder import RunFolder
 from shared.errors import NodeFailed, PolicyRefused
 from shared.model.classifier import initial_state
 from shared.model.comparison import FIGURES
@@ -38,6 +41,31 @@ def run_of(folder: Path) -> Path:
 def kept(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((run_of(folder) / "comparison.json").read_text())
     return found
+
+
+def test_a_comparison_begins_once_the_last_round_is_on_the_disk(
+    cli: Cli,
+    quick: Path,
+    node_flags: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its model, written later, would take the comparison for an older model's, and remove it."""
+    waited, settle, write = threading.Event(), RunFolder.settle, RunFolder._write
+
+    def settles(folder: RunFolder) -> None:
+        waited.set()
+        settle(folder)
+
+    def writes_slowly(folder: RunFolder, record: Round, *rest: Any) -> None:
+        if record.number == 2:
+            waited.wait(20)
+        write(folder, record, *rest)
+
+    monkeypatch.setattr(RunFolder, "settle", settles)
+    monkeypatch.setattr(RunFolder, "_write", writes_slowly)
+    assert "Worth joining?" in done_well(train(cli, quick, node_flags, "--compare"))
+    assert kept(tmp_path)["rounds"] == 2
 
 
 def test_a_run_ends_with_what_joining_was_worth(
