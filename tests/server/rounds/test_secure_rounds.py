@@ -164,6 +164,8 @@ def test_a_line_that_breaks_in_any_stage_costs_no_bit_and_no_owner(
     async def work(found: Federated) -> tuple[Watcher, list[int]]:
         whole = await found.trained()
         found.run = f"{found.run}-cut"
+        # of a machine that has much else to do: who is back after it is left out, as elsewhere
+        found.timeouts = replace(QUICK, rejoin_window=20)
         cut: list[int] = []
         watcher = Watcher()
         async with found.members() as members:
