@@ -24,7 +24,7 @@ from typing import Protocol
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from shared.errors import StorageError
-from shared.files import make_folder, storage_error, write_whole
+from shared.files import make_folder, storage_error, sync_folder, write_whole
 from worker_node.audit.lines import (
     MAX_LINE_BYTES,
     BadLine,
@@ -191,7 +191,7 @@ class AuditLog:
             aside.rename(self._path)
             raise
         os.close(before)
-        _sync_folder(self._path.parent)
+        sync_folder(self._path.parent)
         self._end = 0
 
     def _open(self) -> int:
@@ -268,14 +268,6 @@ def _write_all(file: int, data: bytes, at: int) -> None:
         if not written:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         data, at = data[written:], at + written
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _unwritten(path: Path, error: Exception) -> StorageError:

@@ -13,6 +13,7 @@ import click
 from shared.cli import command, identity_option, say
 from shared.errors import UsageError
 from shared.quoting import escaped
+from worker_node.cli.options import counts_of
 
 if TYPE_CHECKING:
     from worker_node.guarding.budget import Spent, Told
@@ -35,13 +36,7 @@ _NAMES: dict[Part, str] = {"training": "Training", "held_out": "Held-out"}
     type=click.Path(path_type=Path),
     help=f"[default: {LEDGER} in the identity folder; without one, beside the node's counts]",
 )
-@click.option(
-    "--counts",
-    type=click.Path(path_type=Path),
-    envvar=["FEDSMS_COUNTS", "FEDSMS_STANDING"],
-    show_envvar=True,
-    help="The node's file of counts, where it is elsewhere; the ledger is beside it.",
-)
+@counts_of("ledger is")
 @click.option(
     "--policy",
     type=click.Path(path_type=Path),

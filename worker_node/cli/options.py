@@ -105,6 +105,19 @@ counts_option = click.option(
     help="File with today's counts, and whom the node knows.  [default: counts.json in the "
     "identity folder; with an audit log elsewhere NAME.jsonl, NAME.counts.json beside it]",
 )
+
+
+def counts_of(what: str) -> Callable[..., Any]:
+    """--counts of a command that reads what lies beside them. Args: what: that, and its verb."""
+    return click.option(
+        "--counts",
+        type=click.Path(path_type=Path),
+        envvar=["FEDSMS_COUNTS", "FEDSMS_STANDING"],
+        show_envvar=True,
+        help=f"The node's file of counts, where it is elsewhere; the {what} beside it.",
+    )
+
+
 models_option = click.option(
     "--models",
     type=click.Path(path_type=Path),

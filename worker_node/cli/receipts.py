@@ -8,6 +8,7 @@ import click
 
 from shared.cli import command, identity_option, say
 from shared.quoting import escaped
+from worker_node.cli.options import counts_of
 
 RECEIPTS = "receipts.jsonl"
 
@@ -24,13 +25,7 @@ RECEIPTS = "receipts.jsonl"
     type=click.Path(path_type=Path),
     help=f"[default: {RECEIPTS} in the identity folder; without one, beside the node's counts]",
 )
-@click.option(
-    "--counts",
-    type=click.Path(path_type=Path),
-    envvar=["FEDSMS_COUNTS", "FEDSMS_STANDING"],
-    show_envvar=True,
-    help="The node's file of counts, where it is elsewhere; the receipts are beside it.",
-)
+@counts_of("receipts are")
 @click.option("--coordinator", metavar="NAME", help="Receipts of this coordinator alone.")
 @click.option(
     "--last", type=click.IntRange(1, 10_000), default=20, show_default=True, help="The newest ones."
