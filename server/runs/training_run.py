@@ -4,39 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import platform
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from server.aggregation.aggregators import MakeAggregator
-from server.aggregation.server_optimizer import ServerOptimizer, make_server_optimizer
+from server.aggregation.server_optimizer import make_server_optimizer
 from server.display.progress import Silent
-from server.display.trackers.tracker import Status
+from server.display.trackers.tracker import Status, Tracking
 from server.nodes.link import Link
 from server.nodes.members import Members
 from server.nodes.reaching import Reach, connected
-from server.rounds.plan import Plan, new_run_id
+from server.rounds.plan import new_run_id
 from server.rounds.records import Observer, Proceed, Round
-from server.rounds.secure_sums import Secure
 from server.runs.after_the_rounds import after_the_rounds
 from server.runs.muted_display import Display, MutedDisplay
 from server.runs.reached_nodes import members_of, say_who_is_awaited
 from server.runs.resume import StoppedRun
 from server.runs.rosters_file import RostersFile
+from server.runs.rounds_of_a_run import RoundsOfARun
 from server.runs.run_folder import RunFolder
 from server.runs.run_log import begin_run
 from server.runs.secure_choice import Choice, choose, secure_from
-from server.runs.settings import RunSettings, to_json
-from server.runs.told_rows import rows_at_start, warnings
+from server.runs.settings import RunSettings
+from server.runs.settings_file import resolved
+from server.runs.told_rows import warnings
 from server.runs.tracking import check_tracking, finish_all, tracking_of
 from shared.errors import FedsmsError, Interrupted, StorageError, UsageError
-from shared.model.classifier import initial_state
 from shared.model.vectors import Vector
-from shared.version import versions
 from shared.wire.commands import Progress
 
 log = logging.getLogger("fedsms.coordinator")
@@ -57,6 +54,9 @@ class _Memory:
 
     def on_round(self, record: Round, state: Vector) -> None:
         self.completed, self.state = record.number, state
+
+    def has_all_of(self, settings: RunSettings) -> bool:
+        return self.completed == settings.recipe.federation.rounds
 
 
 @dataclass(frozen=True)
@@ -174,41 +174,75 @@ async def _in_folder(
         settings.run_dir,
         settings.folder_name,
         settings.recipe,
-        _resolved(settings, members, run, stopped, steering.own_rule, choice.is_on),
+        resolved(settings, _links(members), run, stopped, steering.own_rule, choice.is_on),
         settings.checkpoints,
         stopped,
         lambda: optimizer.moments,
     )
-    rounds = settings.recipe.federation.rounds
     memory = _Memory(stopped.completed, stopped.state) if stopped is not None else _Memory(0, None)
     display = MutedDisplay(steering.display)
     observers: list[Observer] = [folder, display, memory, *steering.observers]
     trackers = tracking_of(settings.track, folder, stopped, partial(_notice, observers))
     observers += trackers
-    try:
+    async with _put_away(settings, folder, memory, trackers):
         steering.opened(folder)
         _warn(members, stopped, observers, choice)
         with display.running():
             secure = secure_from(settings.identity, RostersFile(folder.path))
-            await _rounds(
+            await RoundsOfARun(
                 settings,
                 members,
                 run,
                 stopped,
                 observers,
-                steering,
                 optimizer,
                 secure if choice.is_on else None,
+                steering.proceed,
+                steering.make,
+            ).run_them()
+            failure = await _after_the_last(
+                settings, folder, memory, members, run, observers, choice.is_on
             )
-            failure = None
-            if memory.completed == rounds and memory.state is not None:
-                # the last round's model, written later, would take a comparison for an older one's
-                await asyncio.to_thread(folder.settle)
-                failure = await after_the_rounds(
-                    folder.path, settings, members, run, memory.state, observers, choice.is_on
-                )
-            status: Status = "completed" if memory.completed == rounds else "stopped"
+            status: Status = "completed" if memory.has_all_of(settings) else "stopped"
             await finish_all(trackers, status)
+    await _finish_beside(folder, status)
+    if failure is not None:
+        raise failure
+    return folder.path
+
+
+async def _after_the_last(
+    settings: RunSettings,
+    folder: RunFolder,
+    memory: _Memory,
+    members: Members,
+    run: str,
+    observers: Sequence[Observer],
+    is_secure: bool,
+) -> FedsmsError | None:
+    """What a complete run does with its model; gives what went wrong first, None where nothing."""
+    if not memory.has_all_of(settings) or memory.state is None:
+        return None
+    # the last round's model, written later, would take a comparison for an older one's
+    await asyncio.to_thread(folder.settle)
+    return await after_the_rounds(
+        folder.path, settings, members, run, memory.state, observers, is_secure
+    )
+
+
+@asynccontextmanager
+async def _put_away(
+    settings: RunSettings, folder: RunFolder, memory: _Memory, trackers: Sequence[Tracking]
+) -> AsyncIterator[None]:
+    """Finishes the run folder and the trackers of a run that fails or is stopped meanwhile.
+
+    Raises:
+        Interrupted: the run was cancelled.
+        FedsmsError: what went wrong, with what is kept and how to go on.
+    """
+    rounds = settings.recipe.federation.rounds
+    try:
+        yield
     except asyncio.CancelledError:
         folder.finish("interrupted")
         await finish_all(trackers, "interrupted")
@@ -225,10 +259,6 @@ async def _in_folder(
             how = _how_to_go_on(settings, folder)
             error.next_step = f"{error.next_step}\n  {kept}{how}".strip()
         raise
-    await _finish_beside(folder, status)
-    if failure is not None:
-        raise failure
-    return folder.path
 
 
 async def _finish_beside(folder: RunFolder, status: Status) -> None:
@@ -282,84 +312,3 @@ def _how_to_go_on(settings: RunSettings, folder: RunFolder) -> str:
     if settings.mode == "pointers":
         return ""
     return f"\n  Go on with: python -m server train --resume {folder.path}"
-
-
-async def _rounds(
-    settings: RunSettings,
-    members: Members,
-    run: str,
-    stopped: StoppedRun | None,
-    observers: list[Observer],
-    steering: Steering,
-    optimizer: ServerOptimizer,
-    secure: Secure | None,
-) -> None:
-    # Before PySyft hooks torch: from then on every torch call of this process is slower.
-    state = initial_state(settings.recipe, settings.seed)
-    if settings.mode == "pointers":
-        from server.pointers.run import train_with_pointers
-
-        links = {one.id: one.link for one in members.present if one.link is not None}
-        await train_with_pointers(
-            links,
-            settings.recipe,
-            settings.seed,
-            state,
-            observers,
-            settings.replay,
-            steering.proceed,
-        )
-        return
-    completed = 0
-    if stopped is not None and stopped.state is not None:
-        state, completed = stopped.state, stopped.completed
-    if completed == settings.recipe.federation.rounds:
-        return
-    from server.rounds.coordinator import Coordinator
-
-    resumed = stopped is not None
-    plan = Plan(settings.seed, run, settings.quorum, settings.cohort, resumed)
-    coordinator = Coordinator(
-        members, settings.recipe, plan, observers, steering.make, secure, optimizer
-    )
-    await coordinator.run(state, completed, steering.proceed)
-
-
-def _resolved(
-    settings: RunSettings,
-    members: Members,
-    run: str,
-    stopped: StoppedRun | None,
-    own_rule: str | None,
-    secure_sums: bool,
-) -> dict[str, Any]:
-    """What settings.json says besides the recipe; server/runs/resume.py reads it again."""
-    links = _links(members)
-    at_start = stopped.rows_at_start if stopped is not None else {}
-    return {
-        "run": run,
-        **to_json(settings),
-        "own_rule": own_rule,
-        "secure_sums": secure_sums,
-        "resumed_after": stopped.resumed_after if stopped is not None else [],
-        "rows_at_start": rows_at_start(links, at_start),
-        "coordinator": {"host": platform.node(), "versions": versions()},
-        "nodes": {
-            node.id: {"url": node.url, "dials_in": node.dials_in, **_facts(links.get(node.id))}
-            for node in settings.nodes
-        },
-    }
-
-
-def _facts(link: Link | None) -> dict[str, Any]:
-    """What a node has shown and told of itself; nothing where it is not there yet."""
-    if link is None:
-        return dict.fromkeys(("certificate", "versions", "rows", "labels", "skipped"))
-    greeting = link.greeting
-    return {
-        "certificate": link.certificate,
-        "versions": greeting.versions,
-        "rows": greeting.rows,
-        "labels": greeting.labels,
-        "skipped": greeting.skipped,
-    }
