@@ -11,11 +11,13 @@ import asyncio
 import hashlib
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, TypeVar
+from weakref import WeakValueDictionary
 
 from shared.errors import NodeFailed, PolicyRefused, StorageError
 from shared.model.recipe import Recipe
@@ -64,6 +66,18 @@ class PrivateReleases:
         self._ledger = ledger or Ledger()
         # one thread: a wait that is given up ends no write, and the next one comes after it
         self._thread = ThreadPoolExecutor(1, "privacy-ledger")
+        self._turns: WeakValueDictionary[Run, asyncio.Lock] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def turn_of(self, run: Run) -> AsyncIterator[None]:
+        """From the look at what was told until it is told, a run's releases come one by one.
+
+        Of two at once that find nothing told, each would be given noise of its own: for one charge
+        a coordinator could ask for as many as it likes, and take their mean.
+        """
+        turn = self._turns.setdefault(run, asyncio.Lock())
+        async with turn:
+            yield
 
     async def look(self, at: Callable[[Accounts], _Given]) -> _Given:
         """What is found in the accounts, between two changes of them."""

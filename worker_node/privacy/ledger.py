@@ -135,8 +135,11 @@ class Ledger:
         """Stores what a charged release gave; it may leave when this returns.
 
         Raises:
+            BudgetRefused: another result of it may have left.
             StorageError: it cannot be kept, and may not leave.
         """
+        if number in self.accounts.runs[which].answered:
+            raise BudgetRefused("one_release", "this round of the run has been told")
         self._store(which, number, data)
         self._note("answer", which, round=number, told=_digest(data))
         known = self.accounts.runs[which]

@@ -42,11 +42,13 @@ class PrivateWork:
             raise NodeFailed("a private run has as many rounds as its recipe says")
         run = Run(who.name, command.run, "training")
         release = Release(run, command.round, _inputs(recipe, state, command.secure))
-        if (before := await self._node.guard.releases.told(release)) is not None:
-            return _report(0.0, 0.0), _numbers(before)
-        await self._node.guard.may_train(who, command, self._node.shard)
-        what = f"private round {command.round} of {command.rounds} for {who.name}"
-        return await self._released(release, recipe, state, command.secure, what)
+        guard = self._node.guard
+        async with guard.releases.turn_of(run):
+            if (before := await guard.releases.told(release)) is not None:
+                return _report(0.0, 0.0), _numbers(before)
+            await guard.may_train(who, command, self._node.shard)
+            what = f"private round {command.round} of {command.rounds} for {who.name}"
+            return await self._released(release, recipe, state, command.secure, what)
 
     async def evaluated(self, who: Who, command: EvaluateCommand, state: Vector) -> Told:
         """Counts of held-out scores with noise, (EVALUATION_NUMBERS,); raises likewise.
@@ -58,11 +60,13 @@ class PrivateWork:
         inputs = _inputs(recipe, state, secure)
         name = "{} {}".format(*command.secure) if command.secure is not None else inputs
         release = Release(Run(who.name, name, "held_out"), 1, inputs)
-        if (before := await self._node.guard.releases.told(release)) is not None:
-            return _report(0.0, 0.0), _numbers(before)
-        await self._node.guard.may_evaluate(who, command, self._node.shard)
-        what = f"private evaluation for {who.name}"
-        return await self._released(release, recipe, state, secure, what)
+        guard = self._node.guard
+        async with guard.releases.turn_of(release.run):
+            if (before := await guard.releases.told(release)) is not None:
+                return _report(0.0, 0.0), _numbers(before)
+            await guard.may_evaluate(who, command, self._node.shard)
+            what = f"private evaluation for {who.name}"
+            return await self._released(release, recipe, state, secure, what)
 
     async def _released(
         self, release: Release, recipe: Recipe, state: Vector, is_secure: bool, what: str

@@ -61,7 +61,8 @@ def key_of(peer: str, command: TrainCommand | CompareCommand, state: Vector) -> 
         if isinstance(command, CompareCommand)
         else (command.order, command.round)
     )
-    for fact in (command.recipe, command.seed, command.rounds, *own):
+    # what is trained for a sum leaves below its masks: it may have a share of the noise alone
+    for fact in (command.recipe, command.seed, command.rounds, command.secure, *own):
         digest.update(f"\n{fact}".encode())
     return Key(peer, command.run, digest.digest())
 

@@ -94,6 +94,15 @@ def test_the_same_again_is_the_same_bits_and_no_charge(path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_a_release_has_one_result(path: Path) -> None:
+    ledger = Ledger(path, KEY)
+    data = tell(ledger, ONE, 1)
+    with refused("one_release"):
+        ledger.answer(ONE, 1, b"other noise")
+    assert ledger.told(ONE, 1, "x") == data
+    assert lines(path) == ["reserve", "charge", "answer"]
+
+
 def test_another_state_for_a_round_that_was_charged_is_refused(path: Path) -> None:
     ledger = Ledger(path, KEY)
     tell(ledger, ONE, 1)

@@ -95,7 +95,14 @@ def test_the_key_holds_all_that_decides_a_result() -> None:
     command = TrainCommand(state_id=1, result_id=2, run="r", recipe="{}", seed=1, round=1, rounds=2)
     known = key_of("me", command, STATE)
     assert key_of("me", command.model_copy(update={"state_id": 7, "result_id": 8}), STATE) == known
-    for changed in ({"run": "s"}, {"recipe": "[]"}, {"seed": 2}, {"round": 2}, {"rounds": 3}):
+    for changed in (
+        {"run": "s"},
+        {"recipe": "[]"},
+        {"seed": 2},
+        {"round": 2},
+        {"rounds": 3},
+        {"secure": True},
+    ):
         assert key_of("me", command.model_copy(update=changed), STATE) != known
     assert key_of("me", command, STATE + 1) != known
     assert key_of("you", command, STATE) != known
