@@ -70,11 +70,12 @@ class Trial:
 
     def of(self, module: Module, mutants: list[Mutant]) -> Score:
         """Raises FedsmsError where the tests fail on the module as it is."""
-        score, limit = Score(), self.seconds
+        score, limit = Score(), 0.0
         for index, mutant in enumerate(mutants, 1):
             outcome = self.kept.find(module, mutant)
             if outcome is None:
-                if not limit or not score.outcomes:
+                if not limit:
+                    self.tests.prepare(module.path, module.tests)
                     limit = self.seconds or self._limit(module)
                 outcome = self._try(module, mutant, limit)
                 self.kept.keep(module, mutant, outcome)

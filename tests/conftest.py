@@ -23,8 +23,11 @@ from tests.helpers.shared_out import ByFile, in_order
 from tests.helpers.skipped import lines_of
 from worker_node.data.shard import Message
 
+_PHASES = set(hypothesis.Phase)
+if os.environ.get("FEDSMS_TESTS_SHRINK") == "no":  # who asks whether a test fails, and not why
+    _PHASES -= {hypothesis.Phase.shrink, hypothesis.Phase.explain}
 # no test asserts how fast this machine is
-hypothesis.settings.register_profile("fedsms", deadline=None)
+hypothesis.settings.register_profile("fedsms", deadline=None, phases=_PHASES)
 hypothesis.settings.load_profile("fedsms")
 
 QUICK = """

@@ -15,15 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.mutation.mutants import Mutant
+from scripts.mutation.untouched import untouched
 from shared.errors import FedsmsError
 
 RUNNER = Path(__file__).with_name("forking_pytest.py")
 LOADED = (
+    "_pytest.legacypath",
     "click",
     "cryptography.x509",
     "hypothesis",
     "numpy",
     "pydantic",
+    "pytest_timeout",
     "torch",
     "websockets.asyncio.server",
     "websockets.asyncio.client",
@@ -67,28 +70,45 @@ class Tests:
 
     def __init__(self, folder: Path, loaded: Sequence[str] = LOADED) -> None:
         self._folder = folder
+        self._loaded = loaded
         self._said = folder / ".said"
-        self._runner = subprocess.Popen(
-            [sys.executable, str(RUNNER), str(folder), *loaded],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(folder)},
-        )
+        self._runner: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Tests:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._runner.kill()
-        self._runner.communicate()
+        self._end_runner()
+
+    def prepare(self, module: str, tests: Sequence[str]) -> None:
+        """The next runs are of a module's tests: what it does not touch is loaded for all."""
+        self._end_runner()
+        own = untouched(self._folder, module, tests)
+        # each finds the others' compiled files; failures are not made small
+        environment = {**os.environ, "PYTHONPATH": str(self._folder), "FEDSMS_TESTS_SHRINK": "no"}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        self._runner = subprocess.Popen(
+            [sys.executable, str(RUNNER), str(self._folder), *self._loaded, *own],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    def _end_runner(self) -> None:
+        if self._runner is not None:
+            self._runner.kill()
+            self._runner.communicate()
+            self._runner = None
 
     def run(self, tests: Sequence[str], seconds: float) -> Verdict:
-        """Args: tests: as pytest takes them, the quickest first."""
-        # it is loaded before pytest could change its asserts, which no test looks at
-        plugins = ("-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+        """Args: tests: as pytest takes them, the quickest first; of what was prepared."""
+        plugins = [f"-pno:{one}" for one in ("cacheprovider", "anyio", "xdist")]
+        # some are loaded before pytest could change their asserts, which no test looks at
+        plugins += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
         arguments = ["-x", "-q", *plugins, f"--timeout={max(1, int(seconds))}", *tests]
         asked = {"arguments": arguments, "seconds": seconds, "said": str(self._said)}
+        assert self._runner is not None
         assert self._runner.stdin is not None
         assert self._runner.stdout is not None
         print(json.dumps(asked), file=self._runner.stdin, flush=True)

@@ -1,15 +1,16 @@
-"""Runs pytest again and again, each time in a fork that finds other people's packages loaded.
+"""Runs pytest again and again, each time in a fork that finds what is named here loaded.
 
     python forking_pytest.py FOLDER PACKAGE...     # the checkout whose tests are run
 
 A line of JSON comes in for each run, `{"arguments": [...], "seconds": 60, "said": "FILE"}`, and one
 goes out, `{"code": 0, "seconds": 1.2}`; code is null where the run took too long and was ended.
-Nothing of the checkout is loaded here, so that each run sees it as it lies there.
+A run sees a module that is not named as it lies there.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -25,6 +26,7 @@ def main(folder: str, *packages: str) -> None:
     sys.path[0] = folder
     for name in ("pytest", *packages):
         importlib.import_module(name)
+    gc.freeze()  # no run looks through all of this for rubbish
     for line in sys.stdin:
         asked = json.loads(line)
         began = time.monotonic()

@@ -12,6 +12,7 @@ from scripts.mutate import KNOWN, ROOT, TABLE, Trial, chosen, sampled
 from scripts.mutation.checkout import Tests, copy_of
 from scripts.mutation.mutants import Mutant, mutants_of
 from scripts.mutation.records import Kept, Known, Module, read_known, read_modules
+from scripts.mutation.untouched import untouched
 from shared.errors import FedsmsError, UsageError
 
 HALF = '''"""Half."""
@@ -166,6 +167,28 @@ def test_mutants_live_in_a_copy_and_what_came_of_them_is_kept(
             Trial(tests, Kept(tmp_path / "none", project), []).of(MODULE, [noticed])
     assert not folder.exists()
     assert (project / "half.py").read_text(encoding="utf-8") == HALF
+
+
+def test_what_never_loads_a_module_is_loaded_once_and_nothing_else_is(tmp_path: Path) -> None:
+    for name, text in {
+        "package/__init__.py": "",
+        "package/half.py": "",
+        "package/other.py": "import json",
+        "package/above.py": "from package import half",
+        "package/later.py": "def f():\n    import package.above",
+        "package/for_types.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    x = 1",
+        "deep/__init__.py": "from package import half",
+        "deep/inside.py": "",
+        "unread/__init__.py": "",
+        "tests/conftest.py": "import package.for_types",
+        "tests/test_half.py": "from package import above, later, other\nimport deep.inside\n"
+        "def f():\n    import unread",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    found = untouched(tmp_path, "package/half.py", ["tests/test_half.py::test_half"])
+    assert found == ["package", "package.for_types", "package.other"]
+    assert "package.half" in untouched(tmp_path, "package/other.py", ["tests"])
 
 
 def test_what_is_kept_counts_while_the_module_and_for_survivors_the_tests_are_the_same(
