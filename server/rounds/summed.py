@@ -47,7 +47,11 @@ def trained_from(
         found = TrainingSum.decode(numbers)
         return Trained(step, Aggregate(found.state), found.rows, found.loss)
     except ValueError as error:
-        raise SumLost(f"the secure sum of round {number} is no model", str(error)) from error
+        raise SumLost(
+            f"the secure sum of round {number} is no model",
+            str(error),
+            "Perhaps a training diverged, nobody learns whose; a smaller learning rate may help.",
+        ) from error
 
 
 def evaluation_from(numbers: Ring, recipe: Recipe, notify: Notify) -> Evaluation:

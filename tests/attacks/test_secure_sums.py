@@ -28,6 +28,7 @@ from server.rounds.secure_sums import RoundSums
 from shared.errors import NodeFailed, PolicyRefused
 from shared.model.classifier import initial_state
 from shared.model.recipe import Recipe
+from shared.model.vectors import Vector
 from shared.secure_aggregation.fixed_point import decode
 from shared.secure_aggregation.messages import Agreement, Masked, Proposal, Roster
 from shared.wire.timeouts import Timeouts
@@ -102,15 +103,19 @@ class Scene:
 
 @asynccontextmanager
 async def scene(
-    federation: Federation, recipe: Recipe, policies: dict[str, Policy] | None = None
+    federation: Federation,
+    recipe: Recipe,
+    policies: dict[str, Policy] | None = None,
+    state: Vector | None = None,
 ) -> AsyncIterator[Scene]:
+    """Args: state: (P,), that the round begins with; None takes a run's first."""
     async with federated(federation, OWNERS, recipe, policies) as found:
         found.run = f"attacked-{next(_RUNS)}"
         async with found.members() as members:
             lead = found.lead(members, Watcher())
             rounds = lead._gathering
             assert isinstance(rounds, SecureRounds)
-            base = OutgoingState(initial_state(recipe, 1))
+            base = OutgoingState(initial_state(recipe, 1) if state is None else state)
             parts = {one.id: NodePart(one.id) for one in members.all}
             sums = rounds._new_sums(1, base)
             yield Scene(found, rounds, list(members.all), base, parts, sums)

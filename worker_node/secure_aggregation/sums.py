@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+
 from shared.secure_aggregation.fixed_point import Ring
 from shared.secure_aggregation.kinds import Sum
+from shared.secure_aggregation.masks import add_mask
 from shared.secure_aggregation.messages import Context
 from shared.secure_aggregation.trust import Signer
 from shared.secure_aggregation.violation import Rule, Violation
@@ -43,10 +47,14 @@ class SumId(NamedTuple):
 
 @dataclass(eq=False)
 class _Part:
-    """One sum. lock: its steps come one after another, each beside the event loop."""
+    """One sum. lock: its steps come one after another, each beside the event loop.
+
+    spoiling: what numbers are drawn from that nobody can read; it never leaves.
+    """
 
     owner: Owner
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    spoiling: bytes = field(default_factory=lambda: secrets.token_bytes(32))
 
 
 class SecureSums:
@@ -107,6 +115,17 @@ class SecureSums:
         with refusing():
             if not owner.knows_dealers:
                 raise Violation("order", "nobody's shares have come")
+
+    def spoiled(self, which: SumId, size: int) -> Ring:
+        """Numbers (size,) with which the sum is nothing that can be read; the same ones again.
+
+        For an owner that has none to add: with a state made for it, that it fails would tell what
+        its rows have, and whose they are. So its vector comes as any other, and the sum says that
+        somebody's did not fit into it, and no more.
+        """
+        numbers = np.zeros(size, np.uint64)
+        add_mask(numbers, self._part(which).spoiling, 1)
+        return numbers
 
     async def mask(self, which: SumId, numbers: Ring, measured: bytes | None = None) -> bytes:
         """The masked vector, as Masked encodes it; `require_ready` has said yes to it.

@@ -50,12 +50,15 @@ from worker_node.pointers.access import PointerAccess
 from worker_node.sessions.answers import IN_A_SUM, WITH_NOISE, Answers, Request
 from worker_node.sessions.departures import departure_of
 from worker_node.sessions.private_work import PrivateWork, as_object, in_clear
-from worker_node.sessions.secure_work import SecureWork
+from worker_node.sessions.secure_work import SecureWork, or_nothing
 from worker_node.sessions.work import compare, evaluate, train
 from worker_node.training.known_trainings import Begin, Key, Trained, key_of
 
 MAX_TASKS = 4
 """Requests to train or evaluate that one session may have open at a time."""
+
+NOTHING = np.empty(0, np.float32)
+"""The numbers of work that gave none, or whose model stays."""
 
 Told = TrainReport | EvaluateReport | CompareReport | SecureReport | SumAnswer | CountersignReport
 Report = Coroutine[Any, Any, Told | None]
@@ -279,13 +282,17 @@ class Commands:
             if is_private:
                 return await self._private.trained(who, command, state)
             await node.guard.may_train(who, command, node.shard)
-            return await train(node, who.name, command, state, tell)
+            work = train(node, who.name, command, state, tell)
+            if not command.secure or not len(node.shard.train):  # without rows it always fails
+                return await work
+            found = await or_nothing(work)
+            return (found, NOTHING) if isinstance(found, SecureReport) else found
 
         request.training(command, node.trainings.source(key))
         request.entry.detail += WITH_NOISE * is_private
         trained = await self._result_of(key, begin, request)
         told, result = await self._told(who.name, command, state, trained)
-        if node.guard.receipts.are_on:
+        if node.guard.receipts.are_on and trained[1].size:
             departure = departure_of(who.name, command, state, trained, result)
             await node.guard.receipts.take(departure, node.shard)
         self._store.objects[command.result_id] = result
@@ -302,6 +309,8 @@ class Commands:
                 return await self._secure.trained(peer, command, report, numbers)
             return report, state_object(numbers, state, command.result_id)
         assert isinstance(report, SecureReport)
+        if command.secure and not numbers.size:
+            return report, await self._secure.failed_training(peer, command)
         if command.secure:
             return report, await self._secure.masked_training(peer, command, numbers)
         return report, as_object(numbers, command.result_id)
@@ -315,10 +324,13 @@ class Commands:
         if Recipe.from_json(command.recipe).is_private:
             return await self._evaluate_privately(command, state)
         await self._node.guard.may_evaluate(who, command, self._node.shard)
-        report = await evaluate(self._node, who.name, command, state)
+        work = evaluate(self._node, who.name, command, state)
+        report = await (or_nothing(work) if command.secure is not None else work)
         self._node.guard.has_measured(who, state)
         if command.secure is None:
             return report
+        if isinstance(report, SecureReport):
+            return await self._secure.failed_evaluation(who.name, command, report, state)
         return await self._secure.evaluated(who.name, command, report, state)
 
     async def _evaluate_privately(self, command: EvaluateCommand, state: Vector) -> SecureReport:
@@ -342,10 +354,14 @@ class Commands:
 
         async def begin(tell: OnProgress) -> Trained:
             await node.guard.may_compare(who, command, node.shard)
-            return await compare(node, who.name, command, state, tell), np.empty(0, np.float32)
+            work = compare(node, who.name, command, state, tell)
+            can_hide = command.secure and len(node.shard.train)
+            return await (or_nothing(work) if can_hide else work), NOTHING
 
         request.comparing(command, node.trainings.source(key))
         report, _ = await self._result_of(key, begin, request)
+        if isinstance(report, SecureReport):
+            return await self._secure.failed_comparison(who.name, command, report)
         assert isinstance(report, CompareReport)
         if command.secure:
             return await self._secure.compared(who.name, command, report)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+import time
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
-from shared.errors import NodeFailed
+from shared.errors import NodeFailed, one_line
 from shared.model.comparison import gains_of
 from shared.model.metrics import BINS, Counts, ScoreSummary
 from shared.model.recipe import Recipe
 from shared.model.vectors import Vector
 from shared.secure_aggregation.contents import (
+    COMPARISON_NUMBERS,
+    EVALUATION_NUMBERS,
     encode_comparison,
     encode_evaluation,
     encode_training,
     recipe_digest,
     state_digest,
+    training_numbers,
 )
 from shared.secure_aggregation.fixed_point import Ring
 from shared.secure_aggregation.messages import Context
@@ -34,6 +40,27 @@ from shared.wire.commands import (
 )
 from worker_node.node import DataOwnerNode
 from worker_node.secure_aggregation.sums import SecureSums, SumId
+from worker_node.training.trainer_process import TrainerFailed
+
+_FAILED = "it could not be done"
+_Given = TypeVar("_Given")
+
+log = logging.getLogger("fedsms.node")
+
+
+async def or_nothing(work: Coroutine[Any, Any, _Given]) -> _Given | SecureReport:
+    """What work for a secure sum gives; of such as fails by its numbers, a report without any.
+
+    A state can be made so that it fails at whoever has a certain word, or so many rows: told in
+    clear, the failure would pass by the sum.
+    """
+    began = time.perf_counter()
+    try:
+        return await work
+    except TrainerFailed as error:
+        log.warning("%s", one_line(error))
+        seconds = time.perf_counter() - began
+        return SecureReport(masked=b"", seconds_working=seconds, seconds_waiting=0.0)
 
 
 class SecureWork:
@@ -84,10 +111,19 @@ class SecureWork:
         self, peer: str, command: TrainCommand, report: TrainReport, state: Vector
     ) -> tuple[SecureReport, Any]:
         """A trained state (P,) below its masks: what is told of it, and the object to fetch."""
-        numbers = self._encoded(encode_training, state, report.rows, report.loss)
         working, waiting = report.seconds_training, report.seconds_waiting
         told = SecureReport(masked=b"", seconds_working=working, seconds_waiting=waiting)
+        try:
+            numbers = encode_training(state, report.rows, report.loss)
+        except ValueError as error:
+            return told, await self.failed_training(peer, command, str(error))
         return told, await self.masked_training(peer, command, numbers)
+
+    async def failed_training(self, peer: str, command: TrainCommand, why: str = _FAILED) -> Any:
+        """Of a training that gave nothing to add: an object as of any other."""
+        size = training_numbers(Recipe.from_json(command.recipe).parameters)
+        numbers = self._spoiled(_training(peer, command), size, why)
+        return await self.masked_training(peer, command, numbers)
 
     async def masked_training(self, peer: str, command: TrainCommand, numbers: Ring) -> Any:
         """Numbers of a training below its masks, as the object to fetch."""
@@ -106,12 +142,23 @@ class SecureWork:
     ) -> SecureReport:
         """The counts of a state (P,) below their masks."""
         summary = ScoreSummary(_dense(report.ham), _dense(report.spam), report.loss_sum)
-        numbers = self._encoded(encode_evaluation, summary)
+        try:
+            numbers = encode_evaluation(summary)
+        except ValueError as error:
+            numbers = self._spoiled(_evaluation(peer, command), EVALUATION_NUMBERS, str(error))
         return SecureReport(
             masked=await self.masked_evaluation(peer, command, numbers, state),
             seconds_working=report.seconds_evaluating,
             seconds_waiting=report.seconds_waiting,
         )
+
+    async def failed_evaluation(
+        self, peer: str, command: EvaluateCommand, report: SecureReport, state: Vector
+    ) -> SecureReport:
+        """Of an evaluation that gave nothing to add: its report as of any other."""
+        numbers = self._spoiled(_evaluation(peer, command), EVALUATION_NUMBERS, _FAILED)
+        masked = await self.masked_evaluation(peer, command, numbers, state)
+        return report.model_copy(update={"masked": masked})
 
     async def masked_evaluation(
         self, peer: str, command: EvaluateCommand, numbers: Ring, state: Vector
@@ -133,20 +180,31 @@ class SecureWork:
             _dense(report.alone_ham), _dense(report.alone_spam), report.alone_loss_sum
         )
         federated = ScoreSummary(_dense(report.ham), _dense(report.spam), report.loss_sum)
-        numbers = self._encoded(encode_comparison, gains_of(alone, federated, report.bounds))
+        numbers = encode_comparison(gains_of(alone, federated, report.bounds))
         return SecureReport(
             masked=await self._sums.mask(_comparison(peer, command), numbers),
             seconds_working=report.seconds_comparing,
             seconds_waiting=report.seconds_waiting,
         )
 
-    def _encoded(self, encode: Any, *values: Any) -> Ring:
-        try:
-            numbers: Ring = encode(*values)
-        except ValueError as error:
-            fact = f"node {self._node.id} has numbers that a secure sum cannot hold"
-            raise NodeFailed(fact, str(error)) from None
-        return numbers
+    async def failed_comparison(
+        self, peer: str, command: CompareCommand, report: SecureReport
+    ) -> SecureReport:
+        """Of a comparison that gave nothing to add: its report as of any other."""
+        which = _comparison(peer, command)
+        numbers = self._spoiled(which, COMPARISON_NUMBERS, _FAILED)
+        return report.model_copy(update={"masked": await self._sums.mask(which, numbers)})
+
+    def _spoiled(self, which: SumId, size: int, why: str) -> Ring:
+        log.warning(
+            "the %s of round %d for %s has nothing to add to its secure sum (%s): the sum will be "
+            "nothing, and nobody learns whose fault it was",
+            which.sum,
+            which.round,
+            which.peer,
+            why,
+        )
+        return self._sums.spoiled(which, size)
 
 
 def _training(peer: str, command: TrainCommand) -> SumId:

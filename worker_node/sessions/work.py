@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from shared.model.recipe import Recipe
 from shared.model.vectors import Vector
@@ -21,6 +24,7 @@ from shared.wire.commands import (
     TrainReport,
 )
 from worker_node.node import DataOwnerNode
+from worker_node.training.trainer_process import COULD_NOT, TrainerFailed
 
 log = logging.getLogger("fedsms.node")
 
@@ -38,7 +42,8 @@ async def train(
         The report, and the trained state (P,).
 
     Raises:
-        UsageError: the recipe is not valid. NodeFailed: the trainer could not do it.
+        UsageError: the recipe is not valid. TrainerFailed: it cannot be done with this state and
+            these rows. NodeFailed: the trainer could not do it for another reason.
     """
     what = f"training round {command.round} of {command.rounds} for {peer}"
     request = {
@@ -51,13 +56,14 @@ async def train(
     }
     answer, waited = await ask_trainer(node, request, what, on_progress, command.secure)
     log.info("%s: loss %.4f in %.2f s", what, answer["loss"], answer["seconds"])
-    report = TrainReport(
-        rows=answer["rows"],
-        batches=answer["batches"],
-        loss=answer["loss"],
-        seconds_training=answer["seconds"],
-        seconds_waiting=waited,
-    )
+    with _telling():
+        report = TrainReport(
+            rows=answer["rows"],
+            batches=answer["batches"],
+            loss=answer["loss"],
+            seconds_training=answer["seconds"],
+            seconds_waiting=waited,
+        )
     # A copy, since torch wants memory that it may write to.
     return report, np.frombuffer(bytearray(answer["state"]), dtype="<f4")
 
@@ -69,13 +75,14 @@ async def evaluate(
     recipe = Recipe.from_json(command.recipe).to_json()
     request = {"op": "score", "state": state.tobytes(), "recipe": recipe}
     answer, waited = await ask_trainer(node, request, f"evaluating for {peer}", lambda _: None)
-    return EvaluateReport(
-        ham=answer["ham"],
-        spam=answer["spam"],
-        loss_sum=answer["loss_sum"],
-        seconds_evaluating=answer["seconds"],
-        seconds_waiting=waited,
-    )
+    with _telling():
+        return EvaluateReport(
+            ham=answer["ham"],
+            spam=answer["spam"],
+            loss_sum=answer["loss_sum"],
+            seconds_evaluating=answer["seconds"],
+            seconds_waiting=waited,
+        )
 
 
 async def compare(
@@ -96,9 +103,19 @@ async def compare(
     log.info("%s: %.2f s", what, answer["seconds"])
     bounds = {name: (low, high) for name, (low, high) in answer["bounds"].items()}
     counts = {name: answer[name] for name in CompareReport.COUNTS}
-    return CompareReport(
-        **counts, bounds=bounds, seconds_comparing=answer["seconds"], seconds_waiting=waited
-    )
+    with _telling():
+        return CompareReport(
+            **counts, bounds=bounds, seconds_comparing=answer["seconds"], seconds_waiting=waited
+        )
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """Of a state that was made for it, figures may be none that a report can hold."""
+    try:
+        yield
+    except ValidationError:
+        raise TrainerFailed(COULD_NOT, "its figures are too large to be told") from None
 
 
 async def ask_trainer(

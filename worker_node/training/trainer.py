@@ -79,10 +79,11 @@ class Trainer:
             except TrainingStopped:
                 return
             except TrainingDiverged:
-                self._tell({"event": "failed", "cause": DIVERGED})
+                self._tell({"event": "failed", "cause": DIVERGED, "by_numbers": True})
             except (FedsmsError, ValueError, RuntimeError, MemoryError) as error:
                 traceback.print_exc()  # for the owner, in the node's log
-                self._tell({"event": "failed", "cause": cause_of(error)})
+                by_numbers = isinstance(error, ValueError)
+                self._tell({"event": "failed", "cause": cause_of(error), "by_numbers": by_numbers})
 
     def _tell(self, message: dict[str, Any]) -> None:
         self._outbox.write(pipes.pack(message))

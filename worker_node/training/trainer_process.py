@@ -22,10 +22,15 @@ START_SECONDS = 300.0
 STOP_SECONDS = 5.0
 """How long a trainer may take to stop between two batches; then it is killed."""
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # of numpy too
+COULD_NOT = "the training process of the node could not do it"
 _ROWS_AT_ONCE = 4096
 _PIPE_BYTES = 2**22  # read-ahead of asyncio; its default of 64 KiB makes a model crawl
 
 OnEvent = Callable[[dict[str, Any]], None]
+
+
+class TrainerFailed(NodeFailed):
+    """What was asked for cannot be done with the numbers that were sent and the owner's rows."""
 
 
 class TrainerProcess:
@@ -74,7 +79,8 @@ class TrainerProcess:
             on_progress: called with each progress event.
 
         Raises:
-            NodeFailed: the trainer could not do it, or died.
+            TrainerFailed: numbers and rows do not allow it. NodeFailed: the trainer could not do
+                it for another reason, or died.
         """
         async with self._turn:
             on_turn()
@@ -90,7 +96,8 @@ class TrainerProcess:
                 await self._end(process)
                 raise
         if answer["event"] == "failed":
-            raise NodeFailed("the training process of the node could not do it", answer["cause"])
+            failed = TrainerFailed if answer["by_numbers"] else NodeFailed
+            raise failed(COULD_NOT, answer["cause"])
         return answer
 
     async def close(self) -> None:
