@@ -232,10 +232,11 @@ class Aggregation:
             self._statements[node] = data
 
     def make_agreement(self) -> bytes:
-        """The Agreement of everybody whose statement has come."""
+        """The Agreement of as many as must agree: everybody looks at each of them."""
         if not self._agreement:
             self._need(len(self._statements), "agreed on whom to open")
-            statements = tuple(self._statements[owner] for owner in sorted(self._statements))
+            enough = sorted(self._statements)[: self.roster.threshold]
+            statements = tuple(self._statements[owner] for owner in enough)
             self._agreement = Agreement(statements=statements).pack()
         return self._agreement
 

@@ -109,8 +109,10 @@ def verify(key: ec.EllipticCurvePublicKey, body: bytes, signature: bytes, what: 
         raise Violation("signature", f"{what} is not signed by its certificate's key") from None
 
 
-def digest(data: bytes) -> bytes:
-    return hashlib.sha256(DOMAIN + data).digest()
+def digest(data: bytes | memoryview) -> bytes:
+    found = hashlib.sha256(DOMAIN)
+    found.update(data)
+    return found.digest()
 
 
 def _read(data: bytes, limit: int) -> tuple[Any, ...]:

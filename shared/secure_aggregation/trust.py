@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Self
 
 from cryptography import x509
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from shared.identity.certificates import CURVES, Name, is_issued_by, name_of
 from shared.identity.folder import Identity, read_key
+from shared.secure_aggregation.canonical import MAX_OWNERS
 from shared.secure_aggregation.violation import Violation
 
 
@@ -38,28 +40,55 @@ class Trust:
         """
         whose = f"the certificate of {owner}"
         try:
-            certificate = x509.load_der_x509_certificate(der)
-            name, key = name_of(certificate), certificate.public_key()
+            found = _read(der, self.ca)
         except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion):
             raise Violation("certificate", f"{whose} is malformed, or names nobody") from None
-        if not is_issued_by(certificate, self.ca):
+        if not found.is_issued:
             raise Violation("certificate", f"{whose} was not signed by this federation's CA")
-        if name != Name("node", owner):
-            raise Violation("certificate", f"{whose} is that of {name}")
-        if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in CURVES:
+        if found.name != Name("node", owner):
+            raise Violation("certificate", f"{whose} is that of {found.name}")
+        if (
+            not isinstance(found.key, ec.EllipticCurvePublicKey)
+            or found.key.curve.name not in CURVES
+        ):
             raise Violation("certificate", f"{whose} has a key of another kind")
-        if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
+        if not found.begins <= now <= found.ends:
             raise Violation("certificate", f"{whose} is not valid now")
-        self._check_revoked(certificate, whose, now)
-        return key
+        self._check_revoked(found.serial, whose, now)
+        return found.key
 
-    def _check_revoked(self, certificate: x509.Certificate, whose: str, now: datetime) -> None:
+    def _check_revoked(self, serial: int, whose: str, now: datetime) -> None:
         until = self.crl.next_update_utc
         if until is not None and until < now:
             raise Violation("revoked", "the list of revoked certificates has ended")
-        number = certificate.serial_number
-        if self.crl.get_revoked_certificate_by_serial_number(number) is not None:
+        if self.crl.get_revoked_certificate_by_serial_number(serial) is not None:
             raise Violation("revoked", f"{whose} is revoked")
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What a certificate says for as long as it exists: nothing of now, or of who is revoked."""
+
+    name: Name
+    key: object
+    is_issued: bool
+    begins: datetime
+    ends: datetime
+    serial: int
+
+
+@lru_cache(maxsize=4 * MAX_OWNERS)  # the same ones stand in every roster of a run
+def _read(der: bytes, ca: x509.Certificate) -> _Read:
+    """Raises as its parser does."""
+    certificate = x509.load_der_x509_certificate(der)
+    return _Read(
+        name_of(certificate),
+        certificate.public_key(),
+        is_issued_by(certificate, ca),
+        certificate.not_valid_before_utc,
+        certificate.not_valid_after_utc,
+        certificate.serial_number,
+    )
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,7 @@ class Owner:
         self._roster: VerifiedRoster | None = None
         self._dealt = b""
         self._delivery = b""
+        self._common: dict[str, bytes] = {}
         self._held: dict[str, Shares] = {}
         self._dealers: tuple[str, ...] = ()
         self._masking = b""
@@ -139,8 +140,9 @@ class Owner:
             if list(dealers) != sorted(set(dealers)) or self.id not in dealers:
                 raise Violation("shares", "dealers are not sorted, stand twice, or lack this owner")
             self._terms.check_present(dealers, roster)
-            self._held = self._unsealed(envelopes, roster)
+            self._held = self._unsealed(envelopes)
             self._dealers, self._delivery = dealers, digest(delivery)
+            self._common = {}  # both directions are sealed and read
 
     def mask(self, numbers: Ring, measured: bytes | None = None) -> bytes:
         """The vector below its masks: Masked. Noted on disk before it is given.
@@ -230,6 +232,7 @@ class Owner:
         sealed = []
         for (holder, peer), shares in zip(roster.peers.items(), cut, strict=True):
             common = self._share_key.agree(peer.keys.share_key, holder)
+            self._common[holder] = common
             envelope = seal(shares, common, roster.digest, self.id, holder)
             sealed.append(envelope.sign(self._signer.key))
         return Dealt(envelopes=tuple(sealed)).pack()
@@ -245,13 +248,11 @@ class Owner:
             raise Violation("shares", f"the shares of {dealer} are for another owner")
         return envelope
 
-    def _unsealed(self, envelopes: list[Envelope], roster: VerifiedRoster) -> dict[str, Shares]:
+    def _unsealed(self, envelopes: list[Envelope]) -> dict[str, Shares]:
         held = {}
         for envelope in envelopes:
-            public = roster.peers[envelope.dealer].keys.share_key
             try:
-                common = self._share_key.agree(public, envelope.dealer)
-                held[envelope.dealer] = unseal(envelope, common)
+                held[envelope.dealer] = unseal(envelope, self._common[envelope.dealer])
             except UnreadableShares:
                 continue
         return held

@@ -15,7 +15,7 @@ from server.secure_aggregation.aggregation import Aggregation
 from shared.errors import NodeFailed, QuorumLost
 from shared.secure_aggregation import sealed_shares
 from shared.secure_aggregation.contents import TrainingSum, encode_training, training_numbers
-from shared.secure_aggregation.messages import Dealt, Envelope, Opening
+from shared.secure_aggregation.messages import Agreement, Dealt, Envelope, Opening
 from shared.secure_aggregation.roster import threshold
 from shared.secure_aggregation.sealed_shares import Shares
 from tests.helpers.secure_sums import (
@@ -129,6 +129,14 @@ def test_messages_may_come_twice_and_late_openings_change_nothing() -> None:
     found = coordinator.result().tolist()
     coordinator.take_opening("o03", openings["o03"])
     assert coordinator.result().tolist() == found == everybody.plain().tolist()
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 10])
+def test_an_agreement_is_of_no_more_than_must_agree(count: int) -> None:
+    everybody = secure_sum(names(count))
+    statements = Agreement.unpack(everybody.to_agreement()).statements
+    assert len(statements) == threshold(count)
+    assert everybody.result().tolist() == everybody.plain().tolist()
 
 
 def test_a_coordinator_that_begins_again_goes_on_with_the_roster_it_kept() -> None:

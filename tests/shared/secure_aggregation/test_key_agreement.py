@@ -56,6 +56,23 @@ def test_a_public_key_of_small_order_is_refused(u: int, top_bit: int) -> None:
     assert caught.value.rule == "small_order"
 
 
+@pytest.mark.parametrize("point", SMALL_ORDER)
+@pytest.mark.parametrize("away", [-2, -1, 0, 1, 2])
+@pytest.mark.parametrize("top_bit", [0, 2**255])
+def test_a_public_key_is_refused_where_an_agreement_would_be_zero_and_nowhere_else(
+    point: int, away: int, top_bit: int
+) -> None:
+    """The agreement is that of the library, which refuses a result of zeros."""
+    public = ((point + away) % 2**255 | top_bit).to_bytes(32, "little")
+    try:
+        PrivateKey().agree(public, "bob")
+    except Violation:
+        with pytest.raises(Violation, match="small order"):
+            check_order(public, "bob")
+    else:
+        check_order(public, "bob")
+
+
 def test_a_third_does_not_agree() -> None:
     one, other, third = PrivateKey(), PrivateKey(), PrivateKey()
     assert one.agree(other.public, "other") != third.agree(other.public, "other")

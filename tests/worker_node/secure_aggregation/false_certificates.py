@@ -55,3 +55,20 @@ def revoking(node_id: str, revoked: str) -> Signer:
         .sign(ca_key(), hashes.SHA256())
     )
     return replace(signer(node_id), trust=Trust(trust().ca, crl))
+
+
+def another_ca() -> x509.Certificate:
+    """A CA of the federation's name, with a key of its own."""
+    key, now = new_key(), datetime.now(UTC)
+    return (
+        x509.CertificateBuilder(
+            subject_name=trust().ca.subject,
+            issuer_name=trust().ca.subject,
+            public_key=key.public_key(),
+            serial_number=x509.random_serial_number(),
+            not_valid_before=now - timedelta(days=1),
+            not_valid_after=now + timedelta(days=1),
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )

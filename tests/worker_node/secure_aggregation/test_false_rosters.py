@@ -13,6 +13,8 @@ from shared.secure_aggregation.messages import (
     Proposal,
     Roster,
 )
+from shared.secure_aggregation.trust import Trust
+from shared.secure_aggregation.violation import Violation
 from tests.helpers.secure_sums import (
     OPEN_TERMS,
     SecureSum,
@@ -22,7 +24,11 @@ from tests.helpers.secure_sums import (
     secure_sum,
     signer,
 )
-from tests.worker_node.secure_aggregation.false_certificates import false_certificate, revoking
+from tests.worker_node.secure_aggregation.false_certificates import (
+    another_ca,
+    false_certificate,
+    revoking,
+)
 from tests.worker_node.secure_aggregation.scene import (
     ANNE,
     BOB,
@@ -155,7 +161,8 @@ def test_a_roster_without_this_owners_own_fresh_keys_is_refused() -> None:
     finishes(everybody)
 
 
-def test_a_certificate_that_has_ended_or_was_revoked_is_refused() -> None:
+def test_a_certificate_that_has_ended_or_was_revoked_is_refused_though_it_was_good_before() -> None:
+    finishes(secure_sum(names(3)))
     everybody = secure_sum(names(3))
     later = datetime.now(UTC) + timedelta(days=4000)
     late = Owner(signer(BOB), context(), OPEN_TERMS, RoundsInMemory(), clock=lambda: later)
@@ -164,6 +171,14 @@ def test_a_certificate_that_has_ended_or_was_revoked_is_refused() -> None:
     strict = Owner(revoking(BOB, ANNE), context(), OPEN_TERMS, RoundsInMemory())
     with refused("revoked"):
         strict.share(roster_with(everybody, strict.keys(), instead_of=BOB))
+
+
+def test_a_certificate_that_is_known_is_not_known_to_another_ca() -> None:
+    finishes(secure_sum(names(3)))
+    own = signer(ANNE)
+    anothers = Trust(another_ca(), own.trust.crl)
+    with pytest.raises(Violation, match="not signed by this federation's CA"):
+        anothers.node_key(own.certificate, ANNE, datetime.now(UTC))
 
 
 # The owner's terms.
