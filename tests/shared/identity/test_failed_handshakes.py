@@ -11,7 +11,7 @@ from shared.identity.failed_handshakes import FailedHandshakes, describe_failure
 
 
 def failure(reason: str) -> ssl.SSLError:
-    error = ssl.SSLError(1, reason)
+    error = ssl.SSLError(1, "[SSL] what OpenSSL says beside it")
     error.reason = reason
     return error
 
@@ -34,6 +34,21 @@ def test_a_certificate_that_is_not_good_is_told_by_why() -> None:
     error = ssl.SSLCertVerificationError(1, "failed")
     error.verify_message = "certificate has expired"
     assert describe_failure(error, "node").endswith("not good here: certificate has expired")
+
+
+def test_a_failure_that_names_no_reason_is_told_in_openssls_words() -> None:
+    error = ssl.SSLError(1, "Unexpected_EOF")
+    error.reason = None  # type: ignore[assignment]  # as OpenSSL leaves it at times
+    assert "(unexpected eof)" in describe_failure(error, "node")
+
+
+def test_a_machine_that_has_just_started_tells_of_the_first_one_too(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its clock counts from 0."""
+    monkeypatch.setattr("shared.identity.failed_handshakes.time.monotonic", lambda: 0.0)
+    FailedHandshakes(logging.getLogger("fedsms.node"), "node")(failure("WRONG_VERSION_NUMBER"))
+    assert "wrong version number" in caplog.text
 
 
 def test_each_reason_is_told_once_a_minute(

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from shared.errors import StorageError
 from worker_node.audit.lines import Place, make_anchor
-from worker_node.privacy.accounts import Run, Terms
+from worker_node.privacy.accounts import Accounts, Run, Terms
 from worker_node.privacy.chain_file import anchor_of
 from worker_node.privacy.ledger import (
     LEDGER,
@@ -290,6 +290,25 @@ def test_a_line_of_a_later_version_is_no_reason_to_forget(path: Path) -> None:
     ledger.close()
     with pytest.raises(StorageError, match="is not as this node left it"):
         Ledger(path, KEY)
+
+
+RESERVED = {**ONE._asdict(), "what": "reserve", "releases": 4, "recipe": "r", "mu": 1, "alone": 1}
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [RESERVED, RESERVED],
+        [{**RESERVED, "what": "charge", "round": 1, "inputs": "x"}],  # of no run that was reserved
+        [RESERVED, {**RESERVED, "what": "gift"}],
+        [RESERVED, {**RESERVED, "what": "charge"}],
+        [{**RESERVED, "who": []}],
+    ],
+)
+def test_lines_that_cannot_follow_each_other_are_no_accounts(lines: list[dict[str, Any]]) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011  # whatever is wrong with them
+        Accounts(lines)
+    assert Accounts(lines[:-1]).runs.keys() <= {ONE}
 
 
 def test_without_a_place_to_write_nothing_is_charged(path: Path) -> None:
