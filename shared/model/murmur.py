@@ -6,11 +6,21 @@ MurmurHash3.cpp, in the public domain).
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
 Words = npt.NDArray[np.uint32]
 Places = npt.NDArray[np.intp]
+
+
+class Hashes(NamedTuple):
+    """Hashes of what several texts hold, text by text: numbers (texts,) of them, hashes (n,)."""
+
+    numbers: Places
+    hashes: Words
+
 
 _C1, _C2 = np.uint32(0xCC9E2D51), np.uint32(0x1B873593)
 _N = np.uint32(0xE6546B64)

@@ -1,145 +1,106 @@
 """The distinct runs of 2 to 5 characters of many texts at once, in numpy.
 
-A run is known by its characters packed into one number, and hashed by the bytes of its UTF-8
-(shared/model/murmur.py). What is found is what `runs` in shared/model/words.py gives, and distinct
-as in shared/model/text.py: by its characters, not by its hash.
+A run of one more character is a run with a character behind it: places whose runs of one size are
+equal are sorted by the character that follows, and a run that stands once in its text is looked at
+no more. What is found is what `runs` in shared/model/words.py gives, and distinct as in
+shared/model/text.py: by its characters, not by its hash. Hashes are those of its UTF-8
+(shared/model/murmur.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from shared.model import murmur
+from shared.model.first_of_kind import Flags, Places, sorted_by_kind
 
 SIZES = (2, 3, 4, 5)
 
-Keys = npt.NDArray[np.uint64]
-Places = npt.NDArray[np.intp]
-Flags = npt.NDArray[np.bool_]
+Codes = npt.NDArray[np.uint64]
 
-_CHARACTER_BITS = 12
-_MOST_CHARACTERS = 2**_CHARACTER_BITS
-_SLOT_BITS = 16
-# 2^64 over the golden ratio: Knuth, The Art of Computer Programming, volume 3, section 6.4
-_SPREAD = np.uint64(0x9E3779B97F4A7C15)
-_OF_ROW = np.uint64(0xD6E8FEB86659FD93)
+_CHARACTER_BITS = 21
 
 
-@dataclass(frozen=True)
-class Runs:
-    """Runs of one size, row by row in order of appearance.
-
-    rows: the index of each run's text, (runs,), rising.
-    hashes: (runs,).
-    """
-
-    rows: Places
-    hashes: murmur.Words
-
-
-def distinct_runs(texts: Sequence[str], others: Sequence[tuple[int, str]], seed: int) -> list[Runs]:
-    """The runs of each size that stand in a text for the first time.
+class Spelling:
+    """The texts whose runs are asked for.
 
     Args:
-        texts: of as many different characters as fit, see `fits`; none holds a lone surrogate.
-        others: an index and a string of up to 5 characters that counts as seen in that text.
-        seed: of the hashes.
+        texts: of at least two characters each; none holds a lone surrogate.
+
+    Attributes:
+        together: the texts, one behind the other.
+        bounds: where each begins in it, and where the last ends, (texts + 1,).
     """
-    together = "".join(texts) + "".join(other for _, other in others)
-    if not together:
-        return [Runs(np.zeros(0, np.intp), np.zeros(0, np.uint32)) for _ in SIZES]
-    data = together.encode()
-    places = _Places(together, data)
-    lengths = np.array([*map(len, texts), *(len(other) for _, other in others)], np.intp)
-    index = np.array([*range(len(texts)), *(number for number, _ in others)], np.intp)
-    end = np.repeat(np.cumsum(lengths), lengths)
-    rows = np.repeat(index, lengths)
-    whole = np.repeat(lengths * (np.arange(len(lengths)) >= len(texts)), lengths)
-    seen_from = int(lengths[: len(texts)].sum())
-    return [places.runs(size, rows, end, whole, seen_from, seed) for size in SIZES]
 
-
-def fits(texts: Sequence[str]) -> bool:
-    """Whether `distinct_runs` takes the texts together."""
-    together = "".join(texts)
-    return together.isascii() or len(set(together)) <= _MOST_CHARACTERS
-
-
-class _Places:
-    """All characters of some texts, one behind the other."""
-
-    def __init__(self, together: str, data: bytes) -> None:
-        self.words = murmur.words_at(data)
-        self.starts: Places | None = None
-        if len(data) == len(together):
-            self.packed = np.frombuffer(data, np.uint8).astype(np.uint64)
-            self.bits = 7
-            return
-        codes = np.frombuffer(together.encode("utf-32-le"), "<u4")
-        _, numbers = np.unique(codes, return_inverse=True)
-        self.packed = numbers.astype(np.uint64)
-        self.bits = _CHARACTER_BITS
-        begins = (np.frombuffer(data, np.uint8) & 0xC0) != 0x80
-        self.starts = np.append(np.flatnonzero(begins), len(data))
-
-    def runs(
-        self, size: int, rows: Places, end: Places, whole: Places, seen_from: int, seed: int
-    ) -> Runs:
-        keys = self._keys(size)
-        place = np.arange(len(keys))
-        inside = place + size <= end
-        # of what only counts as seen, the whole alone; it goes first
-        counts = np.where(whole > 0, (whole == size) & inside, inside)
-        if (whole[seen_from:] == size).any():
-            order = np.concatenate([np.arange(seen_from, len(keys)), np.arange(seen_from)])
-            new = np.zeros(len(keys), bool)
-            new[order] = _first_of_their_kind(keys[order], rows[order], counts[order])
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.together = "".join(texts)
+        self.bounds = np.zeros(len(texts) + 1, np.intp)
+        np.cumsum([len(text) for text in texts], out=self.bounds[1:])
+        self._data = self.together.encode()
+        self._ascii = len(self._data) == len(self.together)
+        if self._ascii:
+            codes = np.frombuffer(self._data, np.uint8)
         else:
-            new = _first_of_their_kind(keys, rows, counts)
-        kept = np.flatnonzero(new[:seen_from])
-        return Runs(rows[kept], self._hashes(kept, size, seed))
+            codes = np.frombuffer(self.together.encode("utf-32-le"), "<u4")
+        self._codes: Codes = codes.astype(np.uint64)
 
-    def _keys(self, size: int) -> Keys:
-        """Each place's next `size` characters as one number; what lies behind the end is 0."""
-        keys = self.packed.copy()
-        for ahead in range(1, size):
-            keys[:-ahead] |= self.packed[ahead:] << np.uint64(self.bits * ahead)
-        return keys
+    def places_before_a_space(self, letters: str) -> Places:
+        """Where one of some letters stands with a space behind it."""
+        if not len(self._codes):
+            return np.zeros(0, np.intp)
+        before = np.isin(self._codes[:-1], [ord(letter) for letter in letters])
+        return np.flatnonzero(before & (self._codes[1:] == ord(" ")))
 
-    def _hashes(self, kept: Places, size: int, seed: int) -> murmur.Words:
-        if self.starts is None:
-            return murmur.hashes_of_one_length(self.words, size, seed)[kept]
-        starts = self.starts[kept]
-        return murmur.hashes(self.words, starts, self.starts[kept + size] - starts, seed)
+    def first(self) -> list[Flags]:
+        """For each size, whether a run begins at a place that no place before in its text has."""
+        codes = self._codes
+        inside = np.ones(len(codes), bool)
+        places = np.arange(len(codes))
+        # the number of a text tells its runs from those of others
+        kinds = np.repeat(np.arange(len(self.bounds) - 1, dtype=np.uint64), np.diff(self.bounds))
+        if self._ascii:  # two characters and the place fit a key, which saves a step
+            kinds = (kinds << np.uint64(7)) | codes
+        found = []
+        for size in SIZES if self._ascii else (1, *SIZES):
+            if size > 1:
+                inside[np.maximum(self.bounds[1:] - (size - 1), 0)] = False
+            fits = inside[places]
+            places, kinds = places[fits], kinds[fits]
+            keys = (kinds << np.uint64(_CHARACTER_BITS)) | codes[places + (size - 1)]
+            sort = sorted_by_kind(keys, places)
+            again = ~sort.starts
+            if size > 1:
+                new = inside.copy()
+                new[sort.places[again]] = False
+                found.append(new)
+            shared = again.copy()
+            shared[:-1] |= again[1:]
+            places, kinds = sort.places[shared], np.cumsum(sort.starts)[shared].astype(np.uint64)
+        return found
 
+    def runs(self, first: Sequence[Flags], seed: int) -> list[murmur.Hashes]:
+        """The runs of each size that begin at flagged places, with hashes of that seed."""
+        words = murmur.words_at(self._data)
+        starts = self._starts_in_bytes()
+        found = []
+        for size, flags in zip(SIZES, first, strict=True):
+            kept = np.flatnonzero(flags)
+            numbers = np.diff(np.searchsorted(kept, self.bounds))
+            if starts is None:
+                hashes = murmur.hashes_of_one_length(words, size, seed)[kept]
+            else:
+                hashes = murmur.hashes(
+                    words, starts[kept], starts[kept + size] - starts[kept], seed
+                )
+            found.append(murmur.Hashes(numbers, hashes))
+        return found
 
-def _first_of_their_kind(keys: Keys, rows: Places, counts: Flags) -> Flags:
-    """Which of those that count are the first with their key and row.
-
-    A table of fewer slots than there may be keys finds nearly all; those whose slot belongs to
-    another key are sorted.
-    """
-    places = np.flatnonzero(counts)
-    keys, rows = keys[places], rows[places]
-    mixed = (keys ^ (rows.astype(np.uint64) * _OF_ROW)) * _SPREAD
-    slots = (mixed >> np.uint64(64 - _SLOT_BITS)).astype(np.intp)
-    table = np.zeros(2**_SLOT_BITS, np.intp)
-    # from the last to the first, so that a slot keeps the first of those that share it
-    table[slots[::-1]] = np.arange(len(keys) - 1, -1, -1)
-    holder = table[slots]
-    new = holder == np.arange(len(keys))
-    shared = np.flatnonzero((keys[holder] != keys) | (rows[holder] != rows))
-    if len(shared):
-        order = np.lexsort((keys[shared], rows[shared]))  # stable
-        ranked = shared[order]
-        differs = np.append(
-            True, (keys[ranked][1:] != keys[ranked][:-1]) | (rows[ranked][1:] != rows[ranked][:-1])
-        )
-        new[ranked[differs]] = True
-    found = np.zeros(len(counts), bool)
-    found[places[new]] = True
-    return found
+    def _starts_in_bytes(self) -> Places | None:
+        """Where each character begins, and the last ends; None where each is a byte."""
+        if self._ascii:
+            return None
+        begins = (np.frombuffer(self._data, np.uint8) & 0xC0) != 0x80
+        return np.append(np.flatnonzero(begins), len(self._data))
