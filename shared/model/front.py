@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +57,7 @@ class Front:
         self._vocabulary = _known.vocabularies[kind]
         self._tokens, self._bounds = self._vocabulary.read(*parts_of(self._joined, _SPANS[kind]))
         self._style: Places | None = None
+        self._lists: tuple[list[int], list[int]] | None = None
 
     def style(self, seed: int) -> Hashes:
         """The style tokens of each message, TOKENS of them."""
@@ -89,17 +91,20 @@ class Front:
 
     def has(self, message: int, feature: str) -> bool:
         """Whether a run of up to 5 characters is one of a message's features of words as well."""
-        start, end = self._bounds[message : message + 2]
-        tokens = self._tokens[start:end]
+        tokens = self._of_message(message)
         if feature.startswith("w "):
             number = self._vocabulary.number(feature[2:])
-            return number is not None and bool((tokens == number).any())
+            return number in tokens
         if not (feature.startswith("b ") and len(feature) == 5 and feature[3] == " "):
             return False
         first, second = self._vocabulary.number(feature[2]), self._vocabulary.number(feature[4])
-        if first is None or second is None:
-            return False
-        return bool(((tokens[:-1] == first) & (tokens[1:] == second)).any())
+        return (first, second) in pairwise(tokens)
+
+    def _of_message(self, message: int) -> list[int]:
+        if self._lists is None:
+            self._lists = self._tokens.tolist(), self._bounds.tolist()
+        tokens, bounds = self._lists
+        return tokens[bounds[message] : bounds[message + 1]]
 
     def _messages(self) -> Places:
         return np.repeat(np.arange(len(self._bounds) - 1), np.diff(self._bounds))

@@ -33,7 +33,6 @@ from shared.model.style_of_many import TOKENS
 from shared.model.text import NGRAM_SEED, WORD_SEED, encode
 from shared.model.unicode_words import fold
 from shared.model.vocabulary import SPACE_WITHIN, Kind
-from shared.model.words import spaced
 
 Ids = npt.NDArray[np.int32]
 Places = npt.NDArray[np.intp]
@@ -123,16 +122,18 @@ def _is_utf8(text: str) -> bool:
 
 
 def _in_batches(messages: Iterable[_Message]) -> Iterator[list[_Message]]:
-    some: list[_Message] = []
-    characters = 0
+    """Those in ASCII apart from others."""
+    waiting: dict[bool, list[_Message]] = {True: [], False: []}
+    characters = {True: 0, False: 0}
     for message in messages:
+        kind = message.plain.isascii() and message.spelled.isascii()
+        some = waiting[kind]
         some.append(message)
-        characters += len(message.plain)
-        if len(some) >= AT_ONCE or characters >= CHARACTERS_AT_ONCE:
+        characters[kind] += len(message.plain)
+        if len(some) >= AT_ONCE or characters[kind] >= CHARACTERS_AT_ONCE:
             yield some
-            some, characters = [], 0
-    if some:
-        yield some
+            waiting[kind], characters[kind] = [], 0
+    yield from filter(None, waiting.values())
 
 
 def _fill(rows: Ids, messages: Sequence[_Message], recipe: TextRecipe) -> None:
@@ -155,7 +156,7 @@ def _fill(rows: Ids, messages: Sequence[_Message], recipe: TextRecipe) -> None:
     for is_ascii in (True, False):
         some = [n for n, one in enumerate(messages) if one.spelled.isascii() == is_ascii]
         if some:
-            spelling = Spelling([spaced(messages[n].spelled) for n in some])
+            spelling = Spelling([messages[n].spelled for n in some])
             first = spelling.first()
             if reading.front == "words and pairs":
                 _leave_out(first, spelling, [fronts[n] for n in some])
@@ -189,8 +190,11 @@ class _Into:
 
 
 def _ids(hashes: Words, buckets: int) -> Ids:
-    ids: Ids = (hashes % np.uint32(buckets - 1)).astype(np.int32) + 1
-    return ids
+    # the remainder by way of the quotient, which numpy has vectorised
+    divisor = np.uint32(buckets - 1)
+    ids = hashes - hashes // divisor * divisor
+    ids += np.uint32(1)
+    return ids.view(np.int32)
 
 
 def _put_words(into: _Into, front: Front, styled: bool, recipe: TextRecipe) -> None:

@@ -66,10 +66,14 @@ def hashes(words: Words, starts: Places, lengths: Places, seed: int) -> Words:
     """
     found = np.full(len(starts), seed, np.uint32)
     blocks = lengths >> 2
+    longer = np.flatnonzero(blocks)
+    block = 0
+    while len(longer):
+        there = words[starts[longer] + 4 * block]
+        found[longer] = _mixed(found[longer], _scrambled(there))
+        block += 1
+        longer = longer[blocks[longer] > block]
     last = len(words) - 1
-    for block in range(int(blocks.max(initial=0))):
-        there = words[np.minimum(starts + 4 * block, last)]
-        found = np.where(block < blocks, _mixed(found, _scrambled(there)), found)
     tail = words[np.minimum(starts + 4 * blocks, last)] & _MASKS[lengths & 3]
     found ^= _scrambled(tail)
     return _finished(found, lengths.astype(np.uint32))

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from shared.model import murmur
 from shared.model.first_of_kind import Flags, Places, sorted_by_kind
+from shared.model.words import spaced
 
 SIZES = (2, 3, 4, 5)
 
@@ -24,22 +25,46 @@ Codes = npt.NDArray[np.uint64]
 _CHARACTER_BITS = 21
 
 
+def _spaced(texts: Sequence[str]) -> tuple[bytes, Places]:
+    plain = [spaced(text) for text in texts]
+    return "".join(plain).encode(), np.cumsum([0, *map(len, plain)])
+
+
+_LOWER_AND_SPACES = bytes(
+    ord(" ") if chr(code).isspace() else ord(chr(code).lower()) for code in range(128)
+) + bytes(128)
+
+
+def _spaced_ascii(texts: Sequence[str]) -> tuple[bytes, Places] | None:
+    """The same of all texts at once; None where one has other characters, or spaces alone."""
+    together = " " + " \0 ".join(texts) + " "
+    if not together.isascii():
+        return None
+    data = together.encode().translate(_LOWER_AND_SPACES)
+    codes = np.frombuffer(data, np.uint8)
+    kept = codes != 0
+    spaces = codes == ord(" ")
+    kept[1:] &= ~(spaces[1:] & spaces[:-1])
+    bounds = np.append(0, np.cumsum(kept)[np.append(np.flatnonzero(codes == 0), -1)])
+    if np.diff(bounds).min() < 2:
+        return None
+    return codes[kept].tobytes(), bounds
+
+
 class Spelling:
     """The texts whose runs are asked for.
 
     Args:
-        texts: of at least two characters each; none holds a lone surrogate.
+        texts: at least one; none holds NUL or a lone surrogate.
 
     Attributes:
-        together: the texts, one behind the other.
+        together: what `spaced` in shared/model/words.py makes of the texts, one behind the other.
         bounds: where each begins in it, and where the last ends, (texts + 1,).
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
-        self.together = "".join(texts)
-        self.bounds = np.zeros(len(texts) + 1, np.intp)
-        np.cumsum([len(text) for text in texts], out=self.bounds[1:])
-        self._data = self.together.encode()
+        self._data, self.bounds = _spaced_ascii(texts) or _spaced(texts)
+        self.together = self._data.decode()
         self._ascii = len(self._data) == len(self.together)
         if self._ascii:
             codes = np.frombuffer(self._data, np.uint8)
@@ -49,10 +74,8 @@ class Spelling:
 
     def places_before_a_space(self, letters: str) -> Places:
         """Where one of some letters stands with a space behind it."""
-        if not len(self._codes):
-            return np.zeros(0, np.intp)
-        before = np.isin(self._codes[:-1], [ord(letter) for letter in letters])
-        return np.flatnonzero(before & (self._codes[1:] == ord(" ")))
+        spaces = np.flatnonzero(self._codes[1:] == ord(" "))
+        return spaces[np.isin(self._codes[spaces], [ord(letter) for letter in letters])]
 
     def first(self) -> list[Flags]:
         """For each size, whether a run begins at a place that no place before in its text has."""

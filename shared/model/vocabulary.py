@@ -115,7 +115,7 @@ class Vocabulary:
             parts: of all messages, one behind the other.
             bounds: where each message's parts begin, and where the last ends, (messages + 1,).
         """
-        numbers = np.array(list(map(self._parts.__getitem__, parts)), np.intp)
+        numbers = np.fromiter(map(self._parts.__getitem__, parts), np.intp, len(parts))
         self._learn()
         counts = self._part_counts.all[numbers]
         ends = np.zeros(len(numbers) + 1, np.intp)
