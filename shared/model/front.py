@@ -57,7 +57,6 @@ class Front:
         self._vocabulary = _known.vocabularies[kind]
         self._tokens, self._bounds = self._vocabulary.read(*parts_of(self._joined, _SPANS[kind]))
         self._style: Places | None = None
-        self._lists: tuple[list[int], list[int]] | None = None
 
     def style(self, seed: int) -> Hashes:
         """The style tokens of each message, TOKENS of them."""
@@ -89,22 +88,22 @@ class Front:
         places = beside[first_of_kind(keys.astype(np.uint64))]
         return Hashes(self._numbers(places), self._vocabulary.pairs(first[places], second[places]))
 
-    def has(self, message: int, feature: str) -> bool:
-        """Whether a run of up to 5 characters is one of a message's features of words as well."""
-        tokens = self._of_message(message)
-        if feature.startswith("w "):
-            number = self._vocabulary.number(feature[2:])
-            return number in tokens
-        if not (feature.startswith("b ") and len(feature) == 5 and feature[3] == " "):
-            return False
-        first, second = self._vocabulary.number(feature[2]), self._vocabulary.number(feature[4])
-        return (first, second) in pairwise(tokens)
-
-    def _of_message(self, message: int) -> list[int]:
-        if self._lists is None:
-            self._lists = self._tokens.tolist(), self._bounds.tolist()
-        tokens, bounds = self._lists
-        return tokens[bounds[message] : bounds[message + 1]]
+    def among(self, runs: Sequence[str], messages: Sequence[int]) -> list[bool]:
+        """Whether a run of 3 to 5 characters that begins with "w " or "b " is also one of its
+        message's features of words, for each of them."""
+        number = self._vocabulary.numbers.get
+        tokens, bounds = self._tokens.tolist(), self._bounds.tolist()
+        found = []
+        for run, message in zip(runs, messages, strict=True):
+            of_message = tokens[bounds[message] : bounds[message + 1]]
+            if run[0] == "w":
+                found.append(number(run[2:]) in of_message)
+            elif len(run) == 5 and run[3] == " ":
+                both = number(run[2]), number(run[4])
+                found.append(any(pair == both for pair in pairwise(of_message)))
+            else:
+                found.append(False)
+        return found
 
     def _messages(self) -> Places:
         return np.repeat(np.arange(len(self._bounds) - 1), np.diff(self._bounds))

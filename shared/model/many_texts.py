@@ -9,9 +9,9 @@ parts of a message that stand alone, which the messages of a language have in co
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +48,8 @@ LONGEST = 2000
 class _Reading:
     """How a cleaning is read.
 
-    texts: what words are looked for in, and what runs are cut from. ascii, other: the kinds of
+    texts: what words are looked for in, and what runs are cut from; ASCII without "&" stays as it
+    is. ascii, other: the kinds of
     words where the first of these is ASCII, and where it is not. styled: whether style tokens come
     before the words. front: what comes before the runs: "", "words and pairs", or "blocks".
     """
@@ -60,8 +61,8 @@ class _Reading:
     front: str = "words and pairs"
 
 
-def _lowered(text: str) -> tuple[str, str]:
-    return text.lower(), text
+def _as_it_is(text: str) -> tuple[str, str]:
+    return text, text
 
 
 def _unescaped(text: str) -> tuple[str, str]:
@@ -76,7 +77,7 @@ def _folded(text: str) -> tuple[str, str]:
 
 
 _READINGS = {
-    "letters": _Reading(_lowered, LETTERS, LETTERS, styled=False, front=""),
+    "letters": _Reading(_as_it_is, LETTERS, LETTERS, styled=False, front=""),
     "word-classes": _Reading(_unescaped, LEGACY, LEGACY, styled=False, front=""),
     "styled-words": _Reading(_unescaped, LEGACY, LEGACY),
     "unicode-words": _Reading(_folded, ASCII, OTHER),
@@ -84,35 +85,54 @@ _READINGS = {
 }
 
 
-class _Message(NamedTuple):
-    """row: where its ids go. plain: what words are looked for in. spelled: what runs are of."""
+class _Batch:
+    """Messages that are read together; of each text it is the same whether all of it is ASCII.
 
-    row: int
-    plain: str
-    spelled: str
+    rows: where their ids go. plain: what words are looked for in. spelled: what runs are of.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+        self.plain: list[str] = []
+        self.spelled: list[str] = []
+        self.characters = 0
+
+    def add(self, row: int, plain: str, spelled: str) -> bool:
+        """One more; whether it was the last for which there is room."""
+        self.rows.append(row)
+        self.plain.append(plain)
+        self.spelled.append(spelled)
+        self.characters += len(plain)
+        return len(self.rows) >= AT_ONCE or self.characters >= CHARACTERS_AT_ONCE
 
 
 def encode_all(texts: Sequence[str], recipe: TextRecipe) -> Ids:
     """Messages as ids (rows, recipe.width); raises UnicodeEncodeError as `encode` does."""
     rows = np.zeros((len(texts), recipe.width), dtype=np.int32)
-    for some in _in_batches(_messages(rows, texts, recipe)):
-        _fill(rows, some, recipe)
+    cleaned = _READINGS[recipe.cleaning].texts
+    batches: defaultdict[tuple[bool, bool], _Batch] = defaultdict(_Batch)
+    for row, text in enumerate(texts):
+        if not _is_read_together(text):
+            rows[row] = encode(text, recipe)
+            continue
+        if text.isascii() and "&" not in text:  # as most are: cleaned, it stays the same
+            plain, spelled, kind = text, text, (True, True)
+        else:
+            plain, spelled = cleaned(text)
+            kind = plain.isascii(), spelled.isascii()
+            if max(len(plain), len(spelled)) > LONGEST:
+                rows[row] = encode(text, recipe)
+                continue
+        if batches[kind].add(row, plain, spelled):
+            _fill(rows, batches.pop(kind), recipe)
+    for batch in batches.values():
+        _fill(rows, batch, recipe)
     return rows
 
 
-def _messages(rows: Ids, texts: Sequence[str], recipe: TextRecipe) -> Iterator[_Message]:
-    """The messages that can be read together; writes the ids of each other one."""
-    cleaned = _READINGS[recipe.cleaning].texts
-    for row, text in enumerate(texts):
-        if len(text) <= LONGEST and SPACE_WITHIN not in text and _is_utf8(text):
-            plain, spelled = cleaned(text)
-            if max(len(plain), len(spelled)) <= LONGEST:
-                yield _Message(row, plain, spelled)
-                continue
-        rows[row] = encode(text, recipe)
-
-
-def _is_utf8(text: str) -> bool:
+def _is_read_together(text: str) -> bool:
+    if len(text) > LONGEST or SPACE_WITHIN in text:
+        return False
     if not text.isascii():
         try:
             text.encode()
@@ -121,49 +141,22 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _in_batches(messages: Iterable[_Message]) -> Iterator[list[_Message]]:
-    """Those in ASCII apart from others."""
-    waiting: dict[bool, list[_Message]] = {True: [], False: []}
-    characters = {True: 0, False: 0}
-    for message in messages:
-        kind = message.plain.isascii() and message.spelled.isascii()
-        some = waiting[kind]
-        some.append(message)
-        characters[kind] += len(message.plain)
-        if len(some) >= AT_ONCE or characters[kind] >= CHARACTERS_AT_ONCE:
-            yield some
-            waiting[kind], characters[kind] = [], 0
-    yield from filter(None, waiting.values())
-
-
-def _fill(rows: Ids, messages: Sequence[_Message], recipe: TextRecipe) -> None:
+def _fill(rows: Ids, batch: _Batch, recipe: TextRecipe) -> None:
     """Writes the ids of some messages into their rows."""
     reading = _READINGS[recipe.cleaning]
     bound_what_is_known()
-    columns = np.full(len(messages), recipe.tokens)
-    fronts: dict[int, tuple[Front, int]] = {}
-    for is_ascii, kind in ((True, reading.ascii), (False, reading.other)):
-        some = [n for n, one in enumerate(messages) if one.plain.isascii() == is_ascii]
-        if some:
-            front = Front([messages[n].plain for n in some], kind)
-            fronts.update((n, (front, place)) for place, n in enumerate(some))
-            into = _Into(rows, np.array([messages[n].row for n in some]))
-            _put_words(into, front, reading.styled, recipe)
-            if recipe.ngrams:
-                columns[some] = _PUT_FEATURES[reading.front](into, front, recipe)
+    front = Front(batch.plain, reading.ascii if batch.plain[0].isascii() else reading.other)
+    into = _Into(rows, np.array(batch.rows))
+    _put_words(into, front, reading.styled, recipe)
     if not recipe.ngrams:
         return
-    for is_ascii in (True, False):
-        some = [n for n, one in enumerate(messages) if one.spelled.isascii() == is_ascii]
-        if some:
-            spelling = Spelling([messages[n].spelled for n in some])
-            first = spelling.first()
-            if reading.front == "words and pairs":
-                _leave_out(first, spelling, [fronts[n] for n in some])
-            into = _Into(rows, np.array([messages[n].row for n in some]))
-            column = columns[some]
-            for runs in spelling.runs(first, NGRAM_SEED):
-                column = into.put(column, recipe.width, runs, recipe.ngram_buckets)
+    columns = _PUT_FEATURES[reading.front](into, front, recipe)
+    spelling = Spelling(batch.spelled)
+    first = spelling.first()
+    if reading.front == "words and pairs":
+        _leave_out(first, spelling, front)
+    for runs in spelling.runs(first, NGRAM_SEED):
+        columns = into.put(columns, recipe.width, runs, recipe.ngram_buckets)
 
 
 class _Into:
@@ -206,42 +199,46 @@ def _put_words(into: _Into, front: Front, styled: bool, recipe: TextRecipe) -> N
     into.put(column, recipe.tokens, words, recipe.buckets)
 
 
-def _put_nothing(into: _Into, front: Front, recipe: TextRecipe) -> int:
-    return recipe.tokens
+def _put_nothing(into: _Into, front: Front, recipe: TextRecipe) -> Places:
+    return np.array(recipe.tokens)
 
 
 def _put_words_and_pairs(into: _Into, front: Front, recipe: TextRecipe) -> Places:
-    column = np.array(recipe.tokens)
+    columns = np.array(recipe.tokens)
     for found in (front.style(NGRAM_SEED), front.features(), front.pairs()):
-        column = into.put(column, recipe.width, found, recipe.ngram_buckets)
-    return column
+        columns = into.put(columns, recipe.width, found, recipe.ngram_buckets)
+    return columns
 
 
-def _put_blocks(into: _Into, front: Front, recipe: TextRecipe) -> int:
+def _put_blocks(into: _Into, front: Front, recipe: TextRecipe) -> Places:
     blocks = (front.style(NGRAM_SEED), *front.classes_and_others(), front.pairs())
     end = recipe.tokens
     for found, size in zip(blocks, list(block_sizes(recipe.ngrams).values())[:-1], strict=True):
-        column, end = end, end + size
-        into.put(np.array(column), end, found, recipe.ngram_buckets)
-    return end
+        columns, end = np.array(end), end + size
+        into.put(columns, end, found, recipe.ngram_buckets)
+    return np.array(end)
 
 
-_PUT_FEATURES: dict[str, Callable[[_Into, Front, TextRecipe], Places | int]] = {
+_PUT_FEATURES: dict[str, Callable[[_Into, Front, TextRecipe], Places]] = {
     "": _put_nothing,
     "words and pairs": _put_words_and_pairs,
     "blocks": _put_blocks,
 }
+"""What stands before the runs; gives the columns at which those begin."""
 
 
-def _leave_out(
-    first: Sequence[Flags], spelling: Spelling, fronts: Sequence[tuple[Front, int]]
-) -> None:
+def _leave_out(first: Sequence[Flags], spelling: Spelling, front: Front) -> None:
     """Takes those runs away that stand in front of them already, as features of words."""
-    together, bounds = spelling.together, spelling.bounds
-    places = spelling.places_before_a_space("wb")
-    messages = np.searchsorted(bounds, places, side="right") - 1
-    for place, message in zip(places.tolist(), messages.tolist(), strict=True):
-        front, number = fronts[message]
-        for size, flags in zip(SIZES[1:], first[1:], strict=True):
-            if flags[place] and front.has(number, together[place : place + size]):
-                flags[place] = False
+    together, places = spelling.together, spelling.places_before_a_space("wb")
+    flagged = [places[flags[places]] for flags in first[1:]]
+    runs = [
+        together[place : place + size]
+        for size, some in zip(SIZES[1:], flagged, strict=True)
+        for place in some.tolist()
+    ]
+    messages = np.searchsorted(spelling.bounds, np.concatenate(flagged), side="right") - 1
+    among = np.array(front.among(runs, messages.tolist()), bool)
+    end = 0
+    for flags, some in zip(first[1:], flagged, strict=True):
+        flags[some[among[end : end + len(some)]]] = False
+        end += len(some)

@@ -27,7 +27,7 @@ class StyleCounter:
 
     def __init__(self) -> None:
         self._kinds = np.zeros(0x110000, np.int64)  # 0 of those that never came up
-        self._hashes = {seed: _hashes(seed) for seed in (WORD_SEED, NGRAM_SEED)}
+        self._hashes: dict[int, Words] = {seed: _hashes(seed) for seed in (WORD_SEED, NGRAM_SEED)}
 
     def tokens(self, codes: npt.NDArray[np.integer], starts: Places, lengths: Places) -> Places:
         """Which tokens each text has: numbers for `hashes`, (texts, TOKENS).
@@ -51,7 +51,8 @@ class StyleCounter:
 
     def hashes(self, tokens: Places, seed: int) -> Words:
         """The hashes of tokens by their numbers, of the same shape."""
-        return self._hashes[seed][tokens]
+        hashes: Words = self._hashes[seed][tokens]
+        return hashes
 
 
 def _kind(character: str) -> np.int64:
@@ -67,7 +68,8 @@ def _kind(character: str) -> np.int64:
 
 def _halves(numbers: Places) -> Places:
     """Twice the binary logarithm of number + 1, rounded down: that of the square, exactly."""
-    return np.frexp((numbers + 1.0) ** 2)[1].astype(np.intp) - 1
+    doublings: Places = np.frexp((numbers + 1.0) ** 2)[1].astype(np.intp)
+    return doublings - 1
 
 
 def _hashes(seed: int) -> Words:

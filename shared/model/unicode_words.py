@@ -40,6 +40,7 @@ _CYRILLIC = dict(
 )
 _GREEK = dict(zip("αονιρυΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "aovipuABEZHIKMNOPTYX", strict=True))
 _ALIKE = str.maketrans(_CYRILLIC | _GREEK)
+_ANY_ALIKE = re.compile(f"[{''.join(_CYRILLIC | _GREEK)}]")
 
 # A name's labels have 63 characters and a mailbox 64; with bounds on all that is tried anew from
 # each character on, no text takes longer than its length.
@@ -88,6 +89,8 @@ def fold(text: str) -> str:
         return text
     text = unicodedata.normalize("NFKC", _UNSEEN.sub("", text)).translate(_APOSTROPHES)
     text = _OTHER_DIGITS.sub(lambda digit: str(unicodedata.digit(digit[0], 0)), text)
+    if _ANY_ALIKE.search(text) is None:
+        return text
     return _RUNS.sub(lambda run: _unmasked(run[0]), text)
 
 

@@ -6,7 +6,7 @@ their parts in common. A vocabulary that has grown too large is forgotten and be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -146,9 +146,10 @@ class Vocabulary:
         self._bytes.extend(np.frombuffer(b"".join(data), np.uint8))
         new.clear()
 
-    def number(self, token: str) -> int | None:
-        """The number of a token, None where there is none."""
-        return self._tokens.get(token)
+    @property
+    def numbers(self) -> Mapping[str, int]:
+        """The number of each token that is known."""
+        return self._tokens
 
     def words(self, tokens: Places) -> murmur.Words:
         """The hashes of tokens as words, (n,)."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import mmh3
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from shared.model import many_texts, murmur, spelling
+from shared.model import many_texts, murmur, spelling, vocabulary
+from shared.model.first_of_kind import first_of_kind
+from shared.model.front import OTHER, Front
 from shared.model.many_texts import encode_all
 from shared.model.recipe import FEWEST_PLACES, TextRecipe
-from shared.model.text import CLEANING, encode
-from shared.model.words import ngrams
+from shared.model.text import CLEANING, NGRAM_SEED, WORD_SEED, encode
+from shared.model.words import spaced, style_of
 
 HARD = (
     *("", " ", "a", "a a", "w a w ab w abc", "b a b", "b a b b a b", "\x1c", "a\x1cb 5\x1f5"),
@@ -89,37 +93,115 @@ def test_more_messages_than_are_looked_at_together_and_long_ones(
     assert encode_all(texts, recipe).tolist() == alone(texts, recipe)
 
 
-def test_more_different_characters_than_fit_together() -> None:
+def test_texts_of_very_many_different_characters() -> None:
     recipe = TextRecipe(cleaning="unicode-words", tokens=60, ngrams=560)
     texts = ["".join(map(chr, range(start, start + 400))) for start in range(0x4E00, 0x9000, 400)]
-    assert not spelling.fits(texts)
     assert encode_all(texts, recipe).tolist() == alone(texts, recipe)
 
 
-def test_runs_whose_slots_are_all_shared_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spelling, "_SLOT_BITS", 1)
-    recipe = TextRecipe(cleaning="styled-words", tokens=60, ngrams=560)
-    texts = [text for text in HARD if len(text) < many_texts.LONGEST]
+@pytest.mark.parametrize("bound", ["_MOST_PARTS", "_MOST_TOKENS", "_MOST_CHARACTERS"])
+def test_what_is_known_of_words_is_forgotten_and_learnt_again(
+    monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    monkeypatch.setattr(vocabulary, bound, 20)
+    monkeypatch.setattr(many_texts, "AT_ONCE", 4)
+    recipe = TextRecipe(cleaning="unicode-words", tokens=60, ngrams=560)
+    texts = [f"win {n} of {n % 7} words, or call 09{n:09}" for n in range(40)] + list(HARD)
+    assert encode_all(texts, recipe).tolist() == alone(texts, recipe)
     assert encode_all(texts, recipe).tolist() == alone(texts, recipe)
 
 
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=30), max_size=5))
+def test_a_vocabulary_knows_no_more_than_its_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vocabulary, "_MOST_PARTS", 50)
+    known = vocabulary.Vocabulary(str.split)
+    for number in range(400):
+        known.bound()
+        known.read([f"word{number}"], np.array([0, 1]))
+        assert len(known.numbers) <= 51
+    known.bound()
+    assert known.numbers["word399"] == len(known.numbers) - 1
+
+
+def test_threads_share_nothing_that_they_learn() -> None:
+    recipe = TextRecipe(cleaning="unicode-words", tokens=60, ngrams=560)
+    texts = [[f"thread {t} says word{n * t} {n}" for n in range(300)] for t in range(1, 5)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda some: encode_all(some, recipe), texts * 3))
+    wanted = [alone(some, recipe) for some in texts] * 3
+    assert [rows.tolist() for rows in found] == wanted
+
+
+@given(
+    st.lists(
+        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30),
+        min_size=1,
+        max_size=5,
+    )
+)
+@example([""])
+@example(["a\x1cB \t C", "  ", "a a a aa"])
 def test_runs_are_those_of_each_text(texts: list[str]) -> None:
-    found = spelling.distinct_runs([f" {text} " for text in texts], [], seed=3)
+    spelled = spelling.Spelling(texts)
+    assert spelled.together == "".join(map(spaced, texts))
+    found = spelled.runs(spelled.first(), seed=3)
     for size, runs in zip(spelling.SIZES, found, strict=True):
-        for number, text in enumerate(texts):
-            plain = f" {text} "
+        ends = np.cumsum(runs.numbers)
+        for text, number, end in zip(texts, runs.numbers, ends, strict=True):
+            plain = spaced(text)
             one = dict.fromkeys(plain[i : i + size] for i in range(len(plain) - size + 1))
             hashes = [mmh3.hash(run, 3, signed=False) for run in one]
-            assert runs.hashes[runs.rows == number].tolist() == hashes
+            assert runs.hashes[end - number : end].tolist() == hashes
 
 
-def test_what_counts_as_seen_is_no_run_of_its_text() -> None:
-    texts = [" w win ", " w win "]
-    found = spelling.distinct_runs(texts, [(1, "w win"), (1, " w "), (0, "win  ")], seed=0)
-    numbers = [np.bincount(runs.rows, minlength=2).tolist() for runs in found]
-    assert sum(one for one, _ in numbers) == len(ngrams("w win"))
-    assert [first - second for first, second in numbers] == [0, 1, 0, 1]
+@given(st.lists(st.integers(0, 2**50) | st.integers(0, 9), max_size=60))
+def test_first_of_kind_is_that_of_a_dictionary(keys: list[int]) -> None:
+    seen: dict[int, int] = {}
+    first = [seen.setdefault(key, place) == place for place, key in enumerate(keys)]
+    assert first_of_kind(np.array(keys, np.uint64)).tolist() == first
+
+
+def test_keys_that_leave_no_room_for_their_places_are_refused() -> None:
+    with pytest.raises(ValueError, match="64 bits"):
+        first_of_kind(np.array([1, 2**63], np.uint64))
+
+
+@pytest.mark.parametrize("cleaning", CLEANING)
+@pytest.mark.parametrize("sign", ["$", "£", "€", "\u20b9", "٣", "é"])
+def test_no_token_is_cut_at_a_space_that_it_spans(cleaning: str, sign: str) -> None:
+    recipe = recipe_of(cleaning, 60, 99)
+    beside = [
+        sign,
+        f"5{sign}",
+        "5",
+        "5,",
+        "5.",
+        ",5",
+        "07",
+        "pounds",
+        "Usd",
+        "EURO",
+        "gbp5",
+        "x",
+        "",
+    ]
+    texts = [
+        f"{first} {second} {third}" for first in beside for second in beside for third in beside
+    ]
+    assert encode_all(texts, recipe).tolist() == alone(texts, recipe)
+
+
+@given(st.text(max_size=40))
+def test_style_of_many_is_that_of_each(text: str) -> None:
+    texts = [text, "", text + "A1"]
+    found = Front([one.replace("\0", "").encode(errors="replace").decode() for one in texts], OTHER)
+    for seed in (WORD_SEED, NGRAM_SEED):
+        tokens = [
+            token
+            for one in texts
+            for token in style_of(one.replace("\0", "").encode(errors="replace").decode())
+        ]
+        hashes = [mmh3.hash(token, seed, signed=False) for token in tokens]
+        assert found.style(seed).hashes.tolist() == hashes
 
 
 @given(st.binary(min_size=1, max_size=70), st.integers(0, 2**32 - 1), st.data())
