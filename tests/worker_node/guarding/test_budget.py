@@ -14,7 +14,7 @@ DELTA = 1e-6
 
 def epsilon(mu: float) -> float:
     one = from_gaussian_mechanism(1 / mu, value_discretization_interval=1e-3)
-    return one.get_epsilon_for_delta(DELTA)
+    return float(one.get_epsilon_for_delta(DELTA))
 
 
 def accounts(part: Part, *reservations: Reservation) -> Accounts:

@@ -54,7 +54,7 @@ async def refused(work: Awaitable[object]) -> PolicyRefused:
 def google(deviation: float, times: int) -> float:
     """The epsilon of so many releases with so much noise, by Google's accountant."""
     one = from_gaussian_mechanism(deviation, value_discretization_interval=1e-3)
-    return one.self_compose(times).get_epsilon_for_delta(DELTA)
+    return float(one.self_compose(times).get_epsilon_for_delta(DELTA))
 
 
 @pytest.mark.parametrize(
