@@ -6,11 +6,17 @@ some 10,000 runs. Noise is drawn from the operating system, so runs differ.
 
 from __future__ import annotations
 
+import math
+import os
 import random
+import struct
 
 import numpy as np
 import pytest
 import torch
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import ECB
 from scipy import stats
 
 from worker_node.training.noise import LEAST_DEVIATION, gaussian
@@ -77,6 +83,55 @@ def test_no_seed_decides_it() -> None:
         torch.manual_seed(1)
         drawn.append(gaussian(2.0**30, 1000))
     assert (drawn[0] != drawn[1]).all()
+
+
+def box_muller(words: list[int], deviation: float) -> list[int]:
+    """With Python's own numbers: 64 bits for the length, and 64 for the angle."""
+    half = len(words) // 2
+    drawn = [
+        math.sqrt(-2 * math.log((length + 0.5) / 2**64)) * turn(2 * math.pi * angle / 2**64)
+        for turn in (math.cos, math.sin)
+        for length, angle in zip(words[:half], words[half:], strict=True)
+    ]
+    return [round(one * deviation) for one in drawn]
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 64])
+def test_it_is_made_of_aes_in_counter_mode_under_a_key_of_the_system(
+    monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """The stream is put together here block by block, and has as many as were asked for."""
+    given: list[bytes] = []
+    urandom = os.urandom
+
+    def system(size: int) -> bytes:
+        given.append(urandom(size))
+        return given[-1]
+
+    monkeypatch.setattr("worker_node.training.noise.os.urandom", system)
+    drawn = gaussian(2.0**30, count)
+    key, counter = given
+    assert (len(key), len(counter)) == (32, 16)
+    blocks = -(-count // 2)
+    block = Cipher(AES(key), ECB()).encryptor()  # one block at a time
+    first = int.from_bytes(counter, "big")
+    stream = b"".join(
+        block.update(((first + number) % 2**128).to_bytes(16, "big")) for number in range(blocks)
+    )
+    words = [number for (number,) in struct.iter_unpack("<Q", stream)]
+    assert drawn == pytest.approx(box_muller(words, 2.0**30)[:count], abs=4)
+
+
+def test_the_ends_of_the_tail_are_those_of_64_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = struct.pack("<4Q", 0, 2**64 - 1, 0, 2**62)
+    monkeypatch.setattr("worker_node.training.noise._random", lambda size: words[:size])
+    most = math.sqrt(2 * 65 * math.log(2))
+    assert gaussian(1e6, 4) == pytest.approx([most * 1e6, 0, 0, 0], abs=1)
+
+
+def test_the_bounds_of_the_grid_are_drawn() -> None:
+    for deviation in (1000.0, 2.0**50):
+        assert gaussian(deviation, 100).any()
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 1000])
