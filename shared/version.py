@@ -6,7 +6,7 @@ import importlib.metadata
 import platform
 
 FEDSMS = "0.1.0"
-PROTOCOL = 5
+PROTOCOL = 6
 
 
 def versions() -> dict[str, str]:

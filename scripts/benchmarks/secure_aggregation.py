@@ -40,7 +40,7 @@ UNMASKING = ("agree", "open")
 
 @dataclass
 class Costs:
-    """Milliseconds by side and step, one for each call; bytes that one owner sends and gets."""
+    """Processor milliseconds by side and step, one a call; bytes that an owner sends and gets."""
 
     spent: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
     up: dict[str, int] = field(default_factory=dict)
@@ -49,9 +49,9 @@ class Costs:
 
     @contextmanager
     def measured(self, side: str, step: str) -> Iterator[None]:
-        start = time.perf_counter()
+        start = time.thread_time()
         yield
-        self.spent[side, step].append(1000 * (time.perf_counter() - start))
+        self.spent[side, step].append(1000 * (time.thread_time() - start))
 
     def of_one(self, *steps: str) -> float:
         """Milliseconds that an owner spends with some steps: medians, added."""
@@ -66,7 +66,7 @@ class Costs:
 @click.option("--numbers", type=click.IntRange(1), default=401_665, show_default=True)
 @click.option("--owners", type=click.IntRange(2, 100), multiple=True, default=(2, 10, 30, 100))
 def secure_aggregation(numbers: int, owners: tuple[int, ...]) -> None:
-    """Milliseconds and kilobytes of a secure sum, for one owner and for the coordinator."""
+    """Milliseconds of processor and kilobytes of a secure sum, for an owner and the coordinator."""
     click.echo(f"{numbers:,} numbers; an owner's columns are medians, the coordinator's are totals")
     click.echo(
         "owners lost | owner ms: keys+shares masking unmasking | coordinator ms: keys+shares "

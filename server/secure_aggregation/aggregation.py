@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from server.secure_aggregation.dealt_shares import DealtShares, read_dealt
 from server.secure_aggregation.opened_shares import OpenedShares
 from shared.errors import NodeFailed, QuorumLost
 from shared.secure_aggregation.canonical import MAX_OWNERS, digest
@@ -26,9 +27,7 @@ from shared.secure_aggregation.masks import add_mask, pair_mask_key, pair_sign, 
 from shared.secure_aggregation.messages import (
     Agreement,
     Context,
-    Dealt,
     Delivery,
-    Envelope,
     Masked,
     Opening,
     Proposal,
@@ -77,7 +76,7 @@ class Aggregation:
         self._peers: dict[str, Peer] = {}
         self._roster: VerifiedRoster | None = None
         self._roster_bytes = b""
-        self._dealt: dict[str, dict[str, tuple[Envelope, bytes]]] = {}
+        self._dealt: dict[str, DealtShares] = {}
         self._dealers: tuple[str, ...] = ()
         self._total: Ring = np.zeros(size, np.uint64)
         self._survivors: set[str] = set()
@@ -165,15 +164,7 @@ class Aggregation:
             self._in_time(not self._dealers)
             if node not in roster.peers:
                 raise Violation("roster", "it is not of this sum")
-            key, found = roster.peers[node].key, {}
-            for signed in Dealt.unpack(data).envelopes:
-                envelope = Envelope.signed_by(signed, key, node)
-                if (envelope.roster, envelope.dealer) != (roster.digest, node):
-                    raise Violation("shares", "its shares are of another roster or dealer")
-                found[envelope.holder] = envelope, signed
-            if list(found) != list(roster.peers):
-                raise Violation("shares", "its shares are not one for each owner")
-            self._dealt[node] = found
+            self._dealt[node] = read_dealt(data, node, roster)
 
     def make_delivery(self, node: str) -> bytes:
         """The Delivery of everybody's shares for a node of the roster."""
@@ -181,7 +172,7 @@ class Aggregation:
             self._need(len(self._dealt), "dealt shares")
             self._dealers = tuple(sorted(self._dealt))
         return Delivery(
-            envelopes=tuple(self._dealt[dealer][node][1] for dealer in self._dealers)
+            envelopes=tuple(self._dealt[dealer].delivered[node] for dealer in self._dealers)
         ).pack()
 
     @property
@@ -213,10 +204,7 @@ class Aggregation:
             survivors = tuple(sorted(self._survivors))
             lost = tuple(sorted(set(self._dealers) - self._survivors))
             self._proposal = Proposal(masking=self.masking, survivors=survivors, lost=lost)
-            envelopes = {
-                dealer: {holder: envelope for holder, (envelope, _) in self._dealt[dealer].items()}
-                for dealer in self._dealers
-            }
+            envelopes = {dealer: self._dealt[dealer].envelopes for dealer in self._dealers}
             self._opened = OpenedShares(self.roster, self._proposal, envelopes)
         return self._proposal.pack()
 

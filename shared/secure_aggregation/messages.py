@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field
 from shared.identity.names import NODE_ID_PATTERN
 from shared.secure_aggregation.canonical import MAX_OWNERS, Canonical, Digest
 from shared.secure_aggregation.kinds import Sum
+from shared.secure_aggregation.merkle import MAX_PATH
 from shared.secure_aggregation.shamir import SHARE_BYTES
 
 OwnerId = Annotated[str, Field(pattern=f"^{NODE_ID_PATTERN}$")]
@@ -83,7 +84,10 @@ class Roster(Canonical):
 
 
 class Envelope(Canonical):
-    """Signed by the dealer: one owner's shares of the dealer's two secrets.
+    """One owner's shares of the dealer's two secrets.
+
+    Its seal is what its holder believes: dealer and holder alone can make it. The dealer's
+    signature of all its envelopes (Dealing) says whose fault it is where a seal does not hold.
 
     roster: digest of the Roster. sealed: both shares, for the holder alone.
     seed_hash, key_hash: digests of the shares, by which opened ones are known.
@@ -100,31 +104,52 @@ class Envelope(Canonical):
     sealed: Annotated[bytes, Field(max_length=128)]
 
 
-_Envelopes = Annotated[
-    tuple[Annotated[bytes, Field(max_length=Envelope.max_bytes + 256)], ...],
-    Field(max_length=MAX_OWNERS),
-]
+_Envelope = Annotated[bytes, Field(max_length=Envelope.max_bytes)]
+
+
+class Dealing(Canonical):
+    """Signed by a dealer: the root of the tree of its Envelopes, in the roster's order."""
+
+    kind: ClassVar[str] = "dealing"
+    max_bytes: ClassVar[int] = 256
+
+    roster: Digest
+    dealer: OwnerId
+    root: Digest
+
+
+_Dealing = Annotated[bytes, Field(max_length=Dealing.max_bytes + 256)]
+
+
+_Delivered = tuple[_Envelope, Annotated[bytes, Field(max_length=MAX_PATH)], _Dealing]
 
 
 class Dealt(Canonical):
-    """Owner to coordinator: its signed Envelopes, one for each owner of the roster, in order."""
+    """Owner to coordinator: its Envelopes, one for each owner of the roster, in order.
+
+    dealing: the signed Dealing of them.
+    """
 
     kind: ClassVar[str] = "dealt"
-    max_bytes: ClassVar[int] = MAX_OWNERS * (Envelope.max_bytes + 256)
+    max_bytes: ClassVar[int] = MAX_OWNERS * (Envelope.max_bytes + 16) + Dealing.max_bytes + 256
 
-    envelopes: _Envelopes
+    envelopes: Annotated[tuple[_Envelope, ...], Field(max_length=MAX_OWNERS)]
+    dealing: _Dealing
 
 
 class Delivery(Canonical):
-    """Coordinator to one owner: the signed Envelopes for it, sorted by dealer.
+    """Coordinator to one owner: the Envelopes for it, sorted by dealer.
 
     Who dealt is who can be in the sum: masks run between these.
+    envelopes: each with its path in its dealer's tree (merkle.py) and the dealer's signed Dealing.
     """
 
     kind: ClassVar[str] = "delivery"
-    max_bytes: ClassVar[int] = Dealt.max_bytes
+    max_bytes: ClassVar[int] = MAX_OWNERS * (
+        Envelope.max_bytes + MAX_PATH + Dealing.max_bytes + 256 + 16
+    )
 
-    envelopes: _Envelopes
+    envelopes: Annotated[tuple[_Delivered, ...], Field(max_length=MAX_OWNERS)]
 
 
 class Masking(Canonical):

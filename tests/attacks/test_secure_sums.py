@@ -30,7 +30,7 @@ from shared.model.classifier import initial_state
 from shared.model.recipe import Recipe
 from shared.model.vectors import Vector
 from shared.secure_aggregation.fixed_point import decode
-from shared.secure_aggregation.messages import Agreement, Masked, Proposal, Roster
+from shared.secure_aggregation.messages import Agreement, Delivery, Masked, Proposal, Roster
 from shared.wire.timeouts import Timeouts
 from tests.helpers.federating import Watcher, members_of
 from tests.helpers.identities import Federation, make_federation
@@ -151,9 +151,11 @@ async def keys_of_an_earlier_round(scene: Scene) -> None:
 
 async def a_share_that_was_changed(scene: Scene) -> None:
     await scene.to_shares()
-    delivery = bytearray(scene.sums["training"].make_delivery("bob"))
-    delivery[-40] ^= 1  # in the last signature
-    await scene.step(scene.bob, "receive", bytes(delivery))
+    envelopes = Delivery.unpack(scene.sums["training"].make_delivery("bob")).envelopes
+    data, path, dealing = envelopes[-1]
+    changed = (data[:-1] + bytes([data[-1] ^ 1]), path, dealing)
+    delivery = Delivery(envelopes=(*envelopes[:-1], changed))
+    await scene.step(scene.bob, "receive", delivery.pack())
 
 
 async def another_model_than_the_keys_are_for(scene: Scene) -> None:

@@ -18,9 +18,11 @@ from shared.secure_aggregation.canonical import digest
 from shared.secure_aggregation.fixed_point import Ring
 from shared.secure_aggregation.key_agreement import PrivateKey
 from shared.secure_aggregation.masks import add_mask, pair_mask_key, pair_sign, self_mask_key
+from shared.secure_aggregation.merkle import root_and_paths, root_from
 from shared.secure_aggregation.messages import (
     Agreement,
     Context,
+    Dealing,
     Dealt,
     Delivery,
     Envelope,
@@ -124,8 +126,9 @@ class Owner:
     def receive(self, delivery: bytes) -> None:
         """Takes the shares that others dealt, in a Delivery; whose they are, masks run between.
 
-        Shares that are not what their dealer signed cost the dealer this holder's help, and are no
-        refusal: see `unreadable`.
+        A seal that holds is proof enough of who dealt: nobody but dealer and holder can make it.
+        Where one does not hold, the dealer's signature says whose fault that is. If just this was
+        signed it costs the dealer this holder's help, and is no refusal: see `unreadable`.
         """
         with refusing():
             roster = self._known_roster()
@@ -133,14 +136,21 @@ class Owner:
                 if digest(delivery) != self._delivery:
                     raise Violation("one_delivery", "this sum has other dealers already")
                 return
-            envelopes = [
-                self._envelope(signed, roster) for signed in Delivery.unpack(delivery).envelopes
+            found = [
+                (self._envelope(proof[0], roster), proof)
+                for proof in Delivery.unpack(delivery).envelopes
             ]
-            dealers = tuple(envelope.dealer for envelope in envelopes)
+            dealers = tuple(envelope.dealer for envelope, _ in found)
             if list(dealers) != sorted(set(dealers)) or self.id not in dealers:
                 raise Violation("shares", "dealers are not sorted, stand twice, or lack this owner")
             self._terms.check_present(dealers, roster)
-            self._held = self._unsealed(envelopes)
+            held = {}
+            for envelope, proof in found:
+                try:
+                    held[envelope.dealer] = unseal(envelope, self._common[envelope.dealer])
+                except UnreadableShares:
+                    self._check_dealing(envelope.dealer, proof, roster)
+            self._held = held
             self._dealers, self._delivery = dealers, digest(delivery)
             self._common = {}  # both directions are sealed and read
 
@@ -234,28 +244,31 @@ class Owner:
             common = self._share_key.agree(peer.keys.share_key, holder)
             self._common[holder] = common
             envelope = seal(shares, common, roster.digest, self.id, holder)
-            sealed.append(envelope.sign(self._signer.key))
-        return Dealt(envelopes=tuple(sealed)).pack()
+            sealed.append(envelope.pack())
+        root, _ = root_and_paths(sealed)
+        dealing = Dealing(roster=roster.digest, dealer=self.id, root=root)
+        return Dealt(envelopes=tuple(sealed), dealing=dealing.sign(self._signer.key)).pack()
 
-    def _envelope(self, signed: bytes, roster: VerifiedRoster) -> Envelope:
-        dealer = Envelope.read_signed(signed)[0].dealer
+    def _envelope(self, data: bytes, roster: VerifiedRoster) -> Envelope:
+        envelope = Envelope.unpack(data)
+        dealer = envelope.dealer
         if dealer not in roster.peers:
             raise Violation("shares", "somebody who is not of this roster dealt shares")
-        envelope = Envelope.signed_by(signed, roster.peers[dealer].key, dealer)
         if envelope.roster != roster.digest:
             raise Violation("shares", f"the shares of {dealer} are of another round or roster")
         if envelope.holder != self.id:
             raise Violation("shares", f"the shares of {dealer} are for another owner")
         return envelope
 
-    def _unsealed(self, envelopes: list[Envelope]) -> dict[str, Shares]:
-        held = {}
-        for envelope in envelopes:
-            try:
-                held[envelope.dealer] = unseal(envelope, self._common[envelope.dealer])
-            except UnreadableShares:
-                continue
-        return held
+    def _check_dealing(
+        self, dealer: str, proof: tuple[bytes, bytes, bytes], roster: VerifiedRoster
+    ) -> None:
+        """Raises Violation unless an envelope for this owner is what its dealer signed."""
+        data, path, dealing = proof
+        signed = Dealing.signed_by(dealing, roster.peers[dealer].key, dealer)
+        root = root_from(data, roster.place(self.id) - 1, len(roster.peers), path)
+        if (signed.roster, signed.dealer, signed.root) != (roster.digest, dealer, root):
+            raise Violation("signature", f"the shares of {dealer} are not those that it signed")
 
     def _subject(self, measured: bytes | None) -> bytes:
         if self.context.sum != "evaluation" and measured not in (None, self.context.state):

@@ -14,8 +14,10 @@ from server.aggregation.aggregators import FedAvg
 from server.secure_aggregation.aggregation import Aggregation
 from shared.errors import NodeFailed, QuorumLost
 from shared.secure_aggregation import sealed_shares
+from shared.secure_aggregation.canonical import digest
 from shared.secure_aggregation.contents import TrainingSum, encode_training, training_numbers
-from shared.secure_aggregation.messages import Agreement, Dealt, Envelope, Opening
+from shared.secure_aggregation.merkle import root_and_paths
+from shared.secure_aggregation.messages import Agreement, Dealing, Dealt, Envelope, Opening
 from shared.secure_aggregation.roster import threshold
 from shared.secure_aggregation.sealed_shares import Shares
 from tests.helpers.secure_sums import (
@@ -27,6 +29,7 @@ from tests.helpers.secure_sums import (
     names,
     owner,
     secure_sum,
+    signer,
     trust,
 )
 
@@ -191,19 +194,49 @@ def test_a_node_whose_keys_are_not_its_own_is_left_out() -> None:
     goes_on(everybody, "o03")
 
 
-@pytest.mark.parametrize("fault", ["nothing", "cut", "few", "swapped", "another roster"])
+def signed_as_dealt(by: str, roster: bytes, envelopes: tuple[bytes, ...]) -> bytes:
+    root = root_and_paths(envelopes)[0] if envelopes else bytes(32)
+    dealing = Dealing(roster=digest(roster), dealer=by, root=root)
+    return Dealt(envelopes=envelopes, dealing=dealing.sign(signer(by).key)).pack()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "nothing",
+        "cut",
+        "few",
+        "none",
+        "swapped",
+        "one twice",
+        "not as signed",
+        "signed by another",
+        "another roster",
+        "signed for another roster",
+        "another roster's, signed for this one",
+    ],
+)
 def test_a_node_that_deals_malformed_shares_is_left_out(fault: str) -> None:
     everybody = secure_sum(names(4), lost={"o03": "share"})
     roster = everybody.to_roster()
     good = everybody.owners["o03"].share(roster)
-    envelopes = Dealt.unpack(good).envelopes
+    envelopes, dealing = (dealt := Dealt.unpack(good)).envelopes, dealt.dealing
     other = secure_sum(names(4))
+    others = other.owners["o03"].share(other.to_roster())
     sent = {
         "nothing": b"",
         "cut": good[:-1],
-        "few": Dealt(envelopes=envelopes[:-1]).pack(),
-        "swapped": Dealt(envelopes=envelopes[::-1]).pack(),
-        "another roster": other.owners["o03"].share(other.to_roster()),
+        "few": signed_as_dealt("o03", roster, envelopes[:-1]),
+        "none": signed_as_dealt("o03", roster, ()),
+        "swapped": signed_as_dealt("o03", roster, envelopes[::-1]),
+        "one twice": signed_as_dealt("o03", roster, (*envelopes, envelopes[-1])),
+        "not as signed": Dealt(envelopes=envelopes[:-1], dealing=dealing).pack(),
+        "signed by another": signed_as_dealt("o02", roster, envelopes),
+        "another roster": others,
+        "signed for another roster": signed_as_dealt("o03", b"another", envelopes),
+        "another roster's, signed for this one": signed_as_dealt(
+            "o03", roster, Dealt.unpack(others).envelopes
+        ),
     }[fault]
     with pytest.raises(NodeFailed, match="o03"):
         everybody.coordinator.take_dealt("o03", sent)

@@ -14,6 +14,7 @@ from shared.secure_aggregation.canonical import Canonical
 from shared.secure_aggregation.messages import (
     Agreement,
     Context,
+    Dealing,
     Dealt,
     Delivery,
     Envelope,
@@ -32,6 +33,7 @@ ALL: list[type[Canonical]] = [
     Keys,
     Roster,
     Envelope,
+    Dealing,
     Dealt,
     Delivery,
     Masked,

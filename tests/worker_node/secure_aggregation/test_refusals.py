@@ -11,14 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import PolicyRefused
+from shared.secure_aggregation import sealed_shares
+from shared.secure_aggregation.merkle import root_from
 from shared.secure_aggregation.messages import (
     Agreement,
+    Dealing,
     Delivery,
+    Envelope,
     Opening,
     Proposal,
     Statement,
 )
 from shared.secure_aggregation.roster import threshold
+from shared.secure_aggregation.sealed_shares import Shares
 from tests.helpers.secure_sums import (
     SIZE,
     SecureSum,
@@ -98,7 +103,10 @@ def test_a_training_is_of_no_other_state_than_its_rounds() -> None:
 # Shares: changed, of an earlier round, for somebody else, of a stranger.
 
 
-def delivered(everybody: SecureSum, whom: str = BOB) -> list[bytes]:
+Delivered = tuple[bytes, bytes, bytes]
+
+
+def delivered(everybody: SecureSum, whom: str = BOB) -> list[Delivered]:
     """The envelopes for one owner, before he has them."""
     roster = everybody.to_roster()
     for one, who in everybody.first("share"):
@@ -109,13 +117,66 @@ def delivered(everybody: SecureSum, whom: str = BOB) -> list[bytes]:
 def test_a_share_that_was_changed_on_its_way_is_refused_at_every_byte() -> None:
     everybody = secure_sum(names(3))
     envelopes = delivered(everybody)
-    good = envelopes[1]
+    good, path, dealing = envelopes[1]
     for place in range(len(good)):
-        envelopes[1] = good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :]
+        envelopes[1] = (turned(good, place), path, dealing)
         with pytest.raises(PolicyRefused) as caught:
             everybody.owners[BOB].receive(Delivery(envelopes=tuple(envelopes)).pack())
         rule = caught.value.rule.removeprefix("secure_aggregation.")
         assert rule in ("signature", "malformed", "shares")
+    finishes(everybody)
+
+
+def turned(data: bytes, place: int) -> bytes:
+    """The bytes with one bit of one of them turned."""
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+def test_a_bad_seal_is_its_dealers_fault_only_where_the_dealer_signed_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At every byte of path and signature; without them a good seal is as good."""
+    honest = sealed_shares.seal
+
+    def seal(shares: Shares, common: bytes, roster: bytes, dealer: str, holder: str) -> Envelope:
+        envelope = honest(shares, common, roster, dealer, holder)
+        is_bad = (dealer, holder) == (ANNE, BOB)
+        return envelope.model_copy(update={"sealed": bytes(82)}) if is_bad else envelope
+
+    monkeypatch.setattr("worker_node.secure_aggregation.owner.seal", seal)
+    everybody = secure_sum(names(5))
+    envelopes = delivered(everybody)
+    data, path, dealing = envelopes[1]
+    assert len(path) == 3 * 32
+    claims = [(turned(path, place), dealing) for place in range(len(path))]
+    claims += [(path, turned(dealing, place)) for place in range(len(dealing))]
+    claims += [(path[32:], dealing), (path + bytes(32), dealing), (b"", dealing), (path, b"")]
+    claims += [(other_path, other) for _, other_path, other in envelopes[2:]]
+    for claim in claims:
+        envelopes[1] = (data, *claim)
+        with pytest.raises(PolicyRefused) as caught:
+            everybody.owners[BOB].receive(Delivery(envelopes=tuple(envelopes)).pack())
+        assert caught.value.rule.removeprefix("secure_aggregation.") in ("signature", "malformed")
+    finishes(everybody)
+    assert everybody.owners[BOB].unreadable == (ANNE,)
+
+
+def test_a_dealers_signature_of_another_roster_or_for_another_place_is_none() -> None:
+    everybody = secure_sum(names(5))
+    envelopes = delivered(everybody)
+    data, path, dealing = envelopes[1]
+    key, bad = signer(ANNE).key, turned(data, len(data) - 1)
+    root = root_from(bad, 0, 5, path)
+    assert root is not None
+    body = Dealing.read_signed(dealing)[0].model_copy(update={"root": root})
+    for false in (
+        body.model_copy(update={"roster": bytes(32)}),
+        body.model_copy(update={"dealer": "o02"}),
+        body.model_copy(update={"root": root_from(bad, 1, 5, path)}),
+    ):
+        envelopes[1] = (bad, path, false.sign(key))
+        with refused("signature"):
+            everybody.owners[BOB].receive(Delivery(envelopes=tuple(envelopes)).pack())
     finishes(everybody)
 
 
@@ -135,12 +196,13 @@ def test_shares_for_another_owner_or_twice_or_without_ones_own_are_refused() -> 
     envelopes = delivered(everybody)
     for_anne = Delivery.unpack(everybody.coordinator.make_delivery(ANNE)).envelopes
     bob = everybody.owners[BOB]
-    for wrong in (
+    wrongs: tuple[tuple[Delivered, ...], ...] = (
         (envelopes[0], for_anne[1], envelopes[2]),
         (envelopes[0], envelopes[1], envelopes[1]),
         (envelopes[1], envelopes[0], envelopes[2]),
         (envelopes[1], envelopes[2]),
-    ):
+    )
+    for wrong in wrongs:
         with refused("shares"):
             bob.receive(Delivery(envelopes=wrong).pack())
     with refused("threshold"):
