@@ -8,7 +8,9 @@ scripts/mutation/critical.toml says which tests each module has. A mutant lives 
 checkout, never in the checkout itself, and is noticed where a test fails or does not end. What came
 of it is kept in .cache/mutation: a run that was stopped goes on, and a mutant that was noticed is
 not tried again while its module is the same. Survivors are printed; those with a reason stand in
-scripts/mutation/known_survivors.toml, and do not count.
+scripts/mutation/known_survivors.toml, and what changes nothing does not count.
+
+    python scripts/mutate.py --report                      # what is known by now, without a run
 """
 
 from __future__ import annotations
@@ -42,11 +44,25 @@ BASELINE_SECONDS = 900.0
 
 @dataclass
 class Score:
-    """What came of a module's mutants. known: survivors whose reason is listed."""
+    """What came of a module's mutants.
+
+    known: survivors that change nothing, as is listed. survivors: the others, with the reasons of
+    those that have one. untried: how many nothing is known of.
+    """
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     known: int = 0
-    survivors: list[Mutant] = field(default_factory=list)
+    survivors: dict[Mutant, str] = field(default_factory=dict)
+    untried: int = 0
+
+    def add(self, module: Module, mutant: Mutant, outcome: Outcome, known: list[Known]) -> None:
+        self.outcomes[outcome] += 1
+        if outcome == "survived":
+            found = next((one for one in known if one.fits(module.path, mutant)), None)
+            if found is not None and not found.counts:
+                self.known += 1
+            else:
+                self.survivors[mutant] = found.reason if found is not None else ""
 
     @property
     def percent(self) -> float | None:
@@ -79,14 +95,20 @@ class Trial:
                     limit = self.seconds or self._limit(module)
                 outcome = self._try(module, mutant, limit)
                 self.kept.keep(module, mutant, outcome)
-            score.outcomes[outcome] += 1
-            if outcome == "survived":
-                if any(one.fits(module.path, mutant) for one in self.known):
-                    score.known += 1
-                else:
-                    score.survivors.append(mutant)
+            score.add(module, mutant, outcome, self.known)
             click.echo(f"\r{module.path}: {index}/{len(mutants)}", err=True, nl=False)
         click.echo(err=True)
+        return score
+
+    def known_of(self, module: Module, mutants: list[Mutant]) -> Score:
+        """What came of them before; no test is run."""
+        score = Score()
+        for mutant in mutants:
+            outcome = self.kept.find(module, mutant)
+            if outcome is None:
+                score.untried += 1
+            else:
+                score.add(module, mutant, outcome, self.known)
         return score
 
     def _limit(self, module: Module) -> float:
@@ -150,16 +172,27 @@ def sampled(mutants: list[Mutant], number: int, seed: int) -> list[Mutant]:
 def show(scores: dict[str, Score]) -> None:
     """A line a module, then every survivor."""
     width = max(len(path) for path in scores)
-    click.echo(f"{'module':<{width}} {'noticed':>9} {'hung':>5} {'known':>6} {'survived':>9} score")
+    names = "  noticed  hung  known  survived untried score"
+    click.echo(f"{'module':<{width}}{names}")
     for path, score in scores.items():
         noticed, hung = score.outcomes["killed"], score.outcomes["hung"]
         percent = "-" if score.percent is None else f"{score.percent:.0f} %"
-        row = f"{path:<{width}} {noticed:>9} {hung:>5} {score.known:>6} {len(score.survivors):>9}"
-        click.echo(f"{row} {percent:>5}")
+        row = f"{path:<{width}} {noticed:>8} {hung:>5} {score.known:>6} {len(score.survivors):>9}"
+        click.echo(f"{row} {score.untried:>7} {percent:>5}")
     for path, score in scores.items():
-        for one in score.survivors:
+        for one, reason in score.survivors.items():
             where = f"{path}:{one.line}" + (f", {one.within}" if one.within else "")
             click.echo(f"\n{where} ({one.kind})\n- {one.before}\n+ {one.after}")
+            if reason:
+                click.echo(f"  {reason}")
+
+
+def show_reasons(known: list[Known]) -> None:
+    """Every survivor that is listed, and why."""
+    for one in known:
+        where = one.module + (f", {one.within}" if one.within else "")
+        kind = "no test is worth it" if one.counts else "changes nothing"
+        click.echo(f"\n{where} ({kind})\n- {one.before}\n+ {one.after}\n  {one.reason}")
 
 
 def as_json(scores: dict[str, Score]) -> str:
@@ -168,10 +201,12 @@ def as_json(scores: dict[str, Score]) -> str:
         path: {
             **score.outcomes,
             "known": score.known,
+            "untried": score.untried,
             "percent": score.percent,
             "survivors": [
                 {name: getattr(one, name) for name in ("line", "within", "kind", "before", "after")}
-                for one in score.survivors
+                | {"reason": reason}
+                for one, reason in score.survivors.items()
             ],
         }
         for path, score in scores.items()
@@ -193,6 +228,7 @@ def as_json(scores: dict[str, Score]) -> str:
 )
 @click.option("--least", type=click.FloatRange(0, 100), default=0, help="Score that each needs.")
 @click.option("--count", is_flag=True, help="Only say how many mutants there are.")
+@click.option("--report", is_flag=True, help="What is known by now, and each reason; no run.")
 @click.option("--json", "wants_json", is_flag=True, help="Scores and survivors for programs.")
 def main(
     parts: tuple[str, ...],
@@ -203,6 +239,7 @@ def main(
     seconds: float,
     least: float,
     count: bool,
+    report: bool,
     wants_json: bool,
 ) -> None:
     """Change critical modules for the worse, and say what the tests notice."""
@@ -219,9 +256,16 @@ def main(
         for module, mutants in of.items():
             click.echo(f"{len(mutants):>6} {module.path}")
         return
+    known = read_known(KNOWN)
     scores: dict[str, Score] = {}
+    if report:
+        trial = Trial(Tests(ROOT), Kept(KEPT, ROOT), known)
+        scores = {one.path: trial.known_of(one, mutants) for one, mutants in of.items()}
+        show(scores)
+        show_reasons([one for one in known if one.module in scores])
+        return
     with copy_of(ROOT) as folder, Tests(folder) as tests:
-        trial = Trial(tests, Kept(KEPT, ROOT), read_known(KNOWN), seconds)
+        trial = Trial(tests, Kept(KEPT, ROOT), known, seconds)
         for module, mutants in of.items():
             scores[module.path] = trial.of(module, mutants)
     if wants_json:

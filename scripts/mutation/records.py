@@ -37,13 +37,17 @@ def read_modules(table: Path) -> list[Module]:
 
 @dataclass(frozen=True)
 class Known:
-    """A survivor whose reason is known; before and after are the mutant's."""
+    """A survivor whose reason is known; before and after are the mutant's.
+
+    counts: it changes something, and the reason says why no test is worth it.
+    """
 
     module: str
     within: str
     before: str
     after: str
     reason: str
+    counts: bool = False
 
     def fits(self, module: str, mutant: Mutant) -> bool:
         wanted = (self.module, self.within, self.before, self.after)
@@ -55,7 +59,8 @@ def read_known(table: Path) -> list[Known]:
     if not table.exists():
         return []
     read = tomllib.loads(table.read_text(encoding="utf-8"))
-    return [Known(**entry) for entry in read.get("survivor", [])]
+    same = [Known(**entry) for entry in read.get("survivor", [])]
+    return [*same, *(Known(**entry, counts=True) for entry in read.get("left", []))]
 
 
 class Kept:

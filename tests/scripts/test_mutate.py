@@ -7,8 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from scripts.mutate import KNOWN, ROOT, TABLE, Trial, chosen, sampled
+from scripts.mutate import KNOWN, ROOT, TABLE, Trial, chosen, main, sampled
 from scripts.mutation.checkout import Tests, copy_of
 from scripts.mutation.mutants import Mutant, mutants_of
 from scripts.mutation.records import Kept, Known, Module, read_known, read_modules
@@ -148,6 +149,7 @@ def test_mutants_live_in_a_copy_and_what_came_of_them_is_kept(
     kept = tmp_path / "kept.jsonl"
     noticed = of_after("return int(number * 2)")
     survives = of_after("LIMIT = (4 * 2) * 1000")
+    mutants = [one for one in mutants_of(HALF.encode()) if one != survives]
     hangs = Mutant("", 0, "", "", "", 0, 0, "while True: pass\n")
     known = Known("half.py", "", survives.before, survives.after, "nobody reads it")
     with copy_of(project) as folder, Tests(folder, loaded=()) as tests:
@@ -156,13 +158,17 @@ def test_mutants_live_in_a_copy_and_what_came_of_them_is_kept(
         trial = Trial(tests, Kept(kept, project), [])
         score = trial.of(MODULE, [noticed, survives, hangs])
         assert dict(score.outcomes) == {"killed": 1, "survived": 1, "hung": 1}
-        assert score.survivors == [survives]
+        assert score.survivors == {survives: ""}
         assert score.percent == pytest.approx(200 / 3)
         assert (folder / "half.py").read_text(encoding="utf-8") == HALF
         (folder / "half.py").write_text("broken(", encoding="utf-8")  # nothing is run any more
         again = Trial(tests, Kept(kept, project), [known]).of(MODULE, [noticed, survives, hangs])
         assert (again.outcomes, again.known) == (score.outcomes, 1)
-        assert (again.survivors, again.percent) == ([], 100)
+        assert (again.survivors, again.percent) == ({}, 100)
+        left = Known("half.py", "", survives.before, survives.after, "nobody reads it", counts=True)
+        unread = Trial(tests, Kept(kept, project), [left]).known_of(MODULE, [*mutants, survives])
+        assert (unread.known, unread.survivors) == (0, {survives: "nobody reads it"})
+        assert (unread.untried, unread.percent) == (len(mutants) - 1, 50)
         with pytest.raises(FedsmsError, match="fail without a mutant"):
             Trial(tests, Kept(tmp_path / "none", project), []).of(MODULE, [noticed])
     assert not folder.exists()
@@ -221,6 +227,12 @@ def test_the_table_names_modules_and_tests_that_are_there() -> None:
     assert chosen(modules, []) == modules
     with pytest.raises(UsageError, match="no critical module is nowhere"):
         chosen(modules, ["nowhere"])
+
+
+def test_the_report_names_every_survivor_that_is_listed_with_its_reason() -> None:
+    said = CliRunner().invoke(main, ["--report"]).output
+    for one in read_known(KNOWN):
+        assert f"- {one.before}\n+ {one.after}\n  {one.reason}\n" in said
 
 
 def test_every_survivor_that_is_listed_is_one_and_says_why() -> None:
