@@ -35,7 +35,8 @@ class Cost:
     """Seconds by the clock and of the processor, peaks in bytes, and messages a second.
 
     ready: from `serve` to its address. first_round, round: of the node, until the coordinator has
-    the round's end; round is the mean of those after the first.
+    the round's end; round is the mean of those after the first. scored: of a held-out row, as the
+    node tells it, in the rounds after the first.
     """
 
     rows: int
@@ -43,6 +44,7 @@ class Cost:
     ready_processor: float
     first_round: float
     round: float
+    scored: float
     node_peak: int
     trainer_peak: int
     predicted: float
@@ -65,9 +67,9 @@ def shard(numbers: tuple[int, ...], recipe: str, rounds: int, root: Path) -> Non
     """One owner with more and more messages."""
     click.echo(
         "| messages | s to ready | of the processor | first round, s | a later one, s | "
-        "node, MB | training process, MB | `predict`, messages a second |"
+        "a row scored, µs | node, MB | training process, MB | `predict`, messages a second |"
     )
-    click.echo("|---" * 8 + "|")
+    click.echo("|---" * 9 + "|")
     costs = []
     with tempfile.TemporaryDirectory(prefix="fedsms-") as scratch:
         for number in numbers:
@@ -114,6 +116,11 @@ def _measured(root: Path, data: Path, rows: int, recipe: str, rounds: int, scrat
             raise NodeFailed(f"the training ended with exit code {train.returncode}")
         *told, last = map(json.loads, output.splitlines())
         seconds = [one["seconds"] for one in told if one["node"] == "*"]
+        scored = mean(
+            one["seconds_evaluating"] / one["held_out_rows"]
+            for one in told
+            if one["node"] == "bob" and one["round"] > 1
+        )
         (trainer,) = (one for one in children(node.pid) if "training.trainer" in _line(one))
         node_peak, trainer_peak = peak_memory(node.pid), peak_memory(trainer)
     finally:
@@ -121,7 +128,7 @@ def _measured(root: Path, data: Path, rows: int, recipe: str, rounds: int, scrat
         node.communicate()
     predicted = _predicted(root, data, Path(last["run"]), min(rows, PREDICTED))
     later = mean(seconds[1:])
-    return Cost(rows, ready, used, seconds[0], later, node_peak, trainer_peak, predicted)
+    return Cost(rows, ready, used, seconds[0], later, scored, node_peak, trainer_peak, predicted)
 
 
 def _started(root: Path, *arguments: object) -> subprocess.Popen[str]:
@@ -163,8 +170,8 @@ def _predicted(root: Path, data: Path, model: Path, rows: int) -> float:
 def _say(cost: Cost) -> None:
     click.echo(
         f"| {cost.rows:,} | {cost.ready:.1f} | {cost.ready_processor:.1f} | {cost.first_round:.1f} "
-        f"| {cost.round:.1f} | {cost.node_peak / 1e6:.0f} | {cost.trainer_peak / 1e6:.0f} | "
-        f"{cost.predicted:,.0f} |"
+        f"| {cost.round:.1f} | {1e6 * cost.scored:.0f} | {cost.node_peak / 1e6:.0f} "
+        f"| {cost.trainer_peak / 1e6:.0f} | {cost.predicted:,.0f} |"
     )
 
 

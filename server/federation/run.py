@@ -47,9 +47,10 @@ class Run:
 
     @property
     def metrics(self) -> Metrics | None:
-        """Those of the last completed round; None before the first."""
+        """Those of the last completed round that was measured; None before the first round."""
         rounds = self.rounds
-        return rounds[-1].metrics if rounds else None
+        measured = [one.metrics for one in rounds if one.metrics.rows]
+        return measured[-1] if measured else rounds[-1].metrics if rounds else None
 
     @property
     def model(self) -> Model:

@@ -15,7 +15,7 @@ class EarlyStopping:
 
     Args:
         metric: a figure of Metrics; "loss" is the held-out one, and better where it is smaller.
-        patience: rounds without a better value after which it stops, 1 or more.
+        patience: measured rounds without a better value after which it stops, 1 or more.
         min_delta: how much better counts as better; 0 counts anything.
     """
 

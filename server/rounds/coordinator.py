@@ -133,7 +133,7 @@ class Coordinator:
         trained = await self._gathering.train(number, chosen, parts, base)
         mean = _checked(trained.aggregate, base.state).state
         following = OutgoingState(self._optimizer.step(base.state, mean), base)
-        if measures(self._recipe, number):
+        if measures(self._recipe, self._plan, number):
             measured = await self._gathering.measure(number, chosen, parts, following)
         else:
             measured = Measured(NOT_MEASURED, {})

@@ -17,6 +17,8 @@ class Plan:
     run: the run's id; nodes answer a request that is repeated in it from memory.
     min_nodes: how many nodes a round needs of those that it asks.
     cohort: how many nodes a round asks; 0 asks all.
+    evaluate_every: rounds from one that is measured to the next; None measures each, and in a
+        private run the last one alone.
     resumed: the run was begun by a coordinator before this one, so that nodes may answer its first
         round from memory.
     """
@@ -26,6 +28,7 @@ class Plan:
     min_nodes: MinNodes = ALL
     cohort: int = 0
     resumed: bool = False
+    evaluate_every: int | None = None
 
 
 def new_run_id() -> str:

@@ -129,11 +129,10 @@ class RoundSums:
     def restore(self) -> None:
         """Goes on with the rosters that a coordinator before this one made for the round."""
         kept = self._rosters.kept(self.number)
-        if set(kept) != set(self._sums):
-            return
         try:
-            for which, total in self._sums.items():
-                total.restore_roster(kept[which])
+            for which in self.kinds:
+                if which in kept:  # that one may have measured other rounds than this one does
+                    self._sums[which].restore_roster(kept[which])
         except Violation as violation:
             raise SumLost(
                 f"round {self.number} cannot go on with the owners that it began with",

@@ -12,6 +12,7 @@ from server.aggregation.aggregators import Aggregate
 from server.rounds.evaluation import Evaluation
 from server.rounds.gathering import Trained
 from server.rounds.outgoing_state import OutgoingState
+from server.rounds.plan import Plan
 from server.rounds.secure_sums import SumLost
 from server.rounds.step import StepResult
 from shared.model.metrics import merge, metrics_from
@@ -26,9 +27,13 @@ Notify = Callable[[str, str], object]
 NOT_MEASURED = Evaluation(metrics_from(merge(())))
 
 
-def measures(recipe: Recipe, number: int) -> bool:
-    """Whether a round's model is measured; in a private run, where that costs, the last one."""
-    return not recipe.is_private or number == recipe.federation.rounds
+def measures(recipe: Recipe, plan: Plan, number: int) -> bool:
+    """Whether a round's model is measured: that of the last always is."""
+    if number == recipe.federation.rounds:
+        return True
+    if plan.evaluate_every is None:
+        return not recipe.is_private  # where each measuring costs
+    return number % plan.evaluate_every == 0
 
 
 def trained_from(

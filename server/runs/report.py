@@ -185,7 +185,7 @@ def _add(kept: dict[str, Any], number: int, part: NodeRound) -> None:
         kept["seconds"][phase] += getattr(part, f"seconds_{phase}")
     kept["bytes_sent"] += part.bytes_sent
     kept["bytes_received"] += part.bytes_received
-    if part.metrics is not None:
+    if part.metrics is not None and (part.metrics.rows or kept["last"] is None):
         kept["last"] = {"train_rows": part.rows, **metrics}
 
 

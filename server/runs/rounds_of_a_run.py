@@ -73,7 +73,14 @@ class RoundsOfARun:
         from server.rounds.coordinator import Coordinator
 
         settings, resumed = self.settings, self.stopped is not None
-        plan = Plan(settings.seed, self.run, settings.quorum, settings.cohort, resumed)
+        plan = Plan(
+            settings.seed,
+            self.run,
+            settings.quorum,
+            settings.cohort,
+            resumed,
+            settings.evaluate_every,
+        )
         coordinator = Coordinator(
             self.members,
             settings.recipe,

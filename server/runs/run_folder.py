@@ -3,7 +3,7 @@
 runs/20261122-170501-default/
     settings.json       resolved settings: recipe, nodes, seed; versions on every side
     metrics.jsonl       a line a round and node, and one a round for all nodes (node "*")
-    summary.json        how the run ended, its last metrics, its totals
+    summary.json        how the run ended, the last metrics that were taken, its totals
     model.safetensors   the newest aggregated model, by the names of its state_dict
     config.json         its recipe, for `predict` and `evaluate`
     checkpoints/        the models of the last rounds
@@ -115,7 +115,7 @@ class RunFolder:
 
     def _write(self, record: Round, state: Vector, moments: Moments) -> None:
         self._lock.require_folder()
-        # Metrics first: a model in the folder is always a measured one.
+        # Metrics first: a model in the folder is always one whose round is told of.
         append_lines(self.path / "metrics.jsonl", [json.dumps(row) for row in record.rows()])
         model = SavedModel(self._recipe, state)
         facts = {"round": record.number, "metrics": record.metrics.as_dict()}
@@ -190,13 +190,17 @@ class RunFolder:
 
 @dataclass
 class _Totals:
-    """What summary.json says of all rounds together."""
+    """What summary.json says of all rounds together.
+
+    measured: the round that the metrics are of.
+    """
 
     rounds: int = 0
     seconds: float = 0.0
     sent: int = 0
     received: int = 0
     metrics: Metrics | None = None
+    measured: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
 
     def add(self, record: Round) -> None:
@@ -204,13 +208,15 @@ class _Totals:
         self.seconds += record.seconds
         self.sent += sum(node.bytes_sent for node in record.nodes)
         self.received += sum(node.bytes_received for node in record.nodes)
-        self.metrics = record.metrics
+        if record.metrics.rows or self.metrics is None:
+            self.metrics, self.measured = record.metrics, record.number
         self.left_out.update(record.without.keys())
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "rounds_completed": self.rounds,
             "metrics": self.metrics.as_dict() if self.metrics else None,
+            "metrics_of_round": self.measured or None,
             "seconds_in_rounds": self.seconds,
             "bytes_sent": self.sent,
             "bytes_received": self.received,

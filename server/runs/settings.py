@@ -70,6 +70,16 @@ class RunSettings:
         decides=True,
         modes=("pointers",),
     )
+    evaluate_every: int | None = setting(
+        None,
+        Group.TRAINED,
+        "Rounds from one whose model is measured on held-out rows to the next; the last round's "
+        "always is. A round without takes less time, and tells less of the rows.",
+        otherwise="1; in a private run, where measuring costs, the last round alone",
+        at_least=1,
+        may_change=True,
+        modes=ROUNDS_ONLY,
+    )
     compare: bool = setting(
         False,
         Group.TRAINED,

@@ -15,6 +15,8 @@
   const seconds = (value) => (typeof value === "number" ? value.toFixed(value < 10 ? 2 : 0) : "-");
   const megabytes = (value) => (typeof value === "number" ? (value / 1e6).toFixed(2) : "-");
   const last = (values) => (values.length ? values[values.length - 1] : null);
+  // of the last round that was measured: not every round need be
+  const lastKnown = (values) => last(values.filter((one) => one !== null));
 
   // ---- charts -------------------------------------------------------------------------------
 
@@ -70,6 +72,11 @@
   // lines: [name, rounds, values]
   function curves(title, yLabel, lines) {
     const names = lines.map((one) => one[0]);
+    // without the rounds that nobody measured, between which there would be no line
+    lines = lines.map(([name, xs, ys]) => {
+      const known = xs.map((x, place) => [x, ys[place]]).filter((one) => typeof one[1] === "number");
+      return [name, known.map((one) => one[0]), known.map((one) => one[1])];
+    });
     return chart(`${title}, a line each for ${names.join(", ")}`, names, () => {
       const figure = figureOf(title, "round", yLabel);
       lines.forEach(([, xs, ys], place) => {
@@ -101,10 +108,10 @@
     const sum = (values) => values.reduce((a, b) => a + b, 0);
     const bytes = sum(all.bytes_sent) + sum(all.bytes_received);
     return element("div", { class: "cards" },
-      card("ROC AUC, %", percent(last(all.roc_auc))),
-      card("average precision, %", percent(last(all.average_precision))),
-      card("F1, %", percent(last(all.f1))), card("MCC, %", percent(last(all.mcc))),
-      card("held-out rows", count(last(all.rows))),
+      card("ROC AUC, %", percent(lastKnown(all.roc_auc))),
+      card("average precision, %", percent(lastKnown(all.average_precision))),
+      card("F1, %", percent(lastKnown(all.f1))), card("MCC, %", percent(lastKnown(all.mcc))),
+      card("held-out rows", count(last(all.rows.filter((one) => one > 0)) || 0)),
       card("seconds in rounds", seconds(sum(all.seconds.filter((one) => one !== null)))),
       card("MB moved", megabytes(bytes)));
   }
@@ -164,7 +171,7 @@
         count(one.round.length), count(left(one)),
         megabytes(one.bytes_sent + one.bytes_received)];
     });
-    return table("In the last round that each took part in, on its own held-out rows",
+    return table("In the last measured round that each took part in, on its own held-out rows",
       ["owner", "rows", "held out", "AUC %", "AP %", "F1 %", "MCC %", "rounds", "left out",
         "MB"], rows);
   }
