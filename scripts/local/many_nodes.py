@@ -112,8 +112,9 @@ async def nodes_of(
         stack.push_async_callback(pool.process.close)
         await pool.process.start()
         served = {}
-        for name, shard in shards.items():
+        for name, given in shards.items():
             policy, folder = (policies or {}).get(name, Policy()), (identities or {}).get(name)
+            shard = replace(given, most_scored=policy.most_scored_rows)
             counts = folder / "counts.json" if folder is not None else None
             sums = find_sums(Guarding(policy, counts=counts, identity=folder))
             trainer = SharedTrainer(shard, pool)

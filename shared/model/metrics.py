@@ -125,6 +125,20 @@ def summarise(
     )
 
 
+def auc_error(auc: float, spam: int, ham: int) -> float | None:
+    """The standard error of a ROC AUC (0 to 1) by the number of rows that it is of.
+
+    None where a class has no row. Of scores that are distributed exponentially, which is near
+    enough for others: J. A. Hanley and B. J. McNeil, Radiology 143 (1982), 29-36, equation 1.
+    """
+    if not spam or not ham:
+        return None
+    two_spam = auc / (2 - auc)  # both score above one ham
+    two_ham = 2 * auc**2 / (1 + auc)
+    whole = auc * (1 - auc) + (spam - 1) * (two_spam - auc**2) + (ham - 1) * (two_ham - auc**2)
+    return math.sqrt(max(0.0, whole) / (spam * ham))
+
+
 def merge(summaries: Iterable[ScoreSummary]) -> ScoreSummary:
     """One summary of the rows of all; of no rows where there are none. Inputs stay as they are.
 

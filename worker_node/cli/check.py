@@ -52,6 +52,7 @@ def describe(shard: Shard, tell_labels: bool, as_json: bool) -> str:
     if as_json:
         facts = {
             "rows": {"train": len(shard.train), "held_out": len(shard.held_out)},
+            "held_out_rows_scored": len(shard.scored),
             "labels": counts,
             "tells_labels": tell_labels,
             "reads": list(shard.described),
@@ -71,6 +72,7 @@ def describe(shard: Shard, tell_labels: bool, as_json: bool) -> str:
     ]
     lines += [f"  {line}" for line in skipped_lines(shard)]
     lines += [f"  {line}" for line in (*what_recipes_see(shard), *near_lines(shard))]
+    lines += [f"  {line}" for line in shard.scored_lines()]
     if repeated:
         lines.append(f"  {repeated:,} held-out messages are also trained on: metrics will flatter")
     told = "of them, ham and spam" if tell_labels else "ham and spam of the held-out ones alone"

@@ -11,11 +11,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from heapq import nsmallest
 from pathlib import Path
 
 import mmh3
 
 from shared.errors import DataError, UsageError
+from shared.model.metrics import auc_error
+from worker_node.data import SCORED_ROWS
 from worker_node.data.messages import (
     LABELS,
     Layout,
@@ -28,13 +31,11 @@ from worker_node.data.packed_messages import PackedMessages, labels_of
 
 __all__ = ["Message", "Shard", "load_shard", "read_messages", "split_held_out"]
 
-SCORED_ROWS = 20_000
-"""Held-out rows that are scored, at most. With 13 % of spam the standard error of a ROC AUC of 99 %
-is 0.14 points then (Hanley and McNeil, Radiology 143 (1982), 29-36), and of more rows no round
-would learn much."""
-
-# Any fixed number would do; another one than shared/model/text.py hashes words with.
+# Any fixed numbers would do; other ones than shared/model/text.py hashes words with.
 _SEED = 0x5EED
+_SCORED_SEED = 0x5C03ED
+
+_USUAL_AUC = 0.995
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,14 @@ class Shard:
     held_out: rows the model is only measured with; may be empty.
     skipped: bad rows that were passed over, counted by reason and label.
     described: how each file was read, a line each.
+    most_scored: held-out rows that models are measured with, at most; 0 sets no limit.
     """
 
     train: Sequence[Message]
     held_out: Sequence[Message] = ()
     skipped: Skipped = field(default_factory=dict)
     described: tuple[str, ...] = ()
+    most_scored: int = SCORED_ROWS
 
     def label_counts(self) -> dict[str, dict[str, int]]:
         """{"train": {"ham": n, "spam": n}, "held_out": {"ham": n, "spam": n}}."""
@@ -58,11 +61,26 @@ class Shard:
 
     @cached_property
     def scored(self) -> Sequence[Message]:
-        """The held-out rows that models are measured with: SCORED_ROWS at most, evenly drawn."""
-        if len(self.held_out) <= SCORED_ROWS:
+        """The held-out rows that models are measured with, as `drawn_once` has them."""
+        if not 0 < self.most_scored < len(self.held_out):
             return self.held_out
-        chosen = drawn_evenly(len(self.held_out), SCORED_ROWS)
+        chosen = drawn_once(len(self.held_out), self.most_scored)
         return PackedMessages(self.held_out[index] for index in chosen)
+
+    def scored_lines(self) -> list[str]:
+        """For the owner: how many of the held-out rows are scored, and what that costs."""
+        held_out, scored = len(self.held_out), len(self.scored)
+        if scored == held_out:
+            return []
+        counts = count_labels(self.scored)
+        error = auc_error(_USUAL_AUC, counts["spam"], counts["ham"])
+        costs = "they are of one class, and have no ROC AUC"
+        if error is not None:
+            costs = (
+                f"the standard error of a ROC AUC of {_USUAL_AUC:.1%} is {100 * error:.2f} points"
+            )
+        drawn = f"scores {scored:,} of {held_out:,} held-out messages, the same ones each time"
+        return [f"{drawn} (most_scored_rows of the policy); {costs}"]
 
     def told_counts(self) -> dict[str, dict[str, int]]:
         """As `label_counts`, of the rows that coordinators hear of."""
@@ -94,6 +112,22 @@ class Shard:
         """Held-out rows whose text is also in train; measuring on them flatters the model."""
         trained_on = {message.text for message in self.train}
         return sum(message.text in trained_on for message in self.held_out)
+
+
+def drawn_once(rows: int, most: int) -> Sequence[int]:
+    """The numbers of `most` of the rows, rising, as if drawn by chance; all where they are fewer.
+
+    They hang on how many rows there are and on nothing else, so that each round and each run
+    measures with the same ones; of a file that has grown at its end, hardly others. Evenly spaced
+    ones would not do: a file of ham and spam in turns would give one class alone.
+
+    Args:
+        most: 0 takes all.
+    """
+    if not 0 < most < rows:
+        return range(rows)
+    by_chance = ((mmh3.hash(row.to_bytes(8, "little"), _SCORED_SEED), row) for row in range(rows))
+    return sorted(row for _, row in nsmallest(most, by_chance))
 
 
 def drawn_evenly(rows: int, most: int) -> Sequence[int]:

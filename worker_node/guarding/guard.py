@@ -251,7 +251,7 @@ class Guard:
         policy.check_secure(is_secure)
         policy.check_private(mode, recipe.is_private)
         policy.check_hours(policy.hours.now())
-        policy.check_rows(len(shard.train), len(shard.held_out), mode)
+        policy.check_rows(len(shard.train), len(shard.scored), mode)
         policy.check_recipe(recipe, rounds)
         if mode in ("train", "compare") and not recipe.is_private:  # which has one step, of all
             policy.check_mixing(recipe.training)

@@ -239,7 +239,9 @@ def _tell(guarding: Guarding, shard: Shard) -> None:
     log.info("counts of the day: %s", guarding.counts or "in memory, until the node stops")
     if len(shard.train) < policy.fewest_rows:
         log.warning("the policy has it refuse to train: fewer rows than fewest_rows")
-    if len(shard.held_out) < policy.fewest_held_out_rows:
+    for line in shard.scored_lines():
+        log.info("%s", line)
+    if len(shard.scored) < policy.fewest_held_out_rows:
         log.warning("the policy has it refuse to evaluate: fewer rows than fewest_held_out_rows")
     if policy.coordinators and guarding.identity is None:
         log.warning("without TLS nothing proves that a coordinator is one of the policy's")

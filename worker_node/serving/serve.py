@@ -9,7 +9,7 @@ import platform
 import sys
 import threading
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import click
@@ -95,6 +95,7 @@ async def serve(settings: ServeSettings, shard: Shard) -> None:
         loop.add_signal_handler(number, stop.set)
     if settings.with_stdin:
         await _stop_with_stdin(stop)
+    shard = replace(shard, most_scored=settings.guarding.policy.most_scored_rows)
     trainer = TrainerProcess(shard, settings.threads)
     try:
         await _start(trainer, stop)

@@ -30,7 +30,7 @@ from shared.model.many_texts import encode_all
 from shared.model.metrics import Counts
 from shared.model.recipe import Recipe, TextRecipe
 from worker_node.data.packed_messages import PackedMessages
-from worker_node.data.shard import SCORED_ROWS, drawn_evenly
+from worker_node.data.shard import drawn_evenly, drawn_once
 from worker_node.training import pipes
 from worker_node.training.alone import against, train_alone
 from worker_node.training.encoded_rows import EncodedRows
@@ -57,6 +57,7 @@ class Trainer:
         self._shard: dict[str, PackedMessages] = {}
         self._labels: dict[str, npt.NDArray[np.integer]] = {}
         self._encoded: dict[tuple[str, str], EncodedRows] = {}
+        self._scored: Sequence[int] = ()
         self._secret = b""
 
     def serve(self) -> None:
@@ -103,13 +104,14 @@ class Trainer:
             messages.add(label, text)
         return {}
 
-    def _loaded(self, _: dict[str, Any]) -> dict[str, Any]:
+    def _loaded(self, request: dict[str, Any]) -> dict[str, Any]:
         both = self._shard.values()
         self._secret = secret_of((messages.texts, messages.labels) for messages in both)
         for part, messages in self._shard.items():
             self._labels[part] = np.frombuffer(messages.labels, np.uint8)
         held_out = self._labels["held_out"]
-        self._labels["held_out"] = held_out[list(drawn_evenly(len(held_out), SCORED_ROWS))]
+        self._scored = drawn_once(len(held_out), request["most_scored"])
+        self._labels["held_out"] = held_out[list(self._scored)]
         return {}
 
     def _rows(self, part: str, text: TextRecipe) -> Rows:
@@ -119,10 +121,7 @@ class Trainer:
                 self._encoded.clear()  # of another recipe: kept, they would add up
             texts: Sequence[str] = self._shard[part].texts
             if part == "held_out":
-                texts = [texts[index] for index in drawn_evenly(len(texts), SCORED_ROWS)]
-                if len(texts) < (held_out := len(self._shard[part])):
-                    scored = f"scores {len(texts):,} of {held_out:,} held-out messages"
-                    print(f"{scored}, evenly drawn", file=sys.stderr, flush=True)
+                texts = [texts[index] for index in self._scored]
             self._encoded[key] = EncodedRows(texts, text)
             if part == "train":
                 for line in self._remarks(text):  # for the owner, in the node's log

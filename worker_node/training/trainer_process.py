@@ -145,7 +145,7 @@ class TrainerProcess:
                 rows = messages[start : start + _ROWS_AT_ONCE]
                 texts, labels = [row.text for row in rows], [row.label for row in rows]
                 yield {"op": "load", "part": name, "texts": texts, "labels": labels}
-        yield {"op": "loaded"}
+        yield {"op": "loaded", "most_scored": self._shard.most_scored}
 
     async def _exchange(
         self, process: asyncio.subprocess.Process, request: dict[str, Any], on_progress: OnEvent

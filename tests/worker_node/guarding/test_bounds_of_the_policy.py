@@ -19,6 +19,7 @@ from worker_node.guarding.policy import BITS_A_NUMBER, Mode, Policy
 NUMBERS: dict[str, tuple[float, float, float | None]] = {
     "fewest_rows": (0, 0, None),
     "fewest_held_out_rows": (0, 0, None),
+    "most_scored_rows": (20_000, 0, None),
     "recipe.parameters": (4_000_000, 1, 16_000_000),
     "recipe.tokens": (1000, 1, 1000),
     "recipe.local_epochs": (100, 1, 100),

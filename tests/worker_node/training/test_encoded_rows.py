@@ -13,7 +13,7 @@ from shared.model.classifier import initial_state
 from shared.model.many_texts import encode_all
 from shared.model.recipe import Recipe, TextRecipe, load_recipe
 from tests.helpers.messages import made_up
-from worker_node.data.shard import Shard, drawn_evenly
+from worker_node.data.shard import Shard, drawn_evenly, drawn_once
 from worker_node.training import encoded_rows, local_training, pipes, trainer
 from worker_node.training.encoded_rows import EncodedRows
 from worker_node.training.local_training import logits, score, train
@@ -110,36 +110,35 @@ def test_rows_are_drawn_evenly_and_each_but_once(rows: int) -> None:
     assert not apart or max(apart) - min(apart) <= 1
 
 
-def test_of_many_held_out_messages_some_are_scored_and_the_owner_is_told(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(trainer, "SCORED_ROWS", 20)
-    monkeypatch.setattr("worker_node.data.shard.SCORED_ROWS", 20)
+def test_of_many_held_out_messages_the_same_ones_are_scored_each_time() -> None:
     state = initial_state(RECIPE, 1)
     inbox, outbox = io.BytesIO(), io.BytesIO()
     rows = {"texts": TEXTS, "labels": LABELS.tolist()}
+    scoring: dict[str, object] = {"op": "score", "state": state.tobytes()}
+    scoring["recipe"] = RECIPE.to_json()
     asked: list[dict[str, object]] = [
         {"op": "forget"},
         {"op": "load", "part": "train", **rows},
         {"op": "load", "part": "held_out", **rows},
-        {"op": "loaded"},
-        {"op": "score", "state": state.tobytes(), "recipe": RECIPE.to_json()},
+        {"op": "loaded", "most_scored": 20},
+        scoring,
+        scoring,
     ]
     inbox.write(b"".join(map(pipes.pack, asked)))
     inbox.seek(0)
     trainer.Trainer(inbox, outbox).serve()
     outbox.seek(0)
     answers = list(iter(lambda: pipes.read(outbox), None))
-    index = list(drawn_evenly(len(TEXTS), 20))
+    index = list(drawn_once(len(TEXTS), 20))
     expected = score(
         state, EncodedRows([TEXTS[i] for i in index], RECIPE.text), LABELS[index], RECIPE
     )
-    told = answers[-1]
+    before, told = answers[-2:]
+    assert [told[name] for name in ("ham", "spam")] == [before[name] for name in ("ham", "spam")]
     assert sum(told["ham"].values()) == expected.ham.sum()
     assert sum(told["spam"].values()) == expected.spam.sum() == LABELS[index].sum()
     assert told["loss_sum"] == pytest.approx(expected.loss_sum)
-    assert f"scores 20 of {len(TEXTS)} held-out messages, evenly drawn" in capfd.readouterr().err
-    shard = Shard(MESSAGES, MESSAGES)
+    shard = Shard(MESSAGES, MESSAGES, most_scored=20)
     assert list(shard.scored) == [MESSAGES[i] for i in index]
     spam = int(LABELS[index].sum())
     assert shard.told_counts()["held_out"] == {"ham": 20 - spam, "spam": spam}
