@@ -184,28 +184,61 @@ def test_a_ledger_that_cannot_be_written_is_the_nodes_trouble_and_no_refusal(
 
 def test_whoever_stops_waiting_ends_no_write_and_the_next_one_comes_after_it() -> None:
     """Two at once would both see room for a budget that has room for one."""
-    held = threading.Event()
+    began, another = threading.Event(), threading.Event()
 
     class Slow(Ledger):
         def charge(self, *arguments: object) -> None:
-            assert held.wait(30)
+            if began.is_set():
+                another.set()
+            began.set()
+            overlaps.append(another.wait(0.3 if not overlaps else 0))
             super().charge(*arguments)  # type: ignore[arg-type]
+
+    overlaps: list[bool] = []
 
     async def act() -> None:
         node = releases(epsilon=3.0, ledger=Slow())
         terms = node.noise_of(asking(3.0), "training", False).terms
-        first = asyncio.create_task(
-            node.charge(Release(Run("hospital", "one", "training"), 1, "x"), terms)
+        first, second = (
+            asyncio.create_task(
+                node.charge(Release(Run("hospital", run, "training"), 1, "x"), terms)
+            )
+            for run in ("one", "two")
         )
-        await asyncio.sleep(0)
-        second = asyncio.create_task(
-            node.charge(Release(Run("hospital", "two", "training"), 1, "x"), terms)
-        )
-        await asyncio.sleep(0)
+        assert await asyncio.to_thread(began.wait, 30)
         first.cancel()
-        held.set()
         error = await refused(second)
         assert error.rule == "differential_privacy.epsilon"
         assert [one.run for one in node.ledger.accounts.runs] == ["one"]
+        assert overlaps[0] is False
+
+    run(act)
+
+
+def test_releases_of_one_run_come_one_by_one_and_those_of_others_beside_them() -> None:
+    one, other = Run("hospital", "one", "training"), Run("hospital", "other", "training")
+    order: list[str] = []
+
+    async def takes(node: PrivateReleases, which: Run, name: str, ends: asyncio.Event) -> None:
+        async with node.turn_of(which):
+            order.append(f"{name} begins")
+            await ends.wait()
+            order.append(f"{name} ends")
+            if name == "first":
+                raise ValueError("it failed")
+
+    async def act() -> None:
+        node, ends = releases(), asyncio.Event()
+        ways = [
+            asyncio.create_task(takes(node, which, name, ends))
+            for which, name in ((one, "first"), (one, "second"), (other, "beside"))
+        ]
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert order == ["first begins", "beside begins"]
+        ends.set()
+        failed, *_ = await asyncio.gather(*ways, return_exceptions=True)
+        assert isinstance(failed, ValueError)
+        assert order[-2:] == ["second begins", "second ends"]
 
     run(act)
