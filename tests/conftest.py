@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import hypothesis
@@ -26,6 +26,10 @@ from worker_node.data.shard import Message
 _PHASES = set(hypothesis.Phase)
 if os.environ.get("FEDSMS_TESTS_SHRINK") == "no":  # who asks whether a test fails, and not why
     _PHASES -= {hypothesis.Phase.shrink, hypothesis.Phase.explain}
+
+if TYPE_CHECKING:
+    from tests.helpers.sharing import Parties
+
 # no test asserts how fast this machine is
 hypothesis.settings.register_profile("fedsms", deadline=None, phases=_PHASES)
 hypothesis.settings.load_profile("fedsms")
@@ -133,6 +137,26 @@ def bob(nodes: list[LocalNode]) -> LocalNode:
 def node_flags(nodes: list[LocalNode]) -> list[str]:
     """Both nodes, as `python -m server` takes them."""
     return [part for node in nodes for part in ("--node", node.flag)]
+
+
+@pytest.fixture(scope="module")
+def sharing_three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[LocalNode]]:
+    """Three nodes that compute on shares for this machine's coordinator."""
+    from tests.helpers.sharing import own_name, sharing_nodes
+
+    with sharing_nodes(tmp_path_factory.mktemp("sharing"), own_name()) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def us(sharing_three: list[LocalNode]) -> Iterator[Parties]:
+    """A session with each of them."""
+    from shared.pysyft import make_hook
+    from tests.helpers.sharing import parties
+
+    make_hook()
+    with parties(sharing_three) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

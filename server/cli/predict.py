@@ -6,8 +6,16 @@ from pathlib import Path
 
 import click
 
-from server.cli.options import json_option, model_option, run_dir_option
-from shared.cli import command
+from server.cli.options import (
+    federation_option,
+    insecure_option,
+    json_option,
+    model_option,
+    node_option,
+    run_dir_option,
+)
+from shared.cli import command, identity_option
+from shared.errors import UsageError
 from shared.trained_model.judging import (
     TEXT_COLUMN,
     Messages,
@@ -25,6 +33,8 @@ from shared.trained_model.judging import (
     "python -m server predict --json < messages.txt",
     "python -m server predict --file sms-20261122.xml",
     "python -m server predict --format csv --text-column body < inbox.csv > judged.csv",
+    'python -m server predict --encrypted "You have won" --node bob=wss://10.0.0.7:8777 \\\n'
+    "      --node anne=wss://10.0.0.8:8777 --node carol=wss://10.0.0.9:8777",
 )
 @message_argument
 @file_option
@@ -41,8 +51,20 @@ from shared.trained_model.judging import (
 @threshold_option
 @model_option
 @run_dir_option
+@click.option(
+    "--encrypted",
+    is_flag=True,
+    help="Compute on shares: the first two nodes hold them, the third makes random numbers, and "
+    "none of them sees model, messages or verdicts.",
+)
+@federation_option
+@node_option
+@identity_option
+@insecure_option
 @json_option
+@click.pass_context
 def predict(
+    ctx: click.Context,
     message: tuple[str, ...],
     path: Path | None,
     table: str | None,
@@ -51,14 +73,46 @@ def predict(
     threshold: float,
     model: Path | None,
     run_dir: Path,
+    encrypted: bool,
+    node: tuple[str, ...],
+    identity: Path,
+    insecure: bool,
     as_json: bool,
 ) -> None:
-    """Classify a MESSAGE, those of a file, or each line of standard input, on this machine."""
+    """Classify a MESSAGE, those of a file, or each line of standard input.
+
+    On this machine alone, but for --encrypted. docs/encrypted.md says what that protects.
+    """
     from shared.trained_model.saved_model import open_model
 
+    _check_nodes(ctx, encrypted, node)
     messages = Messages(message, path, table, text_column, add_column, as_json)
     messages.check()
     folder, saved = open_model(model, run_dir)
     if model is None:
         click.echo(f"The newest model: {folder}", err=True)
-    judge(messages, saved, threshold)
+    if not encrypted:
+        judge(messages, saved, threshold)
+        return
+    from server.encrypted.predicting import shared_prediction
+
+    with shared_prediction(saved, node, identity, insecure) as prediction:
+        judge(messages, saved, threshold, prediction)
+        cost = prediction.cost
+    click.echo(
+        f"Computed on shares: {cost.bytes / 1e6:.1f} MB, and {cost.waits:,} waits for an answer.",
+        err=True,
+    )
+
+
+def _check_nodes(ctx: click.Context, encrypted: bool, nodes: tuple[str, ...]) -> None:
+    """Raises UsageError for nodes that nothing would be done with, or that cannot do it."""
+    if encrypted:
+        from server.encrypted.predicting import check_three
+
+        check_three(nodes)
+    elif nodes and ctx.get_parameter_source("node") is click.core.ParameterSource.COMMANDLINE:
+        raise UsageError(
+            "--node is given, and predicting takes none",
+            next_step="With --encrypted three of them compute on shares; see docs/encrypted.md.",
+        )

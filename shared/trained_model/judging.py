@@ -18,7 +18,7 @@ from shared.errors import UsageError
 from shared.quoting import escaped, readable_json
 
 if TYPE_CHECKING:
-    from shared.trained_model.prediction import Classifier, Verdict
+    from shared.trained_model.prediction import Classifier, Scores, Verdict
     from shared.trained_model.saved_model import SavedModel
     from shared.trained_model.tables import Format
 
@@ -74,18 +74,21 @@ class Messages:
             raise UsageError(f"--format and {other} are both given", next_step="Give one of them.")
 
 
-def judge(messages: Messages, saved: SavedModel, threshold: float) -> None:
+def judge(
+    messages: Messages, saved: SavedModel, threshold: float, scorer: Scores | None = None
+) -> None:
     """Writes a verdict for each message on standard output, and their counts on standard error.
 
     Args:
         threshold: the probability from which on a message is called spam, 0 to 1.
+        scorer: what gives the model's logits; None computes them here.
 
     Raises:
         DataError: they cannot be read, or are damaged.
     """
     from shared.trained_model.prediction import Classifier
 
-    classifier = Classifier(saved, threshold)
+    classifier = Classifier(saved, threshold, scorer)
     answer = _judge_table if messages.table else _judge
     said = answer(messages, classifier)
     say_at_the_end(said, classifier.unseen, threshold, counts=not messages.texts)

@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from shared.errors import StorageError, describe_os_error
 from shared.model.many_texts import encode_all
@@ -35,6 +36,12 @@ class Verdict:
         return asdict(self)
 
 
+class Scores(Protocol):
+    """What gives logits (n,) of rows of ids (n, tokens)."""
+
+    def logits(self, ids: npt.NDArray[np.integer], /) -> npt.NDArray[np.floating]: ...
+
+
 class Classifier:
     """A saved model, ready to classify.
 
@@ -43,13 +50,16 @@ class Classifier:
 
     Args:
         threshold: the probability from which on a message is called spam, 0 to 1.
+        scorer: what gives the model's logits; None computes them here.
     """
 
-    def __init__(self, saved: SavedModel, threshold: float = 0.5) -> None:
+    def __init__(
+        self, saved: SavedModel, threshold: float = 0.5, scorer: Scores | None = None
+    ) -> None:
         self._text = saved.recipe.text
         self._threshold = threshold
         self.unseen = 0
-        self._scorer = scorer_of(saved.recipe, saved.state)
+        self._scorer = scorer or scorer_of(saved.recipe, saved.state)
 
     def classify(self, texts: list[str]) -> list[Verdict]:
         """A verdict for each text, in order."""

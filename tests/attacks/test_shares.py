@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,21 +9,12 @@ import pytest
 import torch
 
 from server.pointers.client import PointerClient
-from shared.pysyft import make_hook
-from tests.helpers.sharing import Parties, own_name, parties, sharing_nodes
+from tests.helpers.sharing import Parties
 
 pytestmark = pytest.mark.timeout(280)
 SECRETS = ([0] * 400, [7] * 400, list(range(-200, 200)))
 CHI_SQUARED = 400.0
 """Of 255 degrees of freedom: uniform bytes are beyond that once in 50 million times."""
-
-
-@pytest.fixture(scope="module")
-def us(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parties]:
-    make_hook()
-    folder = tmp_path_factory.mktemp("sharing")
-    with sharing_nodes(folder, own_name()) as running, parties(running) as opened:
-        yield opened
 
 
 def computed(us: Parties, secret: list[int]) -> Any:

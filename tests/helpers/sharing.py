@@ -12,7 +12,9 @@ from typing import NamedTuple
 from scripts.local.nodes import LocalNode, local_nodes
 from server.pointers import connect_shared, disconnect
 from server.pointers.client import PointerClient
+from shared.identity.folder import DEFAULT
 from tests.conftest import OwnerFiles, write_owner
+from tests.helpers.identities import Federation
 
 NAMES = ("bob", "anne", "carol")
 
@@ -36,22 +38,49 @@ def write_policy(folder: Path, *coordinators: str) -> Path:
     return path
 
 
+def audit_log(folder: Path, owner: str) -> Path:
+    """Where a node of `sharing_nodes` keeps its log."""
+    return folder / f"{owner}.audit.log"
+
+
 @contextmanager
-def sharing_nodes(folder: Path, *coordinators: str) -> Iterator[list[LocalNode]]:
-    """Nodes of NAMES whose owners allow sharing to these coordinators."""
+def sharing_nodes(
+    folder: Path, *coordinators: str, federation: Federation | None = None
+) -> Iterator[list[LocalNode]]:
+    """Nodes of NAMES whose owners allow sharing to these coordinators.
+
+    Args:
+        federation: whose certificates they have, and who let in its coordinators hospital and
+            clinic; None leaves TLS out.
+    """
     policy = write_policy(folder, *coordinators)
     owners: list[OwnerFiles] = [write_owner(folder, one, 40, 10, 1) for one in NAMES]
-    flags = {owner.id: (*owner.flags, "--policy", str(policy)) for owner in owners}
+    flags = {owner.id: _flags(owner, folder, policy, federation) for owner in owners}
     with local_nodes(flags) as running:
         yield running
 
 
+def _flags(
+    owner: OwnerFiles, folder: Path, policy: Path, federation: Federation | None
+) -> tuple[str, ...]:
+    log = ("--audit-log", str(audit_log(folder, owner.id)))
+    flags = (*owner.flags, "--policy", str(policy), *log)
+    if federation is None:
+        return flags
+    let_in = ("--coordinator", "hospital", "--coordinator", "clinic")
+    return (*flags, "--identity", str(federation.node(owner.id)), *let_in)
+
+
 @contextmanager
-def parties(nodes: list[LocalNode]) -> Iterator[Parties]:
-    """A session with each, for the time of a test."""
+def parties(nodes: list[LocalNode], identity: Path = DEFAULT) -> Iterator[Parties]:
+    """A session with each, for the time of a test.
+
+    Args:
+        identity: the coordinator's identity folder, for nodes that are dialled with TLS.
+    """
     opened: list[PointerClient] = []
     try:
-        opened.extend(connect_shared(node.flag) for node in nodes)
+        opened.extend(connect_shared(node.flag, identity=identity) for node in nodes)
         yield Parties(*opened)
     finally:
         for one in opened:

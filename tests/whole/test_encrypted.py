@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,29 +17,21 @@ from shared.errors import UsageError
 from shared.model.classifier import initial_state
 from shared.model.recipe import Recipe, load_recipe
 from shared.model.scorer import scorer_of
-from shared.pysyft import make_hook
+from tests.helpers import sharing
 from tests.helpers.pointers import write_recipe
 from tests.helpers.running import ROOT, environment
-from tests.helpers.sharing import own_name, parties, sharing_nodes
 
 pytestmark = pytest.mark.timeout(280)
 
 
 @pytest.fixture(scope="module")
-def three_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[LocalNode]]:
-    with sharing_nodes(tmp_path_factory.mktemp("sharing"), own_name()) as running:
-        yield running
+def three(us: sharing.Parties) -> Parties:
+    """The same, as a scorer takes them."""
+    return Parties((us.bob, us.anne), us.carol)
 
 
-@pytest.fixture(scope="module")
-def us(three_nodes: list[LocalNode]) -> Iterator[Parties]:
-    make_hook()
-    with parties(three_nodes) as (bob, anne, carol):
-        yield Parties((bob, anne), carol)
-
-
-def test_every_example_of_the_page_gives_what_it_says(three_nodes: list[LocalNode]) -> None:
-    addresses = " ".join(node.flag for node in three_nodes)
+def test_every_example_of_the_page_gives_what_it_says(sharing_three: list[LocalNode]) -> None:
+    addresses = " ".join(node.flag for node in sharing_three)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "tests.helpers.run_tutorial", "docs/encrypted.md"],
         cwd=ROOT,
@@ -53,39 +44,39 @@ def test_every_example_of_the_page_gives_what_it_says(three_nodes: list[LocalNod
 
 
 @pytest.mark.parametrize("enlarged", [1.0, 1.5])
-def test_scores_are_the_plain_models(us: Parties, tmp_path: Path, enlarged: float) -> None:
+def test_scores_are_the_plain_models(three: Parties, tmp_path: Path, enlarged: float) -> None:
     recipe = load_recipe(write_recipe(tmp_path))
     state = initial_state(recipe, 3) * np.float32(enlarged)
     rows = np.random.default_rng(1).integers(0, 512, (7, 6))
-    scorer = EncryptedScorer(recipe, state, us)
+    scorer = EncryptedScorer(recipe, state, three)
     plain = scorer_of(recipe, state).logits(rows)
     assert np.ptp(plain) > 0.05
     assert np.abs(scorer.logits(rows) - plain).max() < 0.02
     assert np.abs(scorer.logits(rows[:1]) - plain[:1]).max() < 0.02  # a model serves many times
 
 
-def test_a_model_leaves_nothing_behind(us: Parties, tmp_path: Path) -> None:
+def test_a_model_leaves_nothing_behind(three: Parties, tmp_path: Path) -> None:
     recipe = load_recipe(write_recipe(tmp_path))
-    before = [one.objects_count_remote() for one in (*us.holders, us.provider)]
-    scorer = EncryptedScorer(recipe, initial_state(recipe, 3), us)
+    before = [one.objects_count_remote() for one in (*three.holders, three.provider)]
+    scorer = EncryptedScorer(recipe, initial_state(recipe, 3), three)
     scorer.logits(np.ones((2, 6), np.int64))
     del scorer
-    assert [one.objects_count_remote() for one in (*us.holders, us.provider)] == before
+    assert [one.objects_count_remote() for one in (*three.holders, three.provider)] == before
 
 
 @pytest.mark.parametrize("name", ["default", "private"])
-def test_models_that_are_not_the_articles_are_refused(us: Parties, name: str) -> None:
+def test_models_that_are_not_the_articles_are_refused(three: Parties, name: str) -> None:
     recipe = load_recipe(name)
     state = np.zeros(recipe.parameters, np.float32)
     with pytest.raises(UsageError, match="cannot be computed on shares"):
-        EncryptedScorer(recipe, state, us)
+        EncryptedScorer(recipe, state, three)
 
 
-def test_a_model_of_large_numbers_is_refused(us: Parties, tmp_path: Path) -> None:
+def test_a_model_of_large_numbers_is_refused(three: Parties, tmp_path: Path) -> None:
     recipe: Recipe = load_recipe(write_recipe(tmp_path))
     state: Any = initial_state(recipe, 3) * np.float32(100)
     with pytest.raises(UsageError, match="numbers are too large"):
-        EncryptedScorer(recipe, state, us)
+        EncryptedScorer(recipe, state, three)
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "tanh"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,23 +11,10 @@ import torch
 from scripts.local.nodes import LocalNode
 from server.pointers import connect, connect_shared
 from shared.errors import NodeFailed, PolicyRefused, UsageError
-from shared.pysyft import make_hook, sy
-from tests.helpers.sharing import Parties, own_name, parties, sharing_nodes
+from shared.pysyft import sy
+from tests.helpers.sharing import Parties, sharing_nodes
 
 pytestmark = pytest.mark.timeout(280)
-
-
-@pytest.fixture(scope="module")
-def three_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[LocalNode]]:
-    with sharing_nodes(tmp_path_factory.mktemp("sharing"), own_name()) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def us(three_nodes: list[LocalNode]) -> Iterator[Parties]:
-    make_hook()
-    with parties(three_nodes) as opened:
-        yield opened
 
 
 def fixed(us: Parties, values: Any, digits: int = 3) -> Any:
@@ -167,9 +153,9 @@ def test_an_operation_that_is_not_listed_is_refused(us: Parties) -> None:
         sent.owner.send_command(us.bob, ("storage", sent.child, (), {}))
 
 
-def test_rows_are_not_opened_where_sharing_alone_is_allowed(three_nodes: list[LocalNode]) -> None:
+def test_rows_are_not_opened_where_sharing_alone_is_allowed(sharing_three: list[LocalNode]) -> None:
     with pytest.raises(PolicyRefused, match="does not allow pointer operations"):
-        connect(three_nodes[0].flag)
+        connect(sharing_three[0].flag)
 
 
 def test_a_coordinator_that_the_owner_does_not_name_is_refused(
