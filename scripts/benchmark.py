@@ -15,6 +15,7 @@
     python scripts/benchmark.py private-rounds              # rounds with noise, and without
     python scripts/benchmark.py privacy-audit               # attacks, and epsilon that they prove
     python scripts/benchmark.py receipts                    # what leak receipts cost, and say
+    python scripts/benchmark.py encrypted                   # predictions on shares
     python scripts/benchmark.py shard                       # one owner's messages, to a million
     python scripts/benchmark.py startup                     # until a node is ready, until a round
     python scripts/benchmark.py taking-part                 # until a node that dials out takes part
@@ -35,6 +36,7 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, not as a module
 
+from scripts.benchmarks.encrypted import encrypted
 from scripts.benchmarks.leak import leak
 from scripts.benchmarks.page import page
 from scripts.benchmarks.pointers import pointer_accuracy, pointer_soak, pointers
@@ -94,6 +96,7 @@ for _command in (
     private_rounds,
     privacy_audit,
     receipts,
+    encrypted,
 ):
     main.add_command(_command)
 

@@ -64,6 +64,19 @@ def test_a_model_leaves_nothing_behind(three: Parties, tmp_path: Path) -> None:
     assert [one.objects_count_remote() for one in (*three.holders, three.provider)] == before
 
 
+def test_pysyfts_own_workers_run_the_same_program(tmp_path: Path) -> None:
+    workers: list[Any] = [VirtualWorker(make_hook(), id=f"virtual-{name}") for name in "abc"]
+    try:
+        recipe = load_recipe(write_recipe(tmp_path))
+        state, rows = initial_state(recipe, 3), np.arange(12).reshape(2, 6)
+        scorer = EncryptedScorer(recipe, state, Parties((workers[0], workers[1]), workers[2]))
+        plain = scorer_of(recipe, state).logits(rows)
+        assert np.abs(scorer.logits(rows) - plain).max() < 0.02
+    finally:
+        for one in workers:
+            forget_worker(one)
+
+
 @pytest.mark.parametrize("name", ["default", "private"])
 def test_models_that_are_not_the_articles_are_refused(three: Parties, name: str) -> None:
     recipe = load_recipe(name)

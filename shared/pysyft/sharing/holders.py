@@ -69,7 +69,9 @@ def operate(name: str, tensor: Any, shape: torch.Size | None = None) -> Any:
 
 
 def fetch_all(tensors: Sequence[Any]) -> list[Any]:
-    """Values of remote tensors at any nodes, which are then gone there; all nodes at a time."""
+    """Values of remote tensors, which are then gone there; all nodes at a time."""
+    if not any(getattr(one.child.location, "takes_commands", False) for one in tensors):
+        return [one.get() for one in tensors]  # PySyft's own workers
     by_node: dict[int, tuple[Any, list[int]]] = {}
     for place, tensor in enumerate(tensors):
         location = tensor.child.location
@@ -89,6 +91,8 @@ def fetch_all(tensors: Sequence[Any]) -> list[Any]:
 
 def send(value: Any, location: Any) -> Any:
     """A remote tensor of a value that is here. It goes as it is, past PySyft's registers."""
+    if not getattr(location, "takes_commands", False):
+        return value.send(location)
     value.id = new_id()
     location.send_object(value, ObjectMessage(value), sy.local_worker)
     return remote_tensor(location, value.id, value.shape)
@@ -100,12 +104,13 @@ def open_shares(*shared: Any) -> list[list[Any]]:
     The shares are gone from their holders.
     """
     parts = [parts_of(one) for one in shared]
+    places = [[part.child.location for part in some] for some in parts]  # get() of PySyft's forgets
     values = fetch_all([part for some in parts for part in some])
     opened, position = [], 0
-    for some in parts:
-        value = sum(values[position : position + len(some)])
-        position += len(some)
-        opened.append([send(value, part.child.location) for part in some])
+    for where in places:
+        value = sum(values[position : position + len(where)])
+        position += len(where)
+        opened.append([send(value, one) for one in where])
     return opened
 
 
