@@ -39,6 +39,7 @@ from worker_node.audit.lines import Entry
 from worker_node.data.packed_messages import labels_of
 from worker_node.data.shard import Shard
 from worker_node.guarding.guard import Guard, Who
+from worker_node.guarding.sealing_terms import SealingTerms
 from worker_node.secure_aggregation.sums import SecureSums
 from worker_node.training import KEEP_WORK_SECONDS
 from worker_node.training.known_trainings import Trainings
@@ -80,6 +81,7 @@ class DataOwnerNode(WebsocketServerWorker):
         keep_work: seconds that a training goes on when the connection of whoever asked for it is
             lost; 0 gives it up at once.
         sums: the secure sums that it takes part in; None where it cannot.
+        sealing: what it needs for sealed sessions; None where it has no certificate.
     """
 
     joins_registry = False  # of the process, which would keep the node for ever
@@ -99,6 +101,7 @@ class DataOwnerNode(WebsocketServerWorker):
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         keep_work: float = KEEP_WORK_SECONDS,
         sums: SecureSums | None = None,
+        sealing: SealingTerms | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(hook=make_hook(), host="", port=0, id=node_id, loop=loop)
@@ -113,6 +116,7 @@ class DataOwnerNode(WebsocketServerWorker):
         self.timeouts = timeouts
         self.trainings = Trainings(keep_work)
         self.sums = sums
+        self.sealing = sealing
         self.busy_with: str = ""
 
     async def prepare(self) -> None:

@@ -52,7 +52,7 @@ def apply(name: str, secret: Secret, reach: float, degree: int) -> Secret:
     known = torch.tensor(scaled).reshape(len(scaled), 1, 1)
     weights = [sharing.send(known, holder) for holder in secret.parties.holders]
     sums = [(part * one).sum(0) for part, one in zip(odd.parts, weights, strict=True)]
-    found = Secret(secret.parties, [one.div(SCALE, rounding_mode="trunc") for one in sums], size)
+    found = secret.parties.secret([one.div(SCALE, rounding_mode="trunc") for one in sums], size)
     return found.plus(coefficients[0]) if name == "sigmoid" else found
 
 
@@ -60,11 +60,11 @@ def _doubled(odd: Secret, top: Secret) -> tuple[Secret, Secret]:
     """T_1, T_3, ... below 4m, and T_4m, of those below 2m (m, n, k) and of T_2m (1, n, k)."""
     number, *size = odd.shape
     both = [torch.cat(pair) for pair in zip(odd.parts, top.parts, strict=True)]
-    products = top * Secret(odd.parties, both, (number + 1, *size))
+    products = top * odd.parties.secret(both, (number + 1, *size))
     twice = products.each(lambda part: part * 2)
     parts = [
         torch.cat([part, product[:number] - part.flip(0)])
         for part, product in zip(odd.parts, twice.parts, strict=True)
     ]
     highest = twice.each(lambda part: part[number:], (1, *size)).plus(-1)
-    return Secret(odd.parties, parts, (2 * number, *size)), highest
+    return odd.parties.secret(parts, (2 * number, *size)), highest

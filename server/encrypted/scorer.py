@@ -66,9 +66,8 @@ class EncryptedScorer:
         }
         output = weights["output.weight"].T
         named = {
-            "inputs": inputs.T,
+            **self._of_words(self._embedding, inputs.T, biases[0]),
             "hidden": hidden.T,
-            "input_bias": biases[0],
             "hidden_bias": biases[1],
             "output": output,
             "output_bias": weights["output.bias"],
@@ -77,18 +76,24 @@ class EncryptedScorer:
             name: Secret.share(parties, np.asarray(value)) for name, value in named.items()
         }
 
+    def _of_words(self, embedding: Exact, inputs: Exact, bias: Exact) -> dict[str, Exact]:
+        """What is shared of the part that looks words up (words, wide) and projects them."""
+        return {"inputs": inputs, "input_bias": bias}
+
     def logits(self, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
         """Logits (n,) of rows of ids (n, tokens); their sigmoid is the probability of spam."""
-        number, tokens = rows.shape
-        wide = 3 * self._hidden
         words = Secret.share(self._parties, self._embedding[rows])
         projected = words @ self._shared["inputs"] + self._shared["input_bias"]
+        return self._read(projected).open()[:, 0]
+
+    def _read(self, projected: Secret) -> Secret:
+        """Logits (n, 1) of projected words (n, tokens, 3 hidden)."""
+        number, tokens, wide = projected.shape
         state = Secret.share(self._parties, np.zeros((number, self._hidden)))
         for step in range(tokens):
             at_step = projected.each(lambda part, now=step: part[:, now], (number, wide))  # type: ignore[misc]
             state = self._cell(at_step, state)
-        logits = state @ self._shared["output"] + self._shared["output_bias"]
-        return logits.open()[:, 0]
+        return state @ self._shared["output"] + self._shared["output_bias"]
 
     def _cell(self, projected: Secret, state: Secret) -> Secret:
         """The next state (n, hidden); as GRUCell.forward in shared/model/classifier.py."""

@@ -27,6 +27,10 @@ class Parties:
     holders: tuple[Any, Any]
     provider: Any
 
+    def secret(self, parts: Iterable[Any], shape: Sequence[int]) -> Secret:
+        """A shared tensor of theirs."""
+        return Secret(self, parts, shape)
+
 
 class Secret:
     """A shared tensor.
@@ -46,7 +50,7 @@ class Secret:
         whole = torch.tensor(np.rint(np.asarray(values, np.float64) * SCALE).astype(np.int64))
         shares = sharing.split(whole, len(parties.holders))
         parts = [sharing.send(*both) for both in zip(shares, parties.holders, strict=True)]
-        return cls(parties, parts, whole.shape)
+        return parties.secret(parts, whole.shape)
 
     def open(self) -> np.ndarray[Any, Any]:
         """The numbers, float64. The shares are gone from their holders."""
@@ -55,12 +59,12 @@ class Secret:
 
     def each(self, change: Callable[[Any], Any], shape: Sequence[int] | None = None) -> Secret:
         """The same at both holders, which must be linear."""
-        return Secret(self.parties, map(change, self.parts), self.shape if shape is None else shape)
+        return self.parties.secret(map(change, self.parts), self.shape if shape is None else shape)
 
     def plus(self, number: float) -> Secret:
         """With a number added that everybody knows."""
         first, *others = self.parts
-        return Secret(self.parties, [first + round(number * SCALE), *others], self.shape)
+        return self.parties.secret([first + round(number * SCALE), *others], self.shape)
 
     def times_known(self, number: float) -> Secret:
         """Times a number that everybody knows."""
@@ -68,24 +72,33 @@ class Secret:
 
     def __add__(self, other: Secret) -> Secret:
         parts = [one + two for one, two in zip(self.parts, other.parts, strict=True)]
-        return Secret(self.parties, parts, np.broadcast_shapes(self.shape, other.shape))
+        return self.parties.secret(parts, np.broadcast_shapes(self.shape, other.shape))
 
     def __sub__(self, other: Secret) -> Secret:
         parts = [one - two for one, two in zip(self.parts, other.parts, strict=True)]
-        return Secret(self.parties, parts, np.broadcast_shapes(self.shape, other.shape))
+        return self.parties.secret(parts, np.broadcast_shapes(self.shape, other.shape))
 
     def __mul__(self, other: Secret) -> Secret:
-        return self._product(torch.mul, other)
+        return self._product("mul", other)
 
     def __matmul__(self, other: Secret) -> Secret:
-        return self._product(torch.matmul, other)
+        return self._product("matmul", other)
 
-    def _product(self, product: Any, other: Secret) -> Secret:
+    def chosen(self, other: Secret) -> Secret:
+        """The matrix product with whole numbers (not scaled), which chooses rows of `other`."""
+        shape = _result_shape("matmul", self.shape, other.shape)
+        return self.parties.secret(self._multiplied("matmul", other, shape), shape)
+
+    def _product(self, name: str, other: Secret) -> Secret:
+        shape = _result_shape(name, self.shape, other.shape)
+        return self.parties.secret(map(_scaled_back, self._multiplied(name, other, shape)), shape)
+
+    def _multiplied(self, name: str, other: Secret, shape: torch.Size) -> list[Any]:
+        """Shares of the product as it is, twice scaled."""
         found = sharing.multiply(
-            product, self._as_pysyft(), other._as_pysyft(), self.parties.provider
+            getattr(torch, name), self._as_pysyft(), other._as_pysyft(), self.parties.provider
         )
-        shape = next(iter(found.child.values())).shape
-        return Secret(self.parties, map(_scaled_back, sharing.parts_of(found)), shape)
+        return sharing.parts_of(found)
 
     def _as_pysyft(self) -> Any:
         for part in self.parts:
@@ -98,3 +111,11 @@ class Secret:
 
 def _scaled_back(part: Any) -> Any:
     return part.div(SCALE, rounding_mode="trunc")
+
+
+def _result_shape(name: str, first: torch.Size, second: torch.Size) -> torch.Size:
+    if name == "mul":
+        return torch.Size(np.broadcast_shapes(first, second))
+    # numbers without memory of their own
+    left, right = (np.broadcast_to(np.int64(0), tuple(one)) for one in (first, second))
+    return torch.Size(np.matmul(left, right).shape)

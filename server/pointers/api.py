@@ -18,15 +18,18 @@ import asyncio
 import secrets
 import threading
 import warnings
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, TypeVar
 
 from server.nodes.addresses import NodeAddress, check_protected, parse_node
 from server.nodes.dial import dial
 from server.pointers.client import PointerClient
 from shared.identity.folder import DEFAULT
 from shared.model.recipe import Recipe, load_recipe
+
+Answer = TypeVar("Answer")
 
 
 def connect(
@@ -79,6 +82,39 @@ def disconnect(worker: PointerClient) -> None:
     """Ends the session; the node forgets what it held for it."""
     worker.leave()
     asyncio.run_coroutine_threadsafe(worker.link.close(), _loop()).result()
+
+
+def dial_workers(
+    nodes: Sequence[str], pipeline: bool, identity: Path, insecure: bool
+) -> list[PointerClient]:
+    """Nodes that were dialled, and of which none has a session yet; all or none.
+
+    Raises as `connect` does.
+    """
+    workers: list[PointerClient] = []
+    try:
+        for node in nodes:
+            address = _address(node, insecure)
+            workers.append(in_loop(_open(address, _begin_nothing, pipeline, identity)))
+    except BaseException:
+        close_workers(workers)
+        raise
+    return workers
+
+
+def close_workers(workers: Sequence[PointerClient]) -> None:
+    """Disconnects each."""
+    for one in workers:
+        disconnect(one)
+
+
+async def _begin_nothing(worker: PointerClient) -> None:
+    pass
+
+
+def in_loop(work: Coroutine[Any, Any, Answer]) -> Answer:
+    """Runs a coroutine in the event loop of the links, and waits for it."""
+    return asyncio.run_coroutine_threadsafe(work, _loop()).result()
 
 
 async def open_worker(

@@ -19,11 +19,16 @@ from server.pointers.exchange import PointerExchange, object_number
 from shared.errors import NodeFailed, UsageError
 from shared.model.recipe import Recipe
 from shared.pointers.commands import (
+    JOIN_SEALED,
     OPEN_POINTERS,
+    OPEN_SEALED,
     OPEN_SHARED,
     SUMMARISE,
+    JoinSealed,
     OpenPointers,
+    OpenSealed,
     OpenShared,
+    SealedKeyReport,
     SummariseScores,
 )
 from shared.pointers.frames import Item, Template
@@ -75,6 +80,24 @@ class PointerClient(PointerExchange):
         Raises PolicyRefused where the owner does not allow it, or not to this coordinator.
         """
         await self._begin(OPEN_SHARED, OpenShared().model_dump())
+
+    async def open_sealed(self, context: bytes, recipe: Recipe) -> bytes:
+        """Has the node make a key for a sealed session, and gives it signed; see sealed_sessions.
+
+        Raises PolicyRefused where its owner does not allow it, or not with these nodes.
+        """
+        command = OpenSealed(context=context, recipe=recipe.to_json())
+        request = self._pack_command(OPEN_SEALED, command.model_dump())
+        answer = await self.link.request(request, seconds=self.link.timeouts.transfer_timeout)
+        with self._blaming():
+            return SealedKeyReport.parse(self._open(answer)).key
+
+    async def join_sealed(self, keys: Sequence[bytes]) -> None:
+        """Begins the sealed session that was opened, with everybody's keys.
+
+        Raises PolicyRefused where the node does not take one of them.
+        """
+        await self._begin(JOIN_SEALED, JoinSealed(keys=list(keys)).model_dump())
 
     async def _begin(self, name: str, arguments: dict[str, Any]) -> None:
         request = self._pack_command(name, arguments)

@@ -110,6 +110,10 @@ UNIFORM = "sharing.uniform"
 BITS_OF = "sharing.bits"
 """Of int64 numbers (...) their bits (..., 64), the lowest first."""
 
+SEALED = "sealed."
+"""How the names of a sealed session's operations begin; other sessions have none of them."""
+_SEALED = _names("triple rows take mask product reveal learn")
+
 OPERATIONS: dict[str, Gives] = {
     **dict.fromkeys([*_DUNDERS, *_COPYING, *_SHARING], Gives.ONE),
     **dict.fromkeys([f"torch.{name}" for name in (*_COPYING, *_SHARING, *_MAKING)], Gives.ONE),
@@ -122,6 +126,7 @@ OPERATIONS: dict[str, Gives] = {
     "backward": Gives.NOTHING,
     UNIFORM: Gives.ONE,
     BITS_OF: Gives.ONE,
+    **dict.fromkeys([SEALED + name for name in _SEALED], Gives.ONE),
     **_DATASET,
 }
 """What a node runs for pointers; methods that torch lacks are simply never found."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from scripts.local.nodes import LocalNode, local_nodes
@@ -15,6 +16,7 @@ from server.pointers.client import PointerClient
 from shared.identity.folder import DEFAULT
 from tests.conftest import OwnerFiles, write_owner
 from tests.helpers.identities import Federation
+from worker_node.membership.peers import add_peer, fingerprint_from
 
 NAMES = ("bob", "anne", "carol")
 
@@ -32,9 +34,11 @@ def own_name() -> str:
     return platform.node() or "coordinator"
 
 
-def write_policy(folder: Path, *coordinators: str) -> Path:
-    path = folder / "shared.toml"
-    path.write_text(f'modes = ["shared"]\n[shared]\ncoordinators = {json.dumps(coordinators)}\n')
+def write_policy(folder: Path, owner: str, coordinators: tuple[str, ...], more: str = "") -> Path:
+    """Args: more: other lines of its table [shared]."""
+    path = folder / f"{owner}.policy.toml"
+    named = f"coordinators = {json.dumps(coordinators)}"
+    path.write_text(f'modes = ["shared"]\n[shared]\n{named}\n{more}\n')
     return path
 
 
@@ -45,17 +49,28 @@ def audit_log(folder: Path, owner: str) -> Path:
 
 @contextmanager
 def sharing_nodes(
-    folder: Path, *coordinators: str, federation: Federation | None = None
+    folder: Path,
+    *coordinators: str,
+    federation: Federation | None = None,
+    more: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[list[LocalNode]]:
     """Nodes of NAMES whose owners allow sharing to these coordinators.
 
     Args:
         federation: whose certificates they have, and who let in its coordinators hospital and
             clinic; None leaves TLS out.
+        more: lines of the table [shared] of some of their policies.
     """
-    policy = write_policy(folder, *coordinators)
     owners: list[OwnerFiles] = [write_owner(folder, one, 40, 10, 1) for one in NAMES]
-    flags = {owner.id: _flags(owner, folder, policy, federation) for owner in owners}
+    flags = {
+        owner.id: _flags(
+            owner,
+            folder,
+            write_policy(folder, owner.id, coordinators, more.get(owner.id, "")),
+            federation,
+        )
+        for owner in owners
+    }
     with local_nodes(flags) as running:
         yield running
 
@@ -85,3 +100,22 @@ def parties(nodes: list[LocalNode], identity: Path = DEFAULT) -> Iterator[Partie
     finally:
         for one in opened:
             disconnect(one)
+
+
+@contextmanager
+def sealed_nodes(
+    folder: Path, federation: Federation, tells: bool = False
+) -> Iterator[list[LocalNode]]:
+    """Nodes with certificates, whose owners lend them to the coordinator hospital.
+
+    Bob's messages may be shared with anne and carol, whose keys he has compared.
+
+    Args:
+        tells: bob's node tells the coordinator their scores.
+    """
+    for other in ("anne", "carol"):
+        source = str(federation.node(other) / "certificate.pem")
+        add_peer(federation.node("bob"), other, fingerprint_from(source, other))
+    more = 'messages_with = ["anne", "carol"]\n' + "tells_scores = true" * tells
+    with sharing_nodes(folder, "hospital", federation=federation, more={"bob": more}) as running:
+        yield running

@@ -17,6 +17,7 @@ from shared.errors import UsageError
 from shared.model.classifier import initial_state
 from shared.model.recipe import Recipe, load_recipe
 from shared.model.scorer import scorer_of
+from shared.pysyft import VirtualWorker, forget_worker, make_hook
 from tests.helpers import sharing
 from tests.helpers.pointers import write_recipe
 from tests.helpers.running import ROOT, environment

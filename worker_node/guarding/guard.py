@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -235,6 +235,18 @@ class Guard:
         self.policy.check_hours(self._now())
         if "shared" in self.policy.ask and "shared" not in who.said_yes:
             await self._ask("shared", who)
+
+    async def may_share_messages(self, who: Who, others: Collection[str], shard: Shard) -> None:
+        """The same of a session in which this owner's held-out messages are scored.
+
+        Args:
+            others: the nodes that have a part in it.
+        """
+        await self.may_share(who)
+        self.policy.check_messages(others)
+        if len(shard.scored) < self.policy.fewest_held_out_rows:
+            raise refusal("fewest_held_out_rows", "it has too few rows to measure with")
+        self._count("evaluations", self.policy.day.evaluations)
 
     async def _may_work(
         self,

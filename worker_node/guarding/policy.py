@@ -7,6 +7,7 @@ from them. A refusal names the rule and the policy's own number, and never tells
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from datetime import datetime, time, timedelta
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
@@ -180,6 +181,19 @@ class SharedBounds(_Table):
         strict=False,
         description="Names of the coordinators that may; empty allows nobody. They must be let in\n"
         "besides, as for everything. Without TLS a name is what somebody calls himself.",
+    )
+    messages_with: tuple[OwnerName, ...] = Field(
+        (),
+        strict=False,
+        description="Nodes between which your held-out messages may be shared, to be scored by a\n"
+        "model that you do not see; empty shares them with nobody. You compared their keys with\n"
+        "their owners: python -m worker_node peers keeps the fingerprints. Two of them who work\n"
+        "together can read the messages.",
+    )
+    tells_scores: bool = Field(
+        False,
+        description="Tell the coordinator the scores of your messages, in thousandths, and not\n"
+        "you alone. A model that is made for it can tell ten bits of a message by its score.",
     )
     megabytes: int = Field(1024, ge=256, description="Memory that one session may take.")
     seconds: int = Field(
@@ -455,6 +469,17 @@ class Policy(_Table):
         self.check_mode("shared")
         if coordinator not in self.shared.coordinators:
             raise refusal("shared.coordinators", "it computes on shares for others alone")
+
+    def check_messages(self, others: Collection[str]) -> None:
+        """Args: others: who else would have a part in scoring this owner's messages."""
+        strangers = sorted(set(others) - set(self.shared.messages_with))
+        if strangers:
+            why = f"its messages are not shared with {', '.join(strangers)}"
+            raise refusal("shared.messages_with", why)
+        if self.shared.tells_scores and self.hides_rows:
+            needed = self.secure_aggregation.required
+            rule = "secure_aggregation.required" if needed else "differential_privacy.epsilon"
+            raise refusal(rule, "it tells no scores of single messages")
 
     def check_secure(self, is_secure: bool) -> None:
         """Args: is_secure: whether the numbers would leave inside a secure sum alone."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from shared.errors import UsageError
@@ -34,6 +34,26 @@ def read_peers(folder: Path) -> dict[str, str]:
     if set(tables) - {"peers"} or not isinstance(peers, dict):
         raise UsageError(f"{path} is no list of peers", "it holds other keys than [peers]", _HOW)
     return {_checked_id(path, name): _checked(path, name, value) for name, value in peers.items()}
+
+
+def pinned(folder: Path, names: Collection[str], by: str) -> dict[str, str]:
+    """Fingerprints of these owners' keys.
+
+    Args:
+        by: which rule of the policy names them.
+
+    Raises:
+        UsageError: one is not written down, or the file is no list of peers.
+    """
+    peers = read_peers(folder)
+    missing = sorted(set(names) - set(peers))
+    if missing:
+        raise UsageError(
+            f"the policy pins {', '.join(missing)}",
+            f"rule {by}: {folder / PEERS} has no fingerprint of theirs",
+            f"Compare it with them, then: python -m worker_node peers add {missing[0]} FINGERPRINT",
+        )
+    return {name: peers[name] for name in names}
 
 
 def add_peer(folder: Path, node_id: str, fingerprint: str) -> str | None:

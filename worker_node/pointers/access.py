@@ -12,11 +12,16 @@ import torch
 
 from shared.model.recipe import Recipe
 from shared.pointers.commands import (
+    JOIN_SEALED,
     OPEN_POINTERS,
+    OPEN_SEALED,
     OPEN_SHARED,
     SUMMARISE,
+    JoinSealed,
     OpenPointers,
+    OpenSealed,
     OpenShared,
+    SealedKeyReport,
     SummariseScores,
 )
 from shared.pointers.frames import pack_answers, pack_failure
@@ -27,11 +32,12 @@ from worker_node.guarding.policy import PointerBounds, SharedBounds, refusal
 from worker_node.node import DataOwnerNode
 from worker_node.pointers.channel import Said, pack
 from worker_node.pointers.rows import TaggedTensor, tagged_tensors
+from worker_node.pointers.sealing import Sealing
 from worker_node.pointers.session import WHY_IS_NOT_TOLD
 from worker_node.pointers.session_process import SessionEnded, SessionProcess, Told
 from worker_node.pointers.ticks import moment_after
 
-COMMANDS = (OPEN_POINTERS, OPEN_SHARED, SUMMARISE)
+COMMANDS = (OPEN_POINTERS, OPEN_SHARED, OPEN_SEALED, JOIN_SEALED, SUMMARISE)
 _WANTS_NO_ANSWER = b"\x92\xc2"
 """How the payload of such a frame begins, as msgpack writes it; others are waited for."""
 
@@ -58,6 +64,8 @@ class PointerAccess:
         self._counts = not node.guard.policy.pointers.gradients
         self._seconds = node.guard.policy.pointers.seconds
         self._process: SessionProcess | None = None
+        self._sealing = Sealing(node)
+        self._who = Who()
 
     async def command(self, name: str, arguments: Any, who: Who) -> dict[str, Any] | None:
         """Answers one of COMMANDS.
@@ -70,6 +78,14 @@ class PointerAccess:
             bounds = self._node.guard.policy.shared
             await self._open([], secrets.randbelow(2**63), bounds, counts=False)
             log.info("%s begins to compute on shares", who.name)
+            return None
+        if name == OPEN_SEALED:
+            key = await self._sealing.open(OpenSealed.parse(arguments), who)
+            return SealedKeyReport(key=key).model_dump()
+        if name == JOIN_SEALED:
+            sealed = await self._sealing.join(JoinSealed.parse(arguments), who)
+            await self._open([], 0, self._node.guard.policy.shared, counts=False, sealed=sealed)
+            self._who = who
             return None
         if name == OPEN_POINTERS:
             await self._open_on_rows(OpenPointers.parse(arguments), who)
@@ -95,6 +111,8 @@ class PointerAccess:
             told = await self._ask(Said.FRAME, request.payload)
         except SessionEnded as error:
             return Answer(pack_failure(-1, error.fact, error.cause, error.next_step), False)
+        for first, spam in self._opened().take_learned():
+            await self._sealing.keep(self._who, first, spam)
         if told.answer is None:
             return None
         return Answer(told.answer, not told.is_counted and told.answer == _DONE)
@@ -146,8 +164,9 @@ class PointerAccess:
         bounds: PointerBounds | SharedBounds,
         *,
         counts: bool,
+        sealed: dict[str, Any] | None = None,
     ) -> None:
-        """Args: counts: what is told of the rows is paid for."""
+        """Args: counts: what is told of the rows is paid for. sealed: a sealed session's."""
         await self.close()
         self._counts, self._seconds = counts, bounds.seconds
         self._process = await SessionProcess.start(
@@ -157,6 +176,7 @@ class PointerAccess:
                 "gradients": not counts,
                 "megabytes": bounds.megabytes,
                 "seconds": bounds.seconds,
+                "sealed": sealed,
             },
             rows,
         )

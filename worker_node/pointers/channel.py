@@ -5,8 +5,9 @@
     the rest     payload: a frame's commands and their answer as they travel, else msgpack
 
 For each message of the node's but GRANTED, REFUSED and ROWS the process says TAKE and NAMED any
-number of times, each of which is answered, and then one of DONE, FAILED and MALFORMED. A POST has
-no answer, unless that it is MALFORMED; it is for sessions that got their rows when they opened.
+number of times, each of which is answered, LEARNED any number of times, and then one of DONE,
+FAILED and MALFORMED. A POST has no answer, unless that it is MALFORMED; it is for sessions that got
+their rows when they opened.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class Said(enum.IntEnum):
     MALFORMED = 10  # from the process: words
     NAMED = 11  # from the process, empty: rows are named for the first time
     ROWS = 12  # to the process: the rows
+    LEARNED = 13  # from the process: [place of the first message, probabilities of spam]
 
 
 def pack(values: Any) -> bytes:

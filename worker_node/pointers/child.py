@@ -19,6 +19,8 @@ from shared.wire.frames import MalformedFrame
 from worker_node.pointers.channel import Said, pack, receive, send, unpack
 from worker_node.pointers.limits import at_most, fill_memory, leave_no_core, limit_memory
 from worker_node.pointers.rows import TaggedTensor, unpack_rows
+from worker_node.pointers.sealed_operations import part_of
+from worker_node.pointers.sealed_session import SealedSession
 from worker_node.pointers.session import PointerSession
 
 _TENSORS = (torch.Tensor, torch.nn.Parameter, BaseDataset)
@@ -59,7 +61,13 @@ class Child:
         rows = unpack_rows(settings.pop("rows"))
         gradients = settings["gradients"]
         load = (lambda: rows) if gradients else self._rows
-        session = PointerSession(self._decoder, rows, load, settings["seed"], gradients, self._take)
+        if settings["sealed"] is None:
+            session = PointerSession(
+                self._decoder, rows, load, settings["seed"], gradients, self._take
+            )
+        else:
+            part = part_of(settings.pop("sealed"))
+            session = SealedSession(self._decoder, part, self._learned, self._take)
         del first
         gc.collect()
         limit_memory(settings["megabytes"])
@@ -90,6 +98,9 @@ class Child:
         if answer is None:
             raise SystemExit
         return unpack_rows(unpack(answer[1]))
+
+    def _learned(self, first: int, spam: list[float]) -> None:
+        send(self._line, Said.LEARNED, pack((first, spam)))
 
     def _take(self, bits: int) -> None:
         send(self._line, Said.TAKE, pack(bits))

@@ -5,9 +5,10 @@ What runs is torch's own function or method, past what PySyft's hook has put in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch._C import TensorBase
 
 from shared.errors import NodeFailed
 from shared.pointers.frames import MAX_TEMPLATE_DEPTH
-from shared.pointers.tensor_operations import MAY_WRITE, OPERATIONS, Gives
+from shared.pointers.tensor_operations import MAY_WRITE, OPERATIONS, SEALED, Gives
 from shared.pysyft import DTYPES, BaseDataset
 from worker_node.pointers.sharing import FUNCTIONS as SHARING
 
@@ -79,8 +80,13 @@ class Operation:
         return result
 
 
-def compile_template(template: Any) -> Operation:
+def compile_template(
+    template: Any, own: Mapping[str, Callable[..., Any]] = MappingProxyType({})
+) -> Operation:
     """Makes a template runnable.
+
+    Args:
+        own: functions of this session, by their names on the list.
 
     Raises:
         NodeFailed: the operation is not on the list, or the template is malformed.
@@ -89,7 +95,7 @@ def compile_template(template: Any) -> Operation:
         raise NodeFailed("a malformed template of a pointer operation")
     name, arguments, named = template
     gives = OPERATIONS.get(name)
-    function = _function(name) if gives is not None else None
+    function = own.get(name) or (_function(name) if gives is not None else None)
     if gives is None or function is None:
         raise NodeFailed(
             f"{name[:80]!r} is not among the operations that pointers may ask for",
@@ -118,6 +124,8 @@ def _function(name: str) -> Callable[..., Any] | None:
     """Torch's own for a name on the list; None where this torch has none."""
     if name in _OWN:
         return _OWN[name]
+    if name.startswith(SEALED):
+        return None  # they are a sealed session's
     module, _, attribute = name.rpartition(".")
     if module == "dataset":
         return _of_dataset(_DATASET_PARTS[attribute])

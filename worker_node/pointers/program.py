@@ -51,10 +51,16 @@ class Program:
 
     Args:
         draw: gives ids that do not follow from the rows.
+        compiled: makes a template runnable, or raises NodeFailed.
     """
 
-    def __init__(self, draw: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        draw: Callable[[], int],
+        compiled: Callable[[Any], Operation] = compile_template,
+    ) -> None:
         self._draw = draw
+        self._compiled = compiled
         self._templates: list[Operation] = []
         self._number = 0
         self.broken: NodeFailed | None = None
@@ -87,7 +93,7 @@ class Program:
         if len(self._templates) + len(templates) > MAX_TEMPLATES:
             raise MalformedFrame("more templates than a session may have")
         try:
-            self._templates += map(compile_template, templates)
+            self._templates += map(self._compiled, templates)
         except NodeFailed as error:
             self.broken = error
 

@@ -65,6 +65,7 @@ class PointerSession:
         self._decoder = decoder
         self._gradients = gradients
         self._take = take
+        self._draw = draw
         self._program = Program(draw)
         self._steps: dict[int, RecordedStep] = {}
         self._bases = ParameterBases()

@@ -131,13 +131,15 @@ class SessionProcess:
         self._writer = writer
         self._end = end
         self._over: SessionEnded | None = None
+        self._learned: list[tuple[int, list[float]]] = []
 
     @classmethod
     async def start(cls, settings: dict[str, Any], rows: Sequence[TaggedTensor]) -> SessionProcess:
         """A process that has opened its session.
 
         Args:
-            settings: seed, threads, gradients, megabytes and seconds.
+            settings: seed, threads, gradients, megabytes, seconds, and what a sealed session is
+                told.
             rows: the owner's. Where what is told of them is counted, they go to the process when
                 they are named, and not before.
 
@@ -188,6 +190,8 @@ class SessionProcess:
                 said, payload = await read(self._reader)
                 if said is Said.TAKE:
                     self._pay(unpack(payload), take)
+                elif said is Said.LEARNED:
+                    self._learned.append(unpack(payload))
                 elif said is Said.NAMED:
                     write(self._writer, Said.ROWS, self._rows)
                 else:
@@ -201,6 +205,11 @@ class SessionProcess:
             is_counted, is_refusal, *words = unpack(payload)
             return Told(is_counted, None, (PolicyRefused if is_refusal else NodeFailed)(*words))
         return Told(*unpack(payload))
+
+    def take_learned(self) -> list[tuple[int, list[float]]]:
+        """Scores of the owner's messages, with the place of the first, since it was asked last."""
+        learned, self._learned = self._learned, []
+        return learned
 
     def _pay(self, bits: int, take: Take) -> None:
         try:

@@ -10,7 +10,7 @@ from shared.identity import folder as identity
 from shared.secure_aggregation.trust import Signer
 from worker_node.guarding.policy import SecureAggregationTerms
 from worker_node.guarding.set_up import Guarding
-from worker_node.membership.peers import PEERS, read_peers
+from worker_node.membership.peers import pinned
 from worker_node.secure_aggregation.masked_rounds import RoundsInMemory, RoundsOnDisk
 from worker_node.secure_aggregation.sums import SecureSums
 from worker_node.secure_aggregation.terms import Terms
@@ -37,7 +37,12 @@ def find_sums(guarding: Guarding) -> SecureSums | None:
         return None
     trusted = guarding.policy.differential_privacy.honest_owners
     fewest = max(wanted.fewest_owners, trusted + 1)  # their noise must be in what is opened
-    terms = Terms(fewest, _pinned(wanted, folder), wanted.fewest_pinned, wanted.dropouts)
+    terms = Terms(
+        fewest,
+        pinned(folder, wanted.pinned, "secure_aggregation.pinned"),
+        wanted.fewest_pinned,
+        wanted.dropouts,
+    )
     path = _masked_file(guarding)
     rounds = RoundsOnDisk(path) if path is not None else RoundsInMemory()
     _warn(wanted, path)
@@ -49,18 +54,6 @@ def find_sums(guarding: Guarding) -> SecureSums | None:
             wanted.fewest_pinned,
         )
     return SecureSums(lambda: Signer.of(identity.load(folder, "node")), terms, rounds)
-
-
-def _pinned(wanted: SecureAggregationTerms, folder: Path) -> dict[str, str]:
-    peers = read_peers(folder)
-    missing = sorted(set(wanted.pinned) - set(peers))
-    if missing:
-        raise UsageError(
-            f"the policy pins {', '.join(missing)}",
-            f"{folder / PEERS} has no fingerprint of theirs",
-            f"Compare it with them, then: python -m worker_node peers add {missing[0]} FINGERPRINT",
-        )
-    return {name: peers[name] for name in wanted.pinned}
 
 
 def _masked_file(guarding: Guarding) -> Path | None:

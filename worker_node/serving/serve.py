@@ -23,6 +23,7 @@ from shared.wire.timeouts import Timeouts
 from shared.wire.transport import is_loopback
 from worker_node.data.near_held_out import near_lines
 from worker_node.data.shard import Shard
+from worker_node.guarding.sealing_terms import find_sealing
 from worker_node.guarding.set_up import Guarding, opened
 from worker_node.membership.admission import Admission
 from worker_node.node import DataOwnerNode
@@ -111,6 +112,7 @@ async def serve(settings: ServeSettings, shard: Shard) -> None:
                 timeouts=Timeouts(heartbeat=settings.heartbeat),
                 keep_work=settings.keep_work,
                 sums=find_sums(settings.guarding),
+                sealing=find_sealing(settings.guarding),
             )
             if guard.allows_sessions:
                 prepare_sessions()

@@ -14,7 +14,13 @@ from websockets.exceptions import ConnectionClosed
 from shared.errors import FedsmsError, NodeFailed, one_line
 from shared.model.recipe import Recipe
 from shared.model.vectors import Vector, as_vector
-from shared.pointers.commands import OPEN_POINTERS, OPEN_SHARED, SUMMARISE
+from shared.pointers.commands import (
+    JOIN_SEALED,
+    OPEN_POINTERS,
+    OPEN_SEALED,
+    OPEN_SHARED,
+    SUMMARISE,
+)
 from shared.pysyft import serialize
 from shared.wire.commands import (
     CANCEL,
@@ -98,6 +104,8 @@ class Commands:
             CANCEL: self._on_cancel,
             OPEN_POINTERS: self._on_pointers,
             OPEN_SHARED: self._on_pointers,
+            OPEN_SEALED: self._on_pointers,
+            JOIN_SEALED: self._on_pointers,
             SUMMARISE: self._on_pointers,
         }
 

@@ -19,6 +19,7 @@ from shared.pointers.tensor_operations import UNIFORM
 from shared.pysyft.loading.classes import ObjectMessage
 from shared.pysyft.loading.load import sy
 from shared.pysyft.mends.ids import new_id
+from shared.pysyft.shortcuts.pointer_arguments import encode
 from shared.pysyft.shortcuts.pointer_shortcuts import remote_tensor
 
 Shares: Any = sy.AdditiveSharingTensor
@@ -66,6 +67,18 @@ def operate(name: str, tensor: Any, shape: torch.Size | None = None) -> Any:
     pointer, object_id = tensor.child, new_id()
     pointer.location.command((name, (("r", 0),), ()), [pointer.id_at_location, object_id])
     return remote_tensor(pointer.location, object_id, shape)
+
+
+def run_with(location: Any, name: str, shape: Any, *arguments: Any) -> Any:
+    """A node's operation whose arguments are remote tensors there, and numbers, texts and tuples.
+
+    Args:
+        shape: of the result; None where it may be asked for.
+    """
+    object_id, ids = new_id(), list[int]()
+    encoded = tuple(one if type(one) is tuple else encode(one, ids, location) for one in arguments)
+    location.command((name, encoded, ()), [*ids, object_id])
+    return remote_tensor(location, object_id, shape)
 
 
 def fetch_all(tensors: Sequence[Any]) -> list[Any]:
