@@ -61,7 +61,7 @@ class Child:
         rows = unpack_rows(settings.pop("rows"))
         gradients = settings["gradients"]
         load = (lambda: rows) if gradients else self._rows
-        if settings["sealed"] is None:
+        if settings.get("sealed") is None:
             session = PointerSession(
                 self._decoder, rows, load, settings["seed"], gradients, self._take
             )
