@@ -63,7 +63,7 @@ def sharing_nodes(
     """
     owners: list[OwnerFiles] = [write_owner(folder, one, 40, 10, 1) for one in NAMES]
     flags = {
-        owner.id: _flags(
+        owner.id: flags_of(
             owner,
             folder,
             write_policy(folder, owner.id, coordinators, more.get(owner.id, "")),
@@ -75,9 +75,10 @@ def sharing_nodes(
         yield running
 
 
-def _flags(
+def flags_of(
     owner: OwnerFiles, folder: Path, policy: Path, federation: Federation | None
 ) -> tuple[str, ...]:
+    """Of `serve`, for a node of `sharing_nodes`."""
     log = ("--audit-log", str(audit_log(folder, owner.id)))
     flags = (*owner.flags, "--policy", str(policy), *log)
     if federation is None:
