@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -25,6 +26,9 @@ from shared.trained_model.judging import (
     message_argument,
     threshold_option,
 )
+
+if TYPE_CHECKING:  # it loads torch
+    from server.encrypted.predicting import SealedScores
 
 
 @command(
@@ -57,6 +61,19 @@ from shared.trained_model.judging import (
     help="Compute on shares: the first two nodes hold them, the third makes random numbers, and "
     "none of them sees model, messages or verdicts.",
 )
+@click.option(
+    "--messages-of",
+    metavar="NODE",
+    help="With --encrypted: score the held-out messages of this node's owner instead, which leave "
+    "it as sealed shares. The owner learns the scores, and you do where the owner tells them.",
+)
+@click.option(
+    "--most",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help="With --messages-of: how many messages, the first ones.",
+)
 @federation_option
 @node_option
 @identity_option
@@ -74,6 +91,8 @@ def predict(
     model: Path | None,
     run_dir: Path,
     encrypted: bool,
+    messages_of: str | None,
+    most: int,
     node: tuple[str, ...],
     identity: Path,
     insecure: bool,
@@ -85,24 +104,52 @@ def predict(
     """
     from shared.trained_model.saved_model import open_model
 
-    _check_nodes(ctx, encrypted, node)
+    if messages_of is None:
+        _check_nodes(ctx, encrypted, node)
     messages = Messages(message, path, table, text_column, add_column, as_json)
     messages.check()
+    if messages_of is not None:
+        _check_messages_of(messages, encrypted)
     folder, saved = open_model(model, run_dir)
     if model is None:
         click.echo(f"The newest model: {folder}", err=True)
     if not encrypted:
         judge(messages, saved, threshold)
         return
-    from server.encrypted.predicting import shared_prediction
+    from server.encrypted.predicting import sealed_prediction, shared_prediction
 
+    if messages_of is not None:
+        told = sealed_prediction(saved, node, messages_of, most, identity, insecure)
+        _say_scores(told, messages_of, threshold, as_json)
+        return
     with shared_prediction(saved, node, identity, insecure) as prediction:
         judge(messages, saved, threshold, prediction)
         cost = prediction.cost
-    click.echo(
-        f"Computed on shares: {cost.bytes / 1e6:.1f} MB, and {cost.waits:,} waits for an answer.",
-        err=True,
-    )
+    click.echo(f"Computed on shares: {cost}", err=True)
+
+
+def _say_scores(told: SealedScores, owner: str, threshold: float, as_json: bool) -> None:
+    """A line for each score that the owner told, and what it cost on standard error."""
+    from shared.quoting import readable_json
+
+    for number, spam in enumerate(told.spam or (), 1):
+        label = "spam" if spam >= threshold else "ham"
+        values = {"message": number, "label": label, "spam": spam}
+        click.echo(readable_json(values) if as_json else f"{label:<4}  {spam:.3f}  {number}")
+    whom = "which does not tell them" if told.spam is None else "in thousandths here too"
+    click.echo(f"Node {owner} has {told.rows:,} scores, {whom}: {told.cost}", err=True)
+
+
+def _check_messages_of(messages: Messages, encrypted: bool) -> None:
+    """Raises UsageError where other messages are given as well, or they would not be shared."""
+    if not encrypted:
+        raise UsageError(
+            "--messages-of is for --encrypted alone", next_step="Give --encrypted with it."
+        )
+    if messages.texts or messages.path is not None or messages.table:
+        raise UsageError(
+            "--messages-of and other messages are both given", next_step="Give one of them."
+        )
 
 
 def _check_nodes(ctx: click.Context, encrypted: bool, nodes: tuple[str, ...]) -> None:

@@ -30,6 +30,27 @@ class Cost(NamedTuple):
     bytes: int
     waits: int
 
+    def __str__(self) -> str:
+        return f"{self.bytes / 1e6:.1f} MB, and {self.waits:,} waits for an answer."
+
+
+def cost_of(workers: Sequence[Any]) -> Cost:
+    """So far, the sharing of the model among it."""
+    links = [one.link for one in workers]
+    carried = sum(link.bytes_sent + link.bytes_received for link in links)
+    return Cost(carried, sum(one.waits for one in workers))
+
+
+class SealedScores(NamedTuple):
+    """What a coordinator is told of an owner's messages.
+
+    rows: that were scored. spam: probabilities, where the owner tells them, else None.
+    """
+
+    rows: int
+    spam: list[float] | None
+    cost: Cost
+
 
 class SharedPrediction:
     """Logits of ids, as a plain scorer gives them, computed on shares.
@@ -55,9 +76,7 @@ class SharedPrediction:
     @property
     def cost(self) -> Cost:
         """So far, the sharing of the model among it."""
-        links = [one.link for one in self._workers]
-        carried = sum(link.bytes_sent + link.bytes_received for link in links)
-        return Cost(carried, sum(one.waits for one in self._workers))
+        return cost_of(self._workers)
 
 
 @contextmanager
@@ -91,15 +110,44 @@ def shared_prediction(
             disconnect(one)
 
 
+def sealed_prediction(
+    saved: SavedModel, nodes: Sequence[str], owner: str, most: int, identity: Path, insecure: bool
+) -> SealedScores:
+    """Scores an owner's held-out messages with a model that no node sees, and nobody here them.
+
+    Args:
+        nodes: as of sealed_session. most: messages.
+
+    Raises:
+        UsageError: the nodes or the model are not fit. Others as sealed_session.
+    """
+    for node in nodes:
+        check_place(node)
+    from server.encrypted.scorer import check_encrypted
+    from server.encrypted.sealed import sealed_session
+    from server.encrypted.sealed_scorer import SealedScorer
+
+    check_encrypted(saved.recipe)
+    with sealed_session(nodes, owner, saved.recipe, identity=identity, insecure=insecure) as us:
+        rows = min(most, us.owner.link.greeting.rows.get("held_out", most))
+        spam = SealedScorer(saved.recipe, saved.state, us).score(rows)
+        return SealedScores(rows, None if spam is None else spam.tolist(), cost_of(us.workers))
+
+
+def check_place(node: str) -> None:
+    """Raises UsageError for a node without an address."""
+    if node and not set("=/:") & set(node):
+        raise UsageError(
+            f"{node!r} does not say where it is",
+            "nodes that compute on shares are dialled",
+            f"Write --node ID=URL, for example --node {node}=wss://10.0.0.7:8777.",
+        )
+
+
 def check_three(nodes: Sequence[str]) -> None:
     """Raises UsageError where these are not three different nodes that can be dialled."""
     for node in nodes:
-        if node and not set("=/:") & set(node):
-            raise UsageError(
-                f"{node!r} does not say where it is",
-                "nodes that compute on shares are dialled",
-                f"Write --node ID=URL, for example --node {node}=wss://10.0.0.7:8777.",
-            )
+        check_place(node)
     ids = [parse_node(node).id for node in nodes]
     if len(ids) != 3 or len(set(ids)) != 3:
         raise UsageError(

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from server.encrypted.secret import SCALE, Parties, Secret
+from server.nodes.addresses import parse_node
 from server.pointers.api import close_workers, dial_workers, in_loop
 from server.pointers.client import PointerClient
 from shared.errors import UsageError
@@ -141,14 +142,16 @@ def sealed_session(
             HandshakeRefused: no such node. NodeFailed: one has no certificate. PolicyRefused: its
             owner does not allow it, or a node does not take another's key.
     """
+    ids = [parse_node(node).id for node in nodes]
+    _check_parties(ids, owner)
     workers = dial_workers(nodes, pipeline, identity, insecure)
     try:
-        by_id = {str(one.id): one for one in workers}
-        parties = _parties(workers, by_id, owner)
+        by_id = dict(zip(ids, workers, strict=True))
+        parties = SealedParties((workers[0], workers[1]), workers[2], by_id[owner])
         context = SealedContext(
             session=secrets.token_bytes(16),
-            holders=tuple(str(one.id) for one in parties.holders),
-            provider=str(parties.provider.id),
+            holders=(ids[0], ids[1]),
+            provider=ids[2],
             owner=owner,
             recipe=recipe_digest(recipe.to_json()),
         )
@@ -158,19 +161,18 @@ def sealed_session(
         close_workers(workers)
 
 
-def _parties(workers: Sequence[Any], by_id: dict[str, Any], owner: str) -> SealedParties:
+def _check_parties(ids: Sequence[str], owner: str) -> None:
     """Raises UsageError where they are not two holders, a provider and the owner."""
-    fourth = len(workers) == 4 and str(workers[3].id) == owner
-    holds = len(workers) == 3 and owner in by_id and str(workers[2].id) != owner
-    if len(by_id) != len(workers) or not (fourth or holds):
+    fourth = len(ids) == 4 and ids[3] == owner
+    holds = len(ids) == 3 and owner in ids[:2]
+    if len(set(ids)) != len(ids) or not (fourth or holds):
         raise UsageError(
-            f"messages of {owner} cannot be scored by {', '.join(by_id) or 'nobody'}",
+            f"messages of {owner} cannot be scored by {', '.join(ids) or 'nobody'}",
             "it takes two nodes that hold shares and then one that makes triples; the owner of the "
             "messages is one of the first two, or a fourth",
             f"For example --messages-of {owner} --node {owner}=URL --node anne=URL "
             "--node carol=URL",
         )
-    return SealedParties((workers[0], workers[1]), workers[2], by_id[owner])
 
 
 async def _exchange_keys(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from shared.model.many_texts import encode_all
 from shared.model.recipe import Recipe, load_recipe
 from shared.model.scorer import probabilities, scorer_of
 from shared.pysyft import make_hook
+from shared.trained_model.saved_model import SavedModel, save
 from tests.helpers.identities import Federation, make_federation
 from tests.helpers.pointers import write_recipe
-from tests.helpers.sharing import sealed_nodes
+from tests.helpers.running import Finished, done_well, refused, run
+from tests.helpers.sharing import own_name, sealed_nodes, sharing_nodes
 from worker_node.data.messages import read_messages
 
 pytestmark = pytest.mark.timeout(280)
@@ -73,6 +76,63 @@ def test_the_owner_learns_the_plain_models_scores_and_the_coordinator_none(
     assert [one["label"] for one in rows] == [("ham", "spam")[one.label] for one in messages]
     assert np.ptp(plain) > 0.01
     assert np.abs([float(one["spam"]) for one in rows] - plain).max() < 0.005
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path, recipe: Recipe) -> Path:
+    save(folder / "model", SavedModel(recipe, initial_state(recipe, 3)), {"round": 1})
+    return folder / "model"
+
+
+def predict(model: Path, identity: Path, nodes: list[str], *arguments: object) -> Finished:
+    flags = [part for node in nodes for part in ("--node", node)]
+    line = ("predict", "--encrypted", "--model", model, "--identity", identity, *flags, *arguments)
+    return run("server", *line, cwd=model, seconds=240)
+
+
+def test_the_command_says_who_has_the_scores_and_shows_none(
+    model: Path, nodes_of_three: list[LocalNode], federation: Federation
+) -> None:
+    identity = federation.coordinator("hospital")
+    addresses = [node.flag for node in nodes_of_three]
+    done = predict(model, identity, addresses, "--messages-of", "bob", "--most", "3")
+    assert done_well(done) == ""
+    assert "Node bob has 3 scores, which does not tell them: " in done.err
+
+
+def test_scores_are_shown_where_their_owner_tells_them(
+    model: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    federation = make_federation(tmp_path)
+    with sealed_nodes(tmp_path, federation, tells=True) as running:
+        flags = [node.flag for node in running]
+        asked = ("--messages-of", "bob", "--json")
+        done = predict(model, federation.coordinator("hospital"), flags, *asked)
+    told = [json.loads(line) for line in done_well(done).splitlines()]
+    assert [one["message"] for one in told] == list(range(1, ROWS + 1))
+    (scores,) = tmp_path.glob("*.scores.csv")
+    kept = [float(one["spam"]) for one in csv.DictReader(scores.read_text().splitlines())]
+    assert [one["spam"] for one in told] == pytest.approx(kept, abs=0.00051)
+    log = (tmp_path / "bob.audit.log").read_text()
+    assert "10 of this owner's messages, told" in log
+
+
+@pytest.mark.parametrize(
+    "names", [("anne", "bob"), ("anne", "carol", "bob"), ("anne", "bob", "bob"), ("a", "b", "c")]
+)
+def test_parties_that_cannot_be_end_with_2_before_anybody_is_dialled(
+    model: Path, tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    nodes = [f"{name}=wss://127.0.0.1:1" for name in names]
+    done = predict(model, tmp_path, nodes, "--messages-of", "bob")
+    refused(done, "messages of bob cannot be scored by", code=2)
+
+
+def test_nodes_without_certificates_end_with_6(model: Path, tmp_path: Path) -> None:
+    with sharing_nodes(tmp_path, own_name()) as running:
+        flags = [node.flag for node in running]
+        done = predict(model, tmp_path, flags, "--messages-of", "bob")
+    refused(done, "no certificate", "init --id", code=6)
 
 
 def test_a_word_opens_few_numbers() -> None:
