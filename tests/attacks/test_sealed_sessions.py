@@ -223,6 +223,7 @@ def test_a_node_that_the_ca_invented_under_a_pinned_name_is_refused(
     with sealed_nodes(tmp_path, federation) as (bob, anne, carol):
         anne.stop()
         (federation.folder / "node-anne").rename(federation.folder / "the-real-anne")
+        federation.authority.revoke("anne")  # in a list that bob need not have seen
         owner = write_owner(tmp_path, "anne", 40, 10, 1)
         flags = flags_of(owner, tmp_path, tmp_path / "anne.policy.toml", federation)
         with (

@@ -44,7 +44,7 @@ def write_policy(folder: Path, owner: str, coordinators: tuple[str, ...], more: 
 
 def audit_log(folder: Path, owner: str) -> Path:
     """Where a node of `sharing_nodes` keeps its log."""
-    return folder / f"{owner}.audit.log"
+    return folder / f"{owner}.audit.jsonl"
 
 
 @contextmanager

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from scripts.local.nodes import LocalNode
 from server.encrypted import EncryptedScorer, Parties
 from server.encrypted.scorer import SERIES_ERROR, degree_for
 from shared.errors import UsageError
@@ -19,8 +16,9 @@ from shared.model.recipe import Recipe, load_recipe
 from shared.model.scorer import scorer_of
 from shared.pysyft import VirtualWorker, forget_worker, make_hook
 from tests.helpers import sharing
+from tests.helpers.identities import make_federation
 from tests.helpers.pointers import write_recipe
-from tests.helpers.running import ROOT, environment
+from tests.helpers.running import ROOT, run_python
 
 pytestmark = pytest.mark.timeout(280)
 
@@ -31,17 +29,14 @@ def three(us: sharing.Parties) -> Parties:
     return Parties((us.bob, us.anne), us.carol)
 
 
-def test_every_example_of_the_page_gives_what_it_says(sharing_three: list[LocalNode]) -> None:
-    addresses = " ".join(node.flag for node in sharing_three)
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "tests.helpers.run_tutorial", "docs/encrypted.md"],
-        cwd=ROOT,
-        env=environment(FEDSMS_NODES=addresses),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_every_example_of_the_page_gives_what_it_says(tmp_path: Path) -> None:
+    federation = make_federation(tmp_path)
+    federation.coordinator("hospital").rename(tmp_path / "identity")
+    with sharing.sealed_nodes(tmp_path, federation) as running:
+        page = ("-W", "error", "-m", "tests.helpers.run_tutorial", ROOT / "docs" / "encrypted.md")
+        addresses = " ".join(node.flag for node in running)
+        done = run_python(*page, cwd=tmp_path, FEDSMS_NODES=addresses)
+    assert done.code == 0, done.out + done.err
 
 
 @pytest.mark.parametrize("enlarged", [1.0, 1.5])

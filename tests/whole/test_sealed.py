@@ -113,7 +113,7 @@ def test_scores_are_shown_where_their_owner_tells_them(
     (scores,) = tmp_path.glob("*.scores.csv")
     kept = [float(one["spam"]) for one in csv.DictReader(scores.read_text().splitlines())]
     assert [one["spam"] for one in told] == pytest.approx(kept, abs=0.00051)
-    log = (tmp_path / "bob.audit.log").read_text()
+    log = (tmp_path / "bob.audit.jsonl").read_text()
     assert "10 of this owner's messages, told" in log
 
 
