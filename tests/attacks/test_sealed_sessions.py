@@ -225,7 +225,9 @@ def test_a_node_that_the_ca_invented_under_a_pinned_name_is_refused(
         (federation.folder / "node-anne").rename(federation.folder / "the-real-anne")
         federation.authority.revoke("anne")  # in a list that bob need not have seen
         owner = write_owner(tmp_path, "anne", 40, 10, 1)
-        flags = flags_of(owner, tmp_path, tmp_path / "anne.policy.toml", federation)
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        flags = flags_of(owner, elsewhere, tmp_path / "anne.policy.toml", federation)
         with (
             local_nodes({"anne": flags}) as (false,),
             pytest.raises(PolicyRefused, match="another key than the one pinned"),

@@ -96,6 +96,10 @@ class PointerAccess:
         report = EvaluateReport(**told.answer, seconds_evaluating=0.0, seconds_waiting=0.0)
         return report.model_dump()
 
+    def about(self, name: str) -> str:
+        """What the log is to say of a command that was done."""
+        return self._sealing.about if name == OPEN_SEALED else ""
+
     async def handle(self, request: Frame) -> Answer | None:
         """Runs a frame of commands; the answer, where one is wanted.
 

@@ -48,6 +48,8 @@ class Sealing:
     def __init__(self, node: DataOwnerNode) -> None:
         self._node = node
         self._begun: _Begun | None = None
+        self.about = ""
+        """Of the session that was begun last, for the log."""
 
     async def open(self, command: OpenSealed, who: Who) -> bytes:
         """This node's signed SealedKey.
@@ -71,6 +73,11 @@ class Sealing:
             self._node.guard.policy.check_recipe(recipe)
         else:
             await self._node.guard.may_share(who)
+        first, second = context.holders
+        self.about = (
+            f"{first} and {second} hold shares, {context.provider} makes triples, "
+            f"messages of {context.owner}"
+        )
         signer = await asyncio.to_thread(terms.signer)
         key = PrivateKey()
         signed = SealedKey(

@@ -137,6 +137,7 @@ class Commands:
 
     async def _on_pointers(self, name: str, arguments: Any, request: Request) -> None:
         told = await self._pointers.command(name, arguments, self._answers.who)
+        request.entry.detail = self._pointers.about(name)
         self.trained = True
         await self._answers.send(request, Kind.REPLY, serialize(told, self._node))
 

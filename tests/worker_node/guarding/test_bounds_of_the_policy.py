@@ -55,6 +55,7 @@ SWITCHES = {
     "countersign": True,
     "models.of_own_runs": True,
     "pointers.gradients": True,
+    "shared.tells_scores": False,
     "secure_aggregation.required": False,
     "leak.receipts": True,
 }
