@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import threading
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from shared.errors import StorageError
 from tests.worker_node.audit.writing import write_log
 from worker_node.audit.lines import Entry
 from worker_node.audit.log import AuditLog
+from worker_node.audit.reading import verify
 
 
 @pytest.fixture
@@ -116,8 +118,88 @@ def test_a_file_that_was_put_aside_is_in_its_folder_before_a_line_is_in_the_next
 
 
 def test_files_are_numbered_on_from_the_highest(path: Path) -> None:
-    path.with_name("audit.jsonl.000007").touch()
+    path.with_name("audit.jsonl.123456").touch()
     for _ in range(3):
         write_log(path, lines=5, rotate_bytes=1)
-    assert path.with_name("audit.jsonl.000008").is_file()
-    assert path.with_name("audit.jsonl.000009").is_file()
+    assert path.with_name("audit.jsonl.123457").is_file()
+    assert path.with_name("audit.jsonl.123458").is_file()
+
+
+def record(path: Path, scene: Callable[[AuditLog], Awaitable[None]], **options: Any) -> None:
+    async def act() -> None:
+        log = AuditLog(path, **options)
+        await log.record(Entry("train"))
+        await scene(log)
+        await log.close()
+
+    asyncio.run(act())
+
+
+def test_a_line_that_need_not_be_on_disk_leaves_the_anchor_as_it_was(path: Path) -> None:
+    async def scene(log: AuditLog) -> None:
+        before = anchor.read_bytes()  # some bytes
+        await log.record(Entry("keep"), durable=False)
+        assert anchor.read_bytes() == before
+        await log.record(Entry("keep"))
+        assert anchor.read_bytes() != before
+
+    anchor = path.with_name("audit.jsonl.anchor")
+    record(path, scene)
+
+
+def test_an_anchor_that_is_made_again_is_its_owners_alone(path: Path) -> None:
+    async def scene(log: AuditLog) -> None:
+        anchor.unlink()
+        await log.record(Entry("keep"))
+        assert anchor.stat().st_mode & 0o777 == 0o600
+
+    anchor = path.with_name("audit.jsonl.anchor")
+    record(path, scene)
+
+
+def test_half_a_line_that_could_not_be_taken_back_goes_before_the_next(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fails at one call may fail at the next: both, and then it is there again."""
+    pwrite, ftruncate = os.pwrite, os.ftruncate
+    cuts: list[int] = []
+
+    def half(file: int, data: bytes, at: int) -> int:
+        pwrite(file, data[:200], at)
+        raise OSError(5, "Input/output error")
+
+    def once(file: int, size: int) -> None:
+        cuts.append(size)
+        if len(cuts) > 1:
+            raise OSError(5, "Input/output error")
+        ftruncate(file, size)
+
+    async def scene(log: AuditLog) -> None:
+        with monkeypatch.context() as broken:
+            broken.setattr(os, "pwrite", half)
+            broken.setattr(os, "ftruncate", once)
+            with pytest.raises(StorageError, match="Input/output error"):
+                await log.record(Entry("train", detail="d" * 300, object="o" * 300))
+        await log.record(Entry("keep"))
+
+    record(path, scene)
+    found = verify(path, None)
+    assert (found.last, found.fault) == (2, "")
+    assert path.read_bytes().endswith(b"\n")
+    write_log(path, lines=5)  # and nothing is said of a crash, for nothing is behind it
+
+
+def test_a_new_file_that_somebody_else_has_is_told_as_that(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taken(*_: Any) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    async def scene(log: AuditLog) -> None:
+        with monkeypatch.context() as broken:
+            broken.setattr("worker_node.audit.log.fcntl.flock", taken)
+            with pytest.raises(StorageError, match=r"^another node writes") as caught:
+                await log.record(Entry("train"))
+        assert "--audit-log" in str(caught.value)
+
+    record(path, scene, rotate_bytes=1)
