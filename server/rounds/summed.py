@@ -69,7 +69,7 @@ def evaluation_from(numbers: Ring, recipe: Recipe, notify: Notify) -> Evaluation
         SumLost: the counts are impossible.
     """
     if recipe.is_private:
-        noisy = NoisyCounts.decode(numbers)
+        noisy = NoisyCounts.decode(numbers, recipe.privacy.unit)
         notify("", noisy.in_words())
         return Evaluation(noisy.metrics)
     try:

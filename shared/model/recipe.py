@@ -13,7 +13,16 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from shared.errors import UsageError
 from shared.files import read_toml
@@ -24,6 +33,7 @@ BUILT_IN = Path(__file__).parent / "recipes"
 MAX_PARAMETERS = 16_000_000
 MAX_NUMBERS_A_BATCH = 250_000_000
 
+Unit = Literal["message", "owner"]
 Aggregation = Literal["fedavg", "norm-clip", "norm-refuse", "trimmed-mean", "median"]
 ServerOptimizerName = Literal["none", "fedavgm", "fedadam", "fedyogi"]
 Cleaning = Literal["letters", "word-classes", "styled-words", "unicode-words", "unicode-blocks"]
@@ -141,19 +151,41 @@ class TrainingRecipe(_Table):
 
 
 class PrivacyRecipe(_Table):
-    """What a private run may tell of a message, and how it is bounded; see docs/privacy.md.
+    """What a private run may tell of a message or an owner, and how it is bounded: docs/privacy.md.
 
-    epsilon: of the whole run's training, at `delta`, for adding or removing one message; 0 makes
-        the run a plain one. held_out_epsilon: the same of each evaluation, for a held-out message.
+    unit: for what epsilon counts: one "message" that is there or not, or one "owner" with all
+        messages or with none. The second bounds what is told of each message as well.
+    epsilon: of the whole run's training, at `delta`, for adding or removing one unit; 0 makes
+        the run a plain one. held_out_epsilon: the same of each evaluation, for held-out messages.
     clip: largest L2 norm of what one message adds to a round's sum of gradients.
-    least_rows: what the noisy number of rows counts as at least, where a sum is divided by it.
+    owner_clip: with unit "owner", largest L2 norm of what one owner adds to it.
+    least_rows: with unit "message", what the noisy number of rows counts as at least, where a sum
+        is divided by it. With unit "owner" it is divided by the number of owners.
     """
 
+    unit: Unit = "message"
     epsilon: float = Field(default=0.0, ge=0, le=64)
     delta: float = Field(default=1e-5, ge=1e-12, le=1e-2)
     held_out_epsilon: float = Field(default=2.0, gt=0, le=64)
     clip: float = Field(default=0.2, ge=1e-3, le=1)
+    owner_clip: float = Field(default=1.0, ge=1e-3, le=100)
     least_rows: int = Field(default=100, ge=1, le=1_000_000)
+
+    @model_validator(mode="after")
+    def _has_one_unit(self) -> PrivacyRecipe:
+        if self.unit == "message" and "owner_clip" in self.model_fields_set:
+            raise ValueError('owner_clip is of unit "owner", and the unit is "message"')
+        if self.unit == "owner" and self.owner_clip < self.clip:
+            raise ValueError("owner_clip is at least clip: an owner has a message or more")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _told(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the keys of owners where they say nothing: a recipe keeps its digest."""
+        told: dict[str, Any] = handler(self)
+        if self.unit == "message":
+            del told["unit"], told["owner_clip"]
+        return told
 
 
 def _none_or_one(bound: float) -> float:

@@ -46,10 +46,10 @@ def epsilon_of(mu: float, delta: float) -> float:
     Args:
         mu: 0 tells nothing.
     """
-    if mu <= 0 or delta_of(0.0, mu) <= delta:
-        return 0.0
     if mu > MOST_MU:
         return math.inf
+    if mu <= 0 or delta_of(0.0, mu) <= delta:
+        return 0.0
     low, high = 0.0, mu * mu / 2 + 10 * mu * math.sqrt(-2 * math.log(delta))
     for _ in range(_STEPS):
         middle = (low + high) / 2

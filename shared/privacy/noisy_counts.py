@@ -3,6 +3,9 @@
 One message is in one bin of one class, so it moves one count by 1. Behind the counts stand numbers
 that are noise and nothing else: from them whoever reads the sum sees how large the noise was,
 however many owners added some.
+
+Of unit "owner" all counts of one owner are made a vector of bounded length, in which spam counts
+for more than it has messages: owners with many messages then count for no more than others.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.model.metrics import BINS, Metrics, ScoreSummary, bin_of, metrics_from
+from shared.model.recipe import Unit
 from shared.privacy.private_sum import UNIT, Ring
 from shared.secure_aggregation.contents import EVALUATION_NUMBERS
 
@@ -26,8 +30,13 @@ _THRESHOLD = EDGES.index(0.0) + 1  # the first bin whose messages are called spa
 NOISE_ALONE = 64
 NOISY = 2 * _KINDS + NOISE_ALONE
 """Numbers that have noise, the first of a vector (EVALUATION_NUMBERS,); the others are 0."""
-SENSITIVITY = UNIT
-"""Units that a message moves the vector by."""
+_OWNER = 8.0
+"""Of unit "owner": how long an owner's vector is at most, in messages. It is more than what one
+message counts for, so that the same noise hides each message too."""
+_SPAM = 4.0
+"""Likewise: what a spam message counts for. Of seven or eight messages one is spam, and the noise
+is the same for both."""
+_SLACK = 1 - 1e-9
 _DRAWS = 2000
 _TAIL = 2.5  # percent on each side of an interval
 
@@ -49,21 +58,42 @@ def exact_counts(
     return numbers
 
 
+def sensitivity_of(unit: Unit) -> float:
+    """Units that a message, or an owner with all held-out messages, moves the vector by."""
+    return _OWNER * UNIT if unit == "owner" else UNIT
+
+
+def counts_as_one_owner(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """What an owner's counts (EVALUATION_NUMBERS,) are in a sum of unit "owner"."""
+    counts = numbers[: 2 * _KINDS].astype(np.float64)
+    counts[_KINDS:] *= _SPAM
+    length = float(np.linalg.norm(counts))
+    most = sensitivity_of("owner") * _SLACK
+    if length > most:
+        counts = np.trunc(counts * (most / length))
+    bounded = np.zeros_like(numbers)
+    bounded[: 2 * _KINDS] = counts
+    return bounded
+
+
 @dataclass(frozen=True, eq=False)
 class NoisyCounts:
-    """Summed counts with noise, (bins,) of each class, and the noise's standard deviation."""
+    """Summed counts with noise, (bins,) of each class, and the noise's standard deviations."""
 
     ham: Floats
     spam: Floats
     deviation: float
+    spam_deviation: float
 
     @classmethod
-    def decode(cls, numbers: Ring) -> Self:
+    def decode(cls, numbers: Ring, unit: Unit = "message") -> Self:
         """Args: numbers: (EVALUATION_NUMBERS,)."""
         values = numbers.view(np.int64)[:NOISY] / UNIT
         alone = values[2 * _KINDS :]
         deviation = float(np.sqrt(np.square(alone).mean()))
-        return cls(values[:_KINDS], values[_KINDS : 2 * _KINDS], deviation)
+        weight = _SPAM if unit == "owner" else 1.0
+        spam = values[_KINDS : 2 * _KINDS] / weight
+        return cls(values[:_KINDS], spam, deviation, deviation / weight)
 
     @property
     def metrics(self) -> Metrics:
@@ -88,7 +118,7 @@ class NoisyCounts:
         here = _figures(ham, spam)
         again = _figures(
             _possible(ham + self.deviation * random.standard_normal((_DRAWS, _KINDS))),
-            _possible(spam + self.deviation * random.standard_normal((_DRAWS, _KINDS))),
+            _possible(spam + self.spam_deviation * random.standard_normal((_DRAWS, _KINDS))),
         )
         found = {}
         for name, values in again.items():

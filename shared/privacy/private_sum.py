@@ -5,6 +5,9 @@ inside a secure sum and outside. A message's own part is rounded to the grid bef
 added up, and its size is bounded after that: the sensitivity below is that of the very integers to
 which noise is added, and not of real numbers that they stand for (Mironov, On Significance of the
 Least Significant Bits for Differential Privacy, CCS 2012).
+
+Of unit "owner" what an owner adds is bounded once more, as a whole: to a vector no longer than
+`owner_clip`, and his rows' mean loss. How many owners there are is no secret, and has no noise.
 """
 
 from __future__ import annotations
@@ -27,7 +30,8 @@ percent more noise; with clip 0.2, epsilon 8 and 60 rounds the rows of a round a
 MOST_ROWS = 2**25
 """Of one owner; sums of a hundred owners then stay below 2^63 units."""
 EXTRA = 3
-"""Numbers behind the gradient: one that is 0, rows and loss; as many as a plain training has."""
+"""Numbers behind the gradient: one that is 0, rows or owners, and loss; as many as a plain training
+has."""
 
 Ring = npt.NDArray[np.uint64]
 Floats = npt.NDArray[np.float32]
@@ -35,32 +39,50 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Scales:
-    """What a recipe's messages add to a sum, in units of the grid.
+    """What a recipe's messages and owners add to a sum, in units of the grid.
 
     clip: L2 norm of a message's part in the gradient, at most, before its numbers are rounded.
-    rows: what each message adds to the number of rows, and at most to the loss.
-    sensitivity: L2 norm of all that a message adds, at most, after rounding.
+    owner: L2 norm of an owner's part in the gradient, at most; infinite where the unit is a
+        message.
+    rows: what each unit adds to the number of rows, or of owners, and at most to the loss.
+    sensitivity: L2 norm of all that a unit adds and that has noise, at most, after rounding; and
+        of what a message changes in it, whatever the unit.
     """
 
     clip: float
+    owner: float
     rows: int
     sensitivity: float
 
     @classmethod
     def of(cls, recipe: Recipe) -> Self:
-        clip = recipe.privacy.clip * UNIT
-        rows = max(1, round(_SHARE * clip))
+        privacy = recipe.privacy
+        clip = privacy.clip * UNIT
         # each of a message's numbers, of which there are `ngrams` at most, moves by half a unit
         rounded = clip + 0.5 * math.sqrt(recipe.text.ngrams)
-        return cls(clip, rows, math.hypot(rounded, rows, rows))
+        if privacy.unit == "message":
+            rows = max(1, round(_SHARE * clip))
+            return cls(clip, math.inf, rows, math.hypot(rounded, rows, rows))
+        owner = privacy.owner_clip * UNIT
+        rows = max(1, round(_SHARE * owner))
+        # making a vector shorter moves two of them no further apart than they are; cutting off
+        # what is behind the point moves each number by less than a unit, towards 0
+        changed = rounded + math.sqrt(recipe.parameters) + 1
+        return cls(clip, owner, rows, math.hypot(max(owner, changed), rows))
+
+    @property
+    def counts_owners(self) -> bool:
+        """Whether what is counted are owners, without noise."""
+        return math.isfinite(self.owner)
 
 
 @dataclass(frozen=True, eq=False)
 class PrivateSum:
     """The noisy sum of all owners' rows in one round.
 
-    gradient: summed over rows, (P,). rows, loss_sum: noisy too, so that they may be below 0; a
-    message's loss counts for 1 nat at most.
+    gradient: summed over rows, (P,), and of unit "owner" over owners, each of whom has a part of
+    bounded length. rows, loss_sum: noisy too, so that they may be below 0; a message's loss counts
+    for 1 nat at most. Of unit "owner" `rows` are owners, exactly, and losses their means.
     """
 
     gradient: npt.NDArray[np.float64]
@@ -75,8 +97,9 @@ class PrivateSum:
         return cls(signed[:-EXTRA] / UNIT, rows / scales.rows, loss / scales.rows)
 
     def weight(self, recipe: Recipe) -> int:
-        """The number of rows that the sum counts for."""
-        return max(recipe.privacy.least_rows, round(self.rows))
+        """The number of rows, or of owners, that the sum counts for."""
+        least = 1 if recipe.privacy.unit == "owner" else recipe.privacy.least_rows
+        return max(least, round(self.rows))
 
     def step(self, base: Floats, recipe: Recipe, number: int) -> Floats:
         """The next state (P,): a step of gradient descent from `base`.
@@ -88,5 +111,5 @@ class PrivateSum:
         return (base - rate * self.gradient / self.weight(recipe)).astype(np.float32)
 
     def loss(self, recipe: Recipe) -> float:
-        """Mean of the capped losses, in nats a row."""
+        """Mean of the capped losses, in nats a row; of unit "owner" every owner counts the same."""
         return max(0.0, self.loss_sum) / self.weight(recipe)

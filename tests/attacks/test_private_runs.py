@@ -113,7 +113,7 @@ async def test_with_a_budget_nothing_leaves_without_noise() -> None:
     policy = Policy.model_validate(BUDGET | {"modes": ["train", "pointers"]})
     for mode in ("pointers", "compare"):  # a private recipe's too: what they tell has no noise
         with refused("differential_privacy.epsilon"):
-            policy.check_private(mode, is_private=True)
+            policy.check_private(mode, PRIVATE.privacy)
 
 
 @in_a_loop

@@ -16,12 +16,14 @@ from shared.quoting import escaped
 from worker_node.cli.options import counts_of
 
 if TYPE_CHECKING:
+    from shared.model.recipe import Unit
     from worker_node.guarding.budget import Spent, Told
     from worker_node.guarding.policy import DifferentialPrivacyTerms
     from worker_node.privacy.accounts import Accounts, Part
 
 LEDGER = "privacy.jsonl"
 _NAMES: dict[Part, str] = {"training": "Training", "held_out": "Held-out"}
+_OF: dict[Unit, str] = {"message": "a message", "owner": "an owner"}
 
 
 @command(
@@ -97,7 +99,7 @@ def _line(run: Told) -> str:
     open_yet = "" if run.over else ", and counts as a whole until it is over"
     return (
         f"  {run.coordinator}  {run.run[:40]}  {run.told} of {run.releases} {what}  "
-        f"epsilon {run.epsilon:.2f}{open_yet}"
+        f"epsilon {run.epsilon:.2f} of {_OF[run.unit]}{open_yet}"
     )
 
 
@@ -111,19 +113,30 @@ def _cost(recipe: str, left: Spent, terms: DifferentialPrivacyTerms) -> dict[str
         raise UsageError(
             f"the recipe {recipe} is not private, and has no cost in epsilon",
             "what its rounds tell has no noise, and so no bound",
-            "Name a private one: private, private-strict.",
+            "Name a private one: private, private-strict, private-owner.",
         )
     mu = mu_of(found.privacy.epsilon, found.privacy.delta)
     epsilon = epsilon_of(mu, terms.delta)
     alone = epsilon_of(mu * math.sqrt(terms.honest_owners + 1), terms.delta)
-    fits = left.left is None or epsilon <= left.left * (1 + 1e-6)
-    words = (
-        f"A run of {recipe} would tell epsilon {epsilon:.2f} in {found.federation.rounds} rounds, "
-        f"and {'fits' if fits else 'does not fit'}."
+    unit = found.privacy.unit
+    fits = left.left is None or (
+        (left.unit, unit) != ("owner", "message") and epsilon <= left.left * (1 + 1e-6)
     )
+    words = (
+        f"A run of {recipe} would tell epsilon {epsilon:.2f} of {_OF[unit]} in "
+        f"{found.federation.rounds} rounds, and {'fits' if fits else 'does not fit'}."
+    )
+    if left.left is not None and (left.unit, unit) == ("owner", "message"):
+        words += " The policy counts you as one owner, and the recipe each message for itself."
     if alone > epsilon:
         words += f" In a secure sum, {alone:.2f} towards all others together."
-    return {"epsilon": epsilon, "towards_all_others": alone, "fits": fits, "words": words}
+    return {
+        "epsilon": epsilon,
+        "towards_all_others": alone,
+        "unit": unit,
+        "fits": fits,
+        "words": words,
+    }
 
 
 def _read(path: Path, identity: Path) -> Accounts:

@@ -29,6 +29,9 @@ def check(hide_label_counts: bool, as_json: bool, **source: Any) -> None:
     click.echo(describe(read_shard(**source), not hide_label_counts, as_json))
 
 
+_OF = {"message": "a message", "owner": "an owner"}
+
+
 def _costs() -> list[str]:
     """Of each private recipe that ships with fedsms."""
     from shared.model.recipe import BUILT_IN, load_recipe
@@ -36,7 +39,7 @@ def _costs() -> list[str]:
     names = sorted(path.stem for path in BUILT_IN.glob("*.toml"))
     recipes = {name: load_recipe(name) for name in names}
     return [
-        f"{name} epsilon {recipe.privacy.epsilon:g}"
+        f"{name} epsilon {recipe.privacy.epsilon:g} of {_OF[recipe.privacy.unit]}"
         for name, recipe in recipes.items()
         if recipe.is_private
     ]

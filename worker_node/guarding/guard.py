@@ -261,7 +261,7 @@ class Guard:
         self.pause.check()
         policy.check_mode(mode)
         policy.check_secure(is_secure)
-        policy.check_private(mode, recipe.is_private)
+        policy.check_private(mode, recipe.privacy)
         policy.check_hours(policy.hours.now())
         policy.check_rows(len(shard.train), len(shard.scored), mode)
         policy.check_recipe(recipe, rounds)

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from shared.errors import POLICY_ADVICE, PolicyRefused
 from shared.identity.names import NODE_ID_PATTERN
-from shared.model.recipe import MAX_PARAMETERS, Recipe, TrainingRecipe
+from shared.model.recipe import MAX_PARAMETERS, PrivacyRecipe, Recipe, TrainingRecipe, Unit
 from worker_node.data import SCORED_ROWS
 
 Mode = Literal["train", "evaluate", "compare", "pointers", "shared"]
@@ -305,7 +305,7 @@ class DifferentialPrivacyTerms(_Table):
         0.0,
         ge=0,
         le=64,
-        description="What training may tell of a message, in total, for ever, to all coordinators\n"
+        description="What training may tell of a unit, in total, for ever, to all coordinators\n"
         "together. Above 0, private recipes alone are trained and evaluated here, comparisons and\n"
         "pointer operations are refused, and no coordinator is told how many rows there are, nor\n"
         "their losses. 0 demands no noise.",
@@ -316,11 +316,19 @@ class DifferentialPrivacyTerms(_Table):
         le=1e-2,
         description="At which epsilon counts; well below one divided by the number of rows.",
     )
+    unit: Unit = Field(
+        "message",
+        description='Of what epsilon counts: of each "message", or of you as an "owner", with all\n'
+        "your messages or with none. The second takes recipes of that unit, such as private-owner,\n"
+        "and thirty owners or more. Recipes of the first are refused then: of all your messages\n"
+        "together they bound nothing. An owner's budget also bounds each message.",
+    )
     held_out_epsilon: float = Field(
         4.0,
         ge=0,
         le=64,
-        description="What evaluations may tell of a held-out message, likewise; 0 allows none.",
+        description="What evaluations may tell of a unit's held-out messages, likewise; 0 allows\n"
+        "none.",
     )
     honest_owners: int = Field(
         0,
@@ -443,16 +451,24 @@ class Policy(_Table):
         """Whether no coordinator is told how many rows there are."""
         return self.secure_aggregation.required or self.differential_privacy.is_on
 
-    def check_private(self, mode: Mode, is_private: bool) -> None:
-        """Args: is_private: whether all that would be told of the rows has noise."""
+    def check_private(self, mode: Mode, privacy: PrivacyRecipe) -> None:
+        """Args: privacy: the noise that all has that would be told of the rows."""
         terms = self.differential_privacy
         if not terms.is_on:
             return
-        if mode in ("pointers", "compare") or not is_private:
+        if mode in ("pointers", "compare") or not privacy.epsilon:
+            recipes = "private-owner" if terms.unit == "owner" else "private, or private-strict"
             raise refusal(
                 "differential_privacy.epsilon",
                 f"nothing is told of its rows without noise, and {mode} would",
-                "Train a private recipe: --recipe private, or private-strict.",
+                f"Train a private recipe: --recipe {recipes}.",
+            )
+        if (terms.unit, privacy.unit) == ("owner", "message"):
+            raise refusal(
+                "differential_privacy.unit",
+                f"epsilon {privacy.epsilon:g} of the recipe is for one message, and of an owner's "
+                f"{terms.epsilon:g} for all of them together",
+                'Train a recipe whose privacy.unit is "owner": --recipe private-owner.',
             )
         if mode == "evaluate" and not terms.held_out_epsilon:
             raise refusal(

@@ -32,6 +32,7 @@ _Given = TypeVar("_Given")
 _NEXT_STEP = {
     "epsilon": "A recipe with a smaller epsilon may fit, or ask the owner: python -m worker_node "
     "budget shows what is left.",
+    "unit": "The owner sees what was told with: python -m worker_node budget; docs/privacy.md.",
     "run": "Begin a new run.",
     "one_release": "Begin a new run; it has a budget of its own to fit into.",
 }
@@ -101,14 +102,15 @@ class PrivateReleases:
         mu = mu_of(epsilon, privacy.delta)
         owners = self._terms.honest_owners + 1 if is_secure else 1
         digest = hashlib.sha256(recipe.to_json().encode()).hexdigest()
-        terms = Terms(releases, digest, mu, mu * math.sqrt(owners))
+        terms = Terms(releases, digest, mu, mu * math.sqrt(owners), privacy.unit)
         return Noise(terms, math.sqrt(releases / owners) / mu)
 
     async def may_begin(self, who: str, run: str, recipe: Recipe, is_secure: bool) -> None:
         """Raises PolicyRefused where a run's training does not fit into what is left."""
         terms = self.noise_of(recipe, "training", is_secure).terms
         which = Run(who, run, "training")
-        await self._do("training", lambda: self._ledger.check(which, terms, self._most("training")))
+        most, unit = self._most("training"), self._terms.unit
+        await self._do("training", lambda: self._ledger.check(which, terms, most, unit))
 
     async def told(self, release: Release) -> bytes | None:
         """What was told before of a release, bit for bit; None where nothing was.
@@ -126,8 +128,8 @@ class PrivateReleases:
             PolicyRefused: it does not fit. NodeFailed: it cannot be noted.
         """
         part = release.run.part
-        most = self._most(part)
-        await self._do(part, lambda: self._ledger.charge(*release, terms, most))
+        most, unit = self._most(part), self._terms.unit
+        await self._do(part, lambda: self._ledger.charge(*release, terms, most, unit))
 
     async def answer(self, release: Release, data: bytes) -> None:
         """On disk before it leaves. Raises NodeFailed where it cannot be kept."""

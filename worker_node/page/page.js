@@ -9,6 +9,7 @@
 
   const time = (stamp) => (stamp ? new Date(stamp).toLocaleString() : "-");
   const epsilon = (value) => (typeof value === "number" ? value.toFixed(2) : "-");
+  const spent = (value) => (value === null ? "without bound" : epsilon(value));
   const bytes = (value) => `${count(value)} B`;
   const isOver = () => now.lost || now.ended;
 
@@ -123,13 +124,15 @@
       return [element("p", {}, "The policy demands no noise, and nothing was told with any.")];
     }
     return [table(`Epsilon at delta ${delta}`,
-      ["rows", "spent", "towards all others together", "at most", "largest run that fits"],
-      Object.entries(parts).map(([name, one]) => [name, epsilon(one.epsilon), epsilon(one.alone),
+      ["rows", "~of each", "spent", "towards all others together", "at most",
+        "largest run that fits"],
+      Object.entries(parts).map(([name, one]) => [name, one.unit, spent(one.epsilon),
+        spent(one.alone),
         one.most === null ? "no bound" : epsilon(one.most), epsilon(one.left)])),
     runs.length ? table("Runs that were told something with noise",
-      ["coordinator", "~run", "~rows", "told", "of", "epsilon", "~"],
+      ["coordinator", "~run", "~rows", "told", "of", "epsilon", "~of each", "~"],
       runs.map((one) => [one.coordinator, one.run, one.part, count(one.told), count(one.releases),
-        epsilon(one.epsilon), one.over ? "over" : "counts as a whole until it is over"])) : null];
+        epsilon(one.epsilon), one.unit, one.over ? "over" : "counts as a whole until it is over"])) : null];
   }
 
   function verdict() {

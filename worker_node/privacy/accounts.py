@@ -7,6 +7,10 @@
 
 A run's releases count as spent from `reserve` on. Nothing here reads a clock or a row: what was
 told stays told, whatever rows there are now.
+
+What a run of unit "owner" tells of an owner it tells of each of the messages at most, and so it
+counts for both units. A run of unit "message" bounds nothing of an owner, who has any number of
+messages: for the unit "owner" it is without bound.
 """
 
 from __future__ import annotations
@@ -15,6 +19,8 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
+
+from shared.model.recipe import Unit
 
 Part = Literal["training", "held_out"]
 
@@ -34,12 +40,22 @@ class Terms:
     releases: how many. recipe: digest of its recipe, in hexadecimal.
     mu: of all releases together, towards a coordinator, with the noise that others add.
     alone: the same towards all others together, who know their own noise.
+    unit: of what mu is.
     """
 
     releases: int
     recipe: str
     mu: float
     alone: float
+    unit: Unit = "message"
+
+    def mu_of(self, unit: Unit) -> float:
+        """Of a unit, which need not be the run's own; infinite where nothing bounds it."""
+        return math.inf if (unit, self.unit) == ("owner", "message") else self.mu
+
+    def alone_of(self, unit: Unit) -> float:
+        """The same towards all others together."""
+        return math.inf if (unit, self.unit) == ("owner", "message") else self.alone
 
 
 @dataclass
@@ -85,7 +101,13 @@ class Accounts:
             if which in self.runs:
                 raise ValueError("a run that was reserved twice")
             self.runs[which] = Reservation(
-                Terms(line["releases"], line["recipe"], line["mu"], line["alone"])
+                Terms(
+                    line["releases"],
+                    line["recipe"],
+                    line["mu"],
+                    line["alone"],
+                    _unit(line.get("unit", "message")),  # older ledgers have no other
+                )
             )
             return
         found = self.runs[which]
@@ -99,9 +121,20 @@ class Accounts:
             case other:
                 raise KeyError(other)
 
-    def spent(self, part: Part) -> tuple[float, float]:
-        """The mu of all that was told, or may be, of rows of a part; and towards all others."""
-        of_part = [one for run, one in self.runs.items() if run.part == part]
-        mu = math.sqrt(sum(one.share * one.terms.mu**2 for one in of_part))
-        alone = math.sqrt(sum(one.share * one.terms.alone**2 for one in of_part))
+    def spent(self, part: Part, unit: Unit = "message") -> tuple[float, float]:
+        """The mu of all that was told, or may be, of rows of a part; and towards all others.
+
+        Args:
+            unit: of what it is told. Infinite where nothing bounds it.
+        """
+        of_part = [one for run, one in self.runs.items() if run.part == part and one.share]
+        mu = math.sqrt(sum(one.share * one.terms.mu_of(unit) ** 2 for one in of_part))
+        alone = math.sqrt(sum(one.share * one.terms.alone_of(unit) ** 2 for one in of_part))
         return mu, alone
+
+
+def _unit(told: object) -> Unit:
+    """Raises ValueError for a unit that this version does not know."""
+    if told == "message" or told == "owner":
+        return told
+    raise ValueError("a unit that this version does not know")

@@ -8,6 +8,7 @@ again. A result that is gone is not made again: the mean of two is less private 
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from shared.errors import StorageError
 from shared.files import is_present, make_folder, read_bytes, write_whole
+from shared.model.recipe import Unit
 from worker_node.privacy.accounts import Accounts, Reservation, Run, Terms
 from worker_node.privacy.chain_file import ChainFile, damaged
 
@@ -73,19 +75,26 @@ class Ledger:
     def path(self) -> Path | None:
         return self._path
 
-    def check(self, which: Run, terms: Terms, most: float | None) -> None:
+    def check(self, which: Run, terms: Terms, most: float | None, unit: Unit = "message") -> None:
         """Raises BudgetRefused where a run is not as it was reserved, or does not fit.
 
         Args:
             most: the largest mu for all runs together; None sets none.
+            unit: of what that mu is.
         """
         known = self.accounts.runs.get(which)
         if known is not None:
             if known.terms != terms:
                 raise BudgetRefused("run", "this run was admitted with another recipe or noise")
             return
-        spent, _ = self.accounts.spent(which.part)
-        if most is not None and spent**2 + terms.mu**2 > most**2 * _ROUNDING:
+        if most is None:
+            return
+        spent, more = self.accounts.spent(which.part, unit)[0], terms.mu_of(unit)
+        if math.isinf(more):
+            raise BudgetRefused("unit", "a run of unit message bounds nothing of an owner")
+        if math.isinf(spent):
+            raise BudgetRefused("unit", "runs of unit message were told before, without a bound")
+        if spent**2 + more**2 > most**2 * _ROUNDING:
             raise BudgetRefused("epsilon", "")
 
     def told(self, which: Run, number: int, inputs: str) -> bytes | None:
@@ -112,14 +121,20 @@ class Ledger:
         return data
 
     def charge(
-        self, which: Run, number: int, inputs: str, terms: Terms, most: float | None
+        self,
+        which: Run,
+        number: int,
+        inputs: str,
+        terms: Terms,
+        most: float | None,
+        unit: Unit = "message",
     ) -> None:
         """Charges a release, and reserves its run where it is the first; raises as `check` does.
 
         Raises:
             BudgetRefused: the run has no such release. StorageError: it cannot be noted.
         """
-        self.check(which, terms, most)
+        self.check(which, terms, most, unit)
         if self.told(which, number, inputs) is not None:
             raise ValueError("it was told already")
         if which not in self.accounts.runs:

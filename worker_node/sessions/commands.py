@@ -279,9 +279,10 @@ class Commands:
     ) -> TrainReport | SecureReport:
         node, who = self._node, self._answers.who
         # also of what is answered from memory
-        is_private = Recipe.from_json(command.recipe).is_private
+        recipe = Recipe.from_json(command.recipe)
+        is_private = recipe.is_private
         node.guard.policy.check_secure(command.secure)
-        node.guard.policy.check_private("train", is_private)
+        node.guard.policy.check_private("train", recipe.privacy)
         if command.secure:
             self._secure.check_training(who.name, command, state)
         key = key_of(who.name, command, state)

@@ -13,7 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.model.recipe import Recipe, TextRecipe
-from shared.privacy.noisy_counts import NOISY, SENSITIVITY, exact_counts
+from shared.privacy.noisy_counts import (
+    NOISY,
+    counts_as_one_owner,
+    exact_counts,
+    sensitivity_of,
+)
 from shared.secure_aggregation.contents import EVALUATION_NUMBERS
 from worker_node.training.encoded_rows import EncodedRows
 from worker_node.training.noise import gaussian
@@ -50,7 +55,10 @@ def counts_of(rows_of: RowsOf, request: dict[str, Any]) -> dict[str, Any]:
     numbers = np.zeros(EVALUATION_NUMBERS, np.int64)
     for features, labels in _parts("held_out", recipe, rows_of):
         numbers += exact_counts(features.logits(state, recipe.model.bias), labels)
-    numbers[:NOISY] += gaussian(request["multiplier"] * SENSITIVITY, NOISY)
+    unit = recipe.privacy.unit
+    if unit == "owner":
+        numbers = counts_as_one_owner(numbers)
+    numbers[:NOISY] += gaussian(request["multiplier"] * sensitivity_of(unit), NOISY)
     return _told(numbers.view(np.uint64), began)
 
 

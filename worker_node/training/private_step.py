@@ -1,5 +1,8 @@
 """One round of a private run at a node: the clipped gradients of all rows, summed, with noise.
 
+Of unit "owner" the whole sum is then made no longer than `owner_clip` (McMahan et al., Learning
+Differentially Private Recurrent Language Models, ICLR 2018, of gradients instead of models).
+
 There is one step a round, over all rows, so nothing is drawn but noise. The model is linear and a
 row has length 1: a message's gradient is its features times how wrong the model is about it, and
 clipping bounds that one number.
@@ -61,8 +64,8 @@ def exact_sum(
 ) -> npt.NDArray[np.int64]:
     """What all rows add up to, without noise, (P + EXTRA,) in units. It must not leave the node.
 
-    Each message adds no more than Scales.sensitivity to it, and no state makes that fail: an error
-    that hangs on the rows would tell of them without noise.
+    Of unit "message" each adds no more than Scales.sensitivity to it, and no state makes that fail:
+    an error that hangs on the rows would tell of them without noise.
 
     Args:
         state: finite numbers (P,).
@@ -86,6 +89,28 @@ def exact_sum(
     return np.concatenate([gradient.astype(np.int64), np.array(told, np.int64)])
 
 
+def as_one_owner(
+    numbers: npt.NDArray[np.int64], rows: int, recipe: Recipe
+) -> npt.NDArray[np.int64]:
+    """What an owner adds to a sum of unit "owner", (P + EXTRA,); it must not leave the node either.
+
+    The gradient is no longer than Scales.owner, and behind it stand one owner and the mean loss of
+    the rows. But for that one it is as long as Scales.sensitivity at most; and a message more or
+    less changes it by no more than that.
+
+    Args:
+        numbers: exact_sum of all rows. rows: how many.
+    """
+    scales = Scales.of(recipe)
+    gradient = numbers[:-EXTRA].astype(np.float64)
+    most = scales.owner * _SLACK
+    length = float(np.sqrt(np.square(gradient).sum()))
+    if length > most:
+        gradient = np.trunc(gradient * (most / length))
+    mean_loss = int(numbers[-1]) // max(rows, 1)
+    return np.concatenate([gradient.astype(np.int64), [0, scales.rows, mean_loss]])
+
+
 def check_state(state: Floats, recipe: Recipe) -> None:
     """Raises ValueError for what is no state (P,) of finite numbers; looks at no row."""
     if state.shape != (recipe.parameters,) or not np.isfinite(state).all():
@@ -105,11 +130,16 @@ def release(
         multiplier: the noise's standard deviation, in sensitivities.
     """
     check_state(state, recipe)
+    scales, rows = Scales.of(recipe), 0
     numbers = np.zeros(recipe.parameters + EXTRA, np.int64)
     for features, labels in parts:
         numbers += exact_sum(state, features, labels, recipe)
-    noise = gaussian(multiplier * Scales.of(recipe).sensitivity, len(numbers))
+        rows += len(labels)
+    noise = gaussian(multiplier * scales.sensitivity, len(numbers))
     noise[-EXTRA] = 0  # a number that tells nothing
+    if scales.counts_owners:
+        numbers = as_one_owner(numbers, rows, recipe)
+        noise[1 - EXTRA] = 0  # nor does this one
     return (numbers + noise).view(np.uint64)
 
 

@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from shared.errors import PolicyRefused
-from shared.model.recipe import Recipe
+from shared.model.recipe import PrivacyRecipe, Recipe, Unit
 from worker_node.guarding.policy import BITS_A_NUMBER, Mode, Policy
 
 # As docs/policy.toml explains them: the default, and the least and the most that a rule may say;
@@ -123,17 +123,36 @@ def test_a_budget_lets_nothing_out_without_noise(
     terms = {"epsilon": epsilon, "held_out_epsilon": held_out_epsilon}
     policy = Policy.model_validate({"differential_privacy": terms})
     assert policy.hides_rows is (epsilon > 0)
+    recipe = PrivacyRecipe(epsilon=8.0 if is_private else 0.0)
     refused_by = None
     if epsilon > 0 and (not is_private or mode not in ("train", "evaluate")):
         refused_by = "differential_privacy.epsilon"
     elif epsilon > 0 and mode == "evaluate" and held_out_epsilon == 0:
         refused_by = "differential_privacy.held_out_epsilon"
     if refused_by is None:
-        policy.check_private(mode, is_private)
+        policy.check_private(mode, recipe)
         return
     with pytest.raises(PolicyRefused) as refused:
-        policy.check_private(mode, is_private)
+        policy.check_private(mode, recipe)
     assert refused.value.rule == refused_by
+
+
+@pytest.mark.parametrize("wanted", ["message", "owner"])
+@pytest.mark.parametrize("unit", ["message", "owner"])
+@pytest.mark.parametrize("mode", ["train", "evaluate"])
+@pytest.mark.parametrize("epsilon", [0.0, 8.0])
+def test_who_counts_himself_as_one_refuses_recipes_that_count_messages(
+    mode: Mode, unit: Unit, wanted: Unit, epsilon: float
+) -> None:
+    terms = {"epsilon": epsilon, "unit": wanted}
+    policy = Policy.model_validate({"differential_privacy": terms})
+    recipe = PrivacyRecipe(epsilon=0.01, unit=unit)  # however small it is
+    if epsilon and (wanted, unit) == ("owner", "message"):
+        with pytest.raises(PolicyRefused, match="of the recipe is for one message") as refused:
+            policy.check_private(mode, recipe)
+        assert refused.value.rule == "differential_privacy.unit"
+    else:
+        policy.check_private(mode, recipe)
 
 
 def test_fewest_pinned_is_at_most_how_many_are_pinned() -> None:
