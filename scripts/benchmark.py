@@ -12,6 +12,7 @@
     python scripts/benchmark.py secure-rounds               # rounds with secure sums, and without
     python scripts/benchmark.py leak                        # what a coordinator can tell of words
     python scripts/benchmark.py privacy                     # accuracy by epsilon, in one process
+    python scripts/benchmark.py owner-privacy               # the same where the unit is an owner
     python scripts/benchmark.py private-rounds              # rounds with noise, and without
     python scripts/benchmark.py privacy-audit               # attacks, and epsilon that they prove
     python scripts/benchmark.py receipts                    # what leak receipts cost, and say
@@ -38,6 +39,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, n
 
 from scripts.benchmarks.encrypted import encrypted
 from scripts.benchmarks.leak import leak
+from scripts.benchmarks.owner_privacy import owner_privacy
 from scripts.benchmarks.page import page
 from scripts.benchmarks.pointers import pointer_accuracy, pointer_soak, pointers
 from scripts.benchmarks.privacy import privacy
@@ -93,6 +95,7 @@ for _command in (
     shard,
     leak,
     privacy,
+    owner_privacy,
     private_rounds,
     privacy_audit,
     receipts,

@@ -106,11 +106,12 @@ def privacy(
                     [one.average_precision for one in found],
                     [one.f1 for one in found],
                 ]
-                told = "  ".join(f"{_spread(values):>13}" for values in figures)
+                told = "  ".join(f"{spread(values):>13}" for values in figures)
                 kind = "shared" if shared else "own"
                 click.echo(f"{count:>6}  {epsilon:>7g}  {kind:<6}  {told}")
 
 
-def _spread(values: list[float | None]) -> str:
+def spread(values: list[float | None]) -> str:
+    """Mean and standard deviation in percent."""
     percent = [100 * (value or 0.0) for value in values]
     return f"{mean(percent):.2f} ± {stdev(percent):.2f}"

@@ -51,7 +51,7 @@ EXAMPLES = (
     "--recipe",
     default="default",
     show_default=True,
-    help="tutorial, default, private, private-strict or a .toml file.",
+    help="tutorial, default, private, private-strict, private-owner or a .toml file.",
 )
 @click.option(
     "--partition", type=click.Choice(get_args(Partition)), default="iid", show_default=True

@@ -12,11 +12,16 @@ from server.rounds.secure_sums import FEWEST_OWNERS, Rosters, Secure
 from server.runs.setting import SecureWanted
 from shared.errors import UsageError
 from shared.identity import folder as identity
+from shared.model.recipe import Recipe
 from shared.secure_aggregation.canonical import MAX_OWNERS
 from shared.secure_aggregation.trust import Trust
 
 MAX_NUMBERS = 8_000_000
 """Parameters of the largest model whose masked vector fits into a frame."""
+
+
+OWNERS_FOR_A_UNIT = 30
+"""With so many, a model in which no owner can be told is as good as others, with epsilon 8."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,27 @@ def _against(
         return f"{_some(away)} not there yet to say whether it offers it"
     not_offered = sorted(node for node, link in links.items() if not _offers(link))
     return f"{_some(not_offered)} not offering it" if not_offered else ""
+
+
+def about_owners(recipe: Recipe, owners: int, is_secure: bool) -> str:
+    """What stands against a good model where the unit is an owner; "" where nothing does.
+
+    Args:
+        owners: of the run. is_secure: whether its sums are.
+    """
+    if recipe.privacy.unit != "owner":
+        return ""
+    if not is_secure and owners > 1:
+        return (
+            f"the recipe's noise hides a whole owner, and without secure sums each of {owners} "
+            "adds all of it: the model may be useless (docs/privacy.md)"
+        )
+    if owners < OWNERS_FOR_A_UNIT:
+        return (
+            f"the recipe's noise hides a whole owner, of whom there are {owners}: with fewer than "
+            f"{OWNERS_FOR_A_UNIT} it hides much of what they have in common (docs/privacy.md)"
+        )
+    return ""
 
 
 def _some(names: Sequence[str]) -> str:

@@ -27,7 +27,7 @@ from server.runs.rosters_file import RostersFile
 from server.runs.rounds_of_a_run import RoundsOfARun
 from server.runs.run_folder import RunFolder
 from server.runs.run_log import begin_run
-from server.runs.secure_choice import Choice, choose, secure_from
+from server.runs.secure_choice import Choice, about_owners, choose, secure_from
 from server.runs.settings import RunSettings
 from server.runs.settings_file import resolved
 from server.runs.told_rows import warnings
@@ -186,7 +186,7 @@ async def _in_folder(
     observers += trackers
     async with _put_away(settings, folder, memory, trackers):
         steering.opened(folder)
-        _warn(members, stopped, observers, choice)
+        _warn(settings, members, stopped, observers, choice)
         with display.running():
             secure = secure_from(settings.identity, RostersFile(folder.path))
             await RoundsOfARun(
@@ -292,10 +292,15 @@ def _choice(
 
 
 def _warn(
-    members: Members, stopped: StoppedRun | None, observers: Sequence[Observer], choice: Choice
+    settings: RunSettings,
+    members: Members,
+    stopped: StoppedRun | None,
+    observers: Sequence[Observer],
+    choice: Choice,
 ) -> None:
     at_start = stopped.rows_at_start if stopped is not None else {}
-    for line in [*filter(None, [choice.why]), *warnings(_links(members), at_start)]:
+    few = about_owners(settings.recipe, len(settings.nodes), choice.is_on)
+    for line in [*filter(None, [choice.why, few]), *warnings(_links(members), at_start)]:
         _notice(observers, line)
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 LEDGER = "privacy.jsonl"
 _NAMES: dict[Part, str] = {"training": "Training", "held_out": "Held-out"}
-_OF: dict[Unit, str] = {"message": "a message", "owner": "an owner"}
+_OF: dict[Unit, str] = {"message": "", "owner": " of you as an owner"}
 
 
 @command(
@@ -99,7 +99,7 @@ def _line(run: Told) -> str:
     open_yet = "" if run.over else ", and counts as a whole until it is over"
     return (
         f"  {run.coordinator}  {run.run[:40]}  {run.told} of {run.releases} {what}  "
-        f"epsilon {run.epsilon:.2f} of {_OF[run.unit]}{open_yet}"
+        f"epsilon {run.epsilon:.2f}{_OF[run.unit]}{open_yet}"
     )
 
 
@@ -123,7 +123,7 @@ def _cost(recipe: str, left: Spent, terms: DifferentialPrivacyTerms) -> dict[str
         (left.unit, unit) != ("owner", "message") and epsilon <= left.left * (1 + 1e-6)
     )
     words = (
-        f"A run of {recipe} would tell epsilon {epsilon:.2f} of {_OF[unit]} in "
+        f"A run of {recipe} would tell epsilon {epsilon:.2f}{_OF[unit]} in "
         f"{found.federation.rounds} rounds, and {'fits' if fits else 'does not fit'}."
     )
     if left.left is not None and (left.unit, unit) == ("owner", "message"):

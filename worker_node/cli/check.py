@@ -29,7 +29,7 @@ def check(hide_label_counts: bool, as_json: bool, **source: Any) -> None:
     click.echo(describe(read_shard(**source), not hide_label_counts, as_json))
 
 
-_OF = {"message": "a message", "owner": "an owner"}
+_OF = {"message": "", "owner": " of you as an owner"}
 
 
 def _costs() -> list[str]:
@@ -39,7 +39,7 @@ def _costs() -> list[str]:
     names = sorted(path.stem for path in BUILT_IN.glob("*.toml"))
     recipes = {name: load_recipe(name) for name in names}
     return [
-        f"{name} epsilon {recipe.privacy.epsilon:g} of {_OF[recipe.privacy.unit]}"
+        f"{name} epsilon {recipe.privacy.epsilon:g}{_OF[recipe.privacy.unit]}"
         for name, recipe in recipes.items()
         if recipe.is_private
     ]

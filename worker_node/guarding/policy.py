@@ -319,9 +319,9 @@ class DifferentialPrivacyTerms(_Table):
     unit: Unit = Field(
         "message",
         description='Of what epsilon counts: of each "message", or of you as an "owner", with all\n'
-        "your messages or with none. The second takes recipes of that unit, such as private-owner,\n"
-        "and thirty owners or more. Recipes of the first are refused then: of all your messages\n"
-        "together they bound nothing. An owner's budget also bounds each message.",
+        "your messages or with none. The second takes recipes of that unit, such as\n"
+        "private-owner, and thirty owners or more. Recipes of the first are refused then: of all\n"
+        "your messages together they bound nothing. An owner's budget also bounds each message.",
     )
     held_out_epsilon: float = Field(
         4.0,

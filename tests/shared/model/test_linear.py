@@ -76,7 +76,7 @@ def test_the_start_is_no_function_of_the_seed() -> None:
         build_model(PRIVATE)
 
 
-@pytest.mark.parametrize("name", ["private", "private-strict"])
+@pytest.mark.parametrize("name", ["private", "private-strict", "private-owner"])
 def test_private_recipes_are_private_and_survive_the_wire(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.is_private
@@ -86,7 +86,7 @@ def test_private_recipes_are_private_and_survive_the_wire(name: str) -> None:
 
 def test_only_those_that_say_so_are_private() -> None:
     private = {path.stem for path in BUILT_IN.glob("*.toml") if load_recipe(path.stem).is_private}
-    assert private == {"private", "private-strict"}
+    assert private == {"private", "private-strict", "private-owner"}
 
 
 @pytest.mark.parametrize(

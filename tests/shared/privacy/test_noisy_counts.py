@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.privacy.noisy_counts import NOISY, NoisyCounts, exact_counts
+from shared.privacy.noisy_counts import (
+    NOISY,
+    NoisyCounts,
+    counts_as_one_owner,
+    exact_counts,
+    sensitivity_of,
+)
 from shared.privacy.private_sum import UNIT
 
 logits = st.lists(st.floats(-20, 20), min_size=2, max_size=200)
@@ -81,3 +89,48 @@ def test_whatever_was_summed_has_figures_that_can_be(values: list[float]) -> Non
     assert found.metrics.rows >= 0
     assert all(0 <= low <= high <= 1 for low, high in found.intervals.values())
     assert "95 % intervals" in found.in_words()
+
+
+def of_owner(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return counts_as_one_owner(exact_counts(values, labels))
+
+
+@given(logits, st.data(), st.integers(1, 1000), st.floats(-20, 20))
+def test_an_owner_and_each_of_the_messages_move_the_sum_by_a_bounded_length(
+    found: list[float], data: st.DataObject, times: int, one: float
+) -> None:
+    labels = np.array(
+        data.draw(st.lists(st.integers(0, 1), min_size=len(found), max_size=len(found))) * times
+    )
+    values = np.array(found * times)
+    counts = of_owner(values, labels)
+    bound = sensitivity_of("owner")
+    assert math.isqrt(sum(int(each) ** 2 for each in counts)) <= bound
+    assert not counts[2 * 7 :].any()
+    for label in (0, 1):
+        moved = of_owner(np.append(values, one), np.append(labels, label)) - counts
+        assert math.isqrt(sum(int(each) ** 2 for each in moved)) <= bound
+
+
+def test_intervals_of_thirty_owners_hold_the_figures_that_their_sum_has_without_noise() -> None:
+    """Of 60 intervals, 45 hold it at least: with a true cover of 88 %, as was found with this much
+    noise, fewer do in 1 of 700 runs, and the seed is fixed."""
+    random = np.random.default_rng(4)
+    total = np.zeros(4097, np.int64)
+    for count in range(30, 60):
+        labels = (np.arange(count) < 0.13 * count).astype(np.int64)
+        values = np.where(labels == 1, random.normal(4, 2.5, count), random.normal(-6, 2, count))
+        total += of_owner(values, labels)
+    truth = NoisyCounts.decode(total.view(np.uint64), "owner")
+    assert 0.1 < truth.spam.sum() / (truth.ham.sum() + truth.spam.sum()) < 0.18
+    held = {"roc_auc": 0, "f1": 0}
+    for _ in range(60):
+        numbers = total.copy()
+        noise = 8 * UNIT * random.standard_normal(NOISY)
+        numbers[:NOISY] += np.rint(noise).astype(np.int64)
+        found = NoisyCounts.decode(numbers.view(np.uint64), "owner")
+        assert found.spam_deviation == found.deviation / 4
+        for name in held:
+            low, high = found.intervals[name]
+            held[name] += low <= getattr(truth.metrics, name) <= high
+    assert min(held.values()) >= 45
