@@ -1,8 +1,9 @@
 """What a private run is worth whose unit is an owner: AUC, AP and F1 by owners and epsilon.
 
 In one process, as scripts/benchmarks/privacy.py. The collection is halved by the texts' hashes:
-held-out rows come from the half that no setting of the recipe was chosen by; `--choosing` takes the
-other half. All that is not held out is dealt to the owners.
+held-out rows come from the half that no setting of the recipe was chosen by; `--choosing` takes
+the other half. All that is not held out is dealt to the owners. The sum of their noise is drawn at
+once: it is that of one who adds as much as they do together.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import click
@@ -18,13 +20,14 @@ import numpy as np
 from scripts.benchmarks.privacy import Part, collection, spread, with_epsilon
 from scripts.data.partition import Partition, deal
 from scripts.fetch_data import find_data
+from shared.model.many_texts import encode_all
 from shared.model.metrics import Metrics, metrics_from, summarise
-from shared.model.recipe import Recipe, load_recipe
+from shared.model.recipe import Recipe, TextRecipe, load_recipe
 from shared.privacy.accountant import mu_of
 from shared.privacy.private_sum import EXTRA, PrivateSum, Scales
 from worker_node.data.shard import Message
-from worker_node.training.noise import LEAST_DEVIATION
-from worker_node.training.private_step import release
+from worker_node.training.noise import LEAST_DEVIATION, gaussian
+from worker_node.training.private_step import Features, as_one_owner, exact_sum
 
 HELD_OUT = 0.2
 PARTITIONS = {"even": "iid", "skewed": "dirichlet"}
@@ -47,8 +50,21 @@ def dealt(
     texts = {one.text for one in held_out}
     rest = [one for one in messages if one.text not in texts]
     shards = deal(rest, owners, partition, seed=seed, alpha=1.0)
-    parts = [Part.of((*shard.train, *shard.held_out), recipe) for shard in shards]
-    return parts, Part.of(held_out, recipe)
+    parts = [_part((*shard.train, *shard.held_out), path, recipe) for shard in shards]
+    return parts, _part(held_out, path, recipe)
+
+
+@lru_cache(maxsize=1)
+def _encoded(path: Path, text: TextRecipe) -> dict[str, np.ndarray]:
+    """Rows of ids by message: every seed has the same messages."""
+    texts = [one.text for one in collection(path)]
+    return dict(zip(texts, encode_all(texts, text), strict=True))
+
+
+def _part(messages: Sequence[Message], path: Path, recipe: Recipe) -> Part:
+    rows = _encoded(path, recipe.text)
+    ids = np.stack([rows[one.text] for one in messages])
+    return Part(Features.of(ids, recipe), np.array([one.label for one in messages], np.int64))
 
 
 def run(parts: Sequence[Part], held_out: Part, recipe: Recipe, honest: int) -> Metrics:
@@ -58,15 +74,18 @@ def run(parts: Sequence[Part], held_out: Part, recipe: Recipe, honest: int) -> M
         recipe: epsilon 0 has next to no noise: only what the grid takes at least.
     """
     privacy, rounds = recipe.privacy, recipe.federation.rounds
-    multiplier = LEAST_DEVIATION / Scales.of(recipe).sensitivity
+    deviation = LEAST_DEVIATION
     if privacy.epsilon:
         multiplier = (rounds / honest) ** 0.5 / mu_of(privacy.epsilon, privacy.delta)
+        deviation = multiplier * Scales.of(recipe).sensitivity * len(parts) ** 0.5
     state = np.zeros(recipe.parameters, np.float32)
     for number in range(1, rounds + 1):
-        total = np.zeros(recipe.parameters + EXTRA, np.uint64)
+        total = gaussian(deviation, recipe.parameters + EXTRA)
+        total[1 - EXTRA] = 0  # owners are counted without noise
         for part in parts:
-            total += release(state, [(part.features, part.labels)], recipe, multiplier)
-        state = PrivateSum.decode(total, recipe).step(state, recipe, number)
+            added = exact_sum(state, part.features, part.labels, recipe)
+            total += as_one_owner(added, len(part.labels), recipe)
+        state = PrivateSum.decode(total.view(np.uint64), recipe).step(state, recipe, number)
     logits = held_out.features.logits(state, recipe.model.bias)
     return metrics_from(summarise(logits, held_out.labels))
 
