@@ -124,15 +124,16 @@
       return [element("p", {}, "The policy demands no noise, and nothing was told with any.")];
     }
     return [table(`Epsilon at delta ${delta}`,
-      ["rows", "~of each", "spent", "towards all others together", "at most",
-        "largest run that fits"],
-      Object.entries(parts).map(([name, one]) => [name, one.unit, spent(one.epsilon),
-        spent(one.alone),
-        one.most === null ? "no bound" : epsilon(one.most), epsilon(one.left)])),
+      ["rows", "spent", "towards all others together", "at most", "largest run that fits",
+        "~of each"],
+      Object.entries(parts).map(([name, one]) => [name, spent(one.epsilon),
+        spent(one.alone), one.most === null ? "no bound" : epsilon(one.most), epsilon(one.left),
+        one.unit])),
     runs.length ? table("Runs that were told something with noise",
-      ["coordinator", "~run", "~rows", "told", "of", "epsilon", "~of each", "~"],
+      ["coordinator", "~run", "~rows", "told", "of", "epsilon", "~", "~of each"],
       runs.map((one) => [one.coordinator, one.run, one.part, count(one.told), count(one.releases),
-        epsilon(one.epsilon), one.unit, one.over ? "over" : "counts as a whole until it is over"])) : null];
+        epsilon(one.epsilon), one.over ? "over" : "counts as a whole until it is over",
+        one.unit])) : null];
   }
 
   function verdict() {

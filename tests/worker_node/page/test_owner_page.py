@@ -320,6 +320,7 @@ def test_it_shows_what_the_privacy_ledger_says(
     with served(owners[1], tmp_path, "[differential_privacy]\nepsilon = 2.0\n") as found:
         page = opened(launched, found.address).page
         assert cells(page, "privacy-budget", "training")[:3] == ["1.00", "1.00", "2.00"]
+        assert cells(page, "privacy-budget", "training")[-1] == "message"
         assert cells(page, "privacy-budget", "held-out")[:3] == ["0.00", "0.00", "4.00"]
         told = cells(page, "privacy-budget", "<img src=x")
         assert told[:5] == ["a-run", "training", "2", "30", "1.00"]
