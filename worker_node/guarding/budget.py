@@ -19,7 +19,7 @@ class Spent:
     alone: float
     most: float | None
     left: float | None
-    unit: Unit
+    unit: Unit = "message"
 
     def in_words(self, delta: float) -> str:
         of = f" of {self.most:.2f}" if self.most is not None else ""
@@ -65,7 +65,7 @@ class Told:
     over: bool
     epsilon: float
     epsilon_towards_all_others: float
-    unit: Unit
+    unit: Unit = "message"
 
 
 def told_to(run: Run, found: Reservation, delta: float) -> Told:
