@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,8 +21,10 @@ from shared.reading.encodings import decode, lines_of
 from shared.reading.sms_backup import is_backup, received
 from shared.trained_model.saved_model import SavedModel
 
-CHUNK_BYTES = 2**14
-BATCH_ROWS = 256
+CHUNK_BYTES = 2**17
+"""Of standard input that are read before they are answered, where so many wait."""
+BATCH_ROWS = 1024
+"""Messages that are classified together; what each takes falls with their number, up to here."""
 
 
 @dataclass(frozen=True)
@@ -86,17 +89,43 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def lines_as_they_come(stream: BinaryIO) -> Iterator[list[str]]:
-    """Lists of whole lines, as many as are there: few from a terminal, hundreds from a file.
+    """Lists of whole lines, as many as are there: few from a terminal, a thousand from a file.
 
     Bytes that are no UTF-8 may come from anywhere, and one bad line must not end the others: they
     become replacement characters.
     """
     rest = b""
-    while chunk := _read(stream):
+    for chunk in _chunks(stream):
         *lines, rest = (rest + chunk).split(b"\n")
-        yield [line.decode("utf-8", "replace").rstrip("\r") for line in lines]
+        for start in range(0, len(lines), BATCH_ROWS):
+            some = lines[start : start + BATCH_ROWS]
+            yield [line.decode("utf-8", "replace").rstrip("\r") for line in some]
     if rest:
         yield [rest.decode("utf-8", "replace")]
+
+
+def _chunks(stream: BinaryIO) -> Iterator[bytes]:
+    """What is there, and waits for the first of it alone: whoever types is answered.
+
+    What was read before an error comes before it.
+    """
+    chunk = _read(stream)
+    while chunk:
+        some, size = [chunk], len(chunk)
+        failed: StorageError | None = None
+        while chunk and size < CHUNK_BYTES and select.select([stream], [], [], 0)[0]:
+            try:
+                chunk = _read(stream)
+            except StorageError as error:
+                failed = error
+                break
+            some.append(chunk)
+            size += len(chunk)
+        yield b"".join(some)
+        if failed is not None:
+            raise failed
+        if chunk:  # the end is told once at a terminal
+            chunk = _read(stream)
 
 
 def _read(stream: BinaryIO) -> bytes:

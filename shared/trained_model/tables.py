@@ -16,10 +16,9 @@ from typing import Any, Literal
 
 from shared.errors import DataError, UsageError
 from shared.quoting import readable_json
-from shared.trained_model.prediction import Verdict, seen
+from shared.trained_model.prediction import BATCH_ROWS, Verdict, seen
 
 Format = Literal["csv", "jsonl"]
-BATCH_ROWS = 256
 _SEPARATORS = ",\t;|"
 _LONGEST_CELL = 2**28
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import DataError, UsageError
-from shared.trained_model.prediction import Verdict
-from shared.trained_model.tables import BATCH_ROWS, CsvRows, JsonRows, Rows
+from shared.trained_model.prediction import BATCH_ROWS, Verdict
+from shared.trained_model.tables import CsvRows, JsonRows, Rows
 
 CELLS = st.text(
     st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\u2028\u2029\x85"),
