@@ -18,6 +18,7 @@
     python scripts/benchmark.py receipts                    # what leak receipts cost, and say
     python scripts/benchmark.py encrypted                   # predictions on shares
     python scripts/benchmark.py shard                       # one owner's messages, to a million
+    python scripts/benchmark.py encoding                    # ids of a message, and its verdict
     python scripts/benchmark.py startup                     # until a node is ready, until a round
     python scripts/benchmark.py taking-part                 # until a node that dials out takes part
 
@@ -37,6 +38,7 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, not as a module
 
+from scripts.benchmarks.encoding import encoding
 from scripts.benchmarks.encrypted import encrypted
 from scripts.benchmarks.leak import leak
 from scripts.benchmarks.owner_privacy import owner_privacy
@@ -92,6 +94,7 @@ for _command in (
     secure_rounds,
     startup,
     taking_part,
+    encoding,
     shard,
     leak,
     privacy,

@@ -37,9 +37,9 @@ from shared.model.vocabulary import SPACE_WITHIN, Kind
 Ids = npt.NDArray[np.int32]
 Places = npt.NDArray[np.intp]
 
-AT_ONCE = 256
+AT_ONCE = 512
 """Messages that are read together; what is computed fits the cache of a core."""
-CHARACTERS_AT_ONCE = 2**15
+CHARACTERS_AT_ONCE = 2**16
 LONGEST = 2000
 """Characters; a longer message is encoded by itself, for it is cut where it is full."""
 
@@ -102,7 +102,7 @@ class _Batch:
         self.rows.append(row)
         self.plain.append(plain)
         self.spelled.append(spelled)
-        self.characters += len(plain)
+        self.characters += max(len(plain), len(spelled))
         return len(self.rows) >= AT_ONCE or self.characters >= CHARACTERS_AT_ONCE
 
 

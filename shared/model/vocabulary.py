@@ -25,7 +25,7 @@ SPACE_WITHIN = "\0"
 """Stands in a part for a space that a token may span; no message has it that is read so."""
 
 TOKEN_BITS = 18
-"""Of a token's number."""
+"""Of a token's number; two of them, a message's number and a place fit one number of 64."""
 _MOST_PARTS = 2**16
 _MOST_TOKENS = 2 ** (TOKEN_BITS - 1)
 _MOST_CHARACTERS = 2**21
