@@ -345,12 +345,40 @@ def test_so_many_at_a_time_and_whoever_comes_then_is_hung_up_on() -> None:
     run(act)
 
 
-def test_the_end_does_not_wait_for_who_hangs() -> None:
+def test_an_open_page_ends_by_itself_and_is_not_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    late: list[object] = []
+    wait = asyncio.wait
+
+    async def waited(*arguments: Any, **options: Any) -> Any:
+        done, pending = await wait(*arguments, **options)
+        late.extend(pending)
+        return done, pending
+
+    async def act(scene: Scene) -> None:
+        reader, writer = await scene.events()
+        await event(reader)
+        opened.append(writer)
+        monkeypatch.setattr("shared.page.serving.asyncio.wait", waited)
+
     async def begun() -> None:
         scene = Scene()
         async with scene.server:
+            await act(scene)
+        opened[0].close()
+
+    opened: list[asyncio.StreamWriter] = []
+    asyncio.run(begun())
+    assert late == []
+
+
+def test_the_end_does_not_wait_for_who_hangs() -> None:
+    async def begun() -> None:
+        scene = Scene()
+        async with scene.server as entered:
+            assert entered is scene.server
             reader, writer = await scene.connect()
             await scene.status(f"GET {scene.path} HTTP/1.1", f"Host: {scene.here}")
+        assert asyncio.all_tasks() == {asyncio.current_task()}
         assert await reader.read() == b""
         writer.close()
 

@@ -74,6 +74,41 @@ def test_what_was_told_is_not_charged_again_and_no_round_is_below_1() -> None:
         assert caught.value.rule == "run"
 
 
+def test_a_run_may_take_the_very_budget_and_the_next_one_nothing() -> None:
+    for spent in ([], [0.3, 0.4]):
+        ledger = Ledger()
+        for number, mu in enumerate(spent):
+            ledger.charge(ONE._replace(run=str(number)), 1, "x", Terms(1, "r", mu, mu), 1.3)
+        rest = 1.2 if spent else 1.3  # squares add up
+        ledger.charge(ONE, 1, "x", Terms(1, "r", rest, rest), 1.3)
+        with pytest.raises(BudgetRefused) as caught:
+            ledger.check(ONE._replace(run="next"), Terms(1, "r", 0.001, 0.001), 1.3)
+        assert caught.value.rule == "epsilon"
+
+
+def test_a_refusal_says_why() -> None:
+    ledger = Ledger()
+    tell(ledger, 1)
+    with pytest.raises(BudgetRefused, match="from another state") as caught:
+        ledger.told(ONE, 1, "another")
+    assert caught.value.why == str(caught.value)
+
+
+def test_a_run_that_goes_on_keeps_its_result_however_many_are_over_meanwhile() -> None:
+    ledger, over = Ledger(), Run("hospital", "over", "training")
+    told = tell(ledger, 1)
+    for number in (1, 2, 3):
+        last = tell(ledger, number, over)
+    for number in range(MAX_RUNS_OVER):
+        assert ledger.told(over, 3, "x") == last
+        which = Run("hospital", f"run-{number}", "held_out")
+        ledger.charge(which, 1, "x", Terms(1, "r", 0.01, 0.01), None)
+        ledger.answer(which, 1, b"numbers")
+    assert ledger.told(ONE, 1, "x") == told
+    with pytest.raises(BudgetRefused, match="not stored any more"):
+        ledger.told(over, 3, "x")
+
+
 def test_a_run_is_over_once(path: Path) -> None:
     ledger = Ledger(path, KEY)
     for number in (1, 2, 3):
@@ -128,6 +163,7 @@ def test_a_ledger_that_could_not_be_begun_is_let_go(path: Path, harm: Any) -> No
         with pytest.raises(StorageError) as caught:
             Ledger(path, KEY)
         assert "another node" not in str(caught.value)
+        assert str(path.parent) in str(caught.value)
     assert opened() == before
 
 
