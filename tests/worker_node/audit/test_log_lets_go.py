@@ -162,22 +162,21 @@ def test_half_a_line_that_could_not_be_taken_back_goes_before_the_next(
 ) -> None:
     """A disk that fails at one call may fail at the next: both, and then it is there again."""
     pwrite, ftruncate = os.pwrite, os.ftruncate
-    cuts: list[int] = []
+    written: list[int] = []
 
     def half(file: int, data: bytes, at: int) -> int:
-        pwrite(file, data[:200], at)
+        written.append(pwrite(file, data[:-1], at))  # longer than the next line
         raise OSError(5, "Input/output error")
 
-    def once(file: int, size: int) -> None:
-        cuts.append(size)
-        if len(cuts) > 1:
+    def before_it(file: int, size: int) -> None:
+        if written:
             raise OSError(5, "Input/output error")
         ftruncate(file, size)
 
     async def scene(log: AuditLog) -> None:
         with monkeypatch.context() as broken:
             broken.setattr(os, "pwrite", half)
-            broken.setattr(os, "ftruncate", once)
+            broken.setattr(os, "ftruncate", before_it)
             with pytest.raises(StorageError, match="Input/output error"):
                 await log.record(Entry("train", detail="d" * 300, object="o" * 300))
         await log.record(Entry("keep"))
