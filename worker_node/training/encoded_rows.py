@@ -42,8 +42,13 @@ class EncodedRows:
     def __len__(self) -> int:
         return len(self._texts)
 
-    def __getitem__(self, index: npt.NDArray[np.integer]) -> Ids:
-        """The ids of some rows (len(index), recipe.width), a new array."""
+    def __getitem__(self, index: npt.NDArray[np.integer] | slice) -> Ids:
+        """The ids of some rows (len(index), recipe.width), not to be changed."""
+        if isinstance(index, slice):
+            if self._kept is not None and self._known[index].all():
+                known: Ids = self._kept[index]  # nothing is copied
+                return known
+            index = np.arange(len(self))[index]
         if self._kept is None:
             return self._encoded(index)
         new = np.unique(index[~self._known[index]])

@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import islice
 
 import numpy as np
@@ -30,7 +29,8 @@ from shared.model.classifier import (
     vector_to_state,
 )
 from shared.model.metrics import ScoreSummary, summarise
-from shared.model.recipe import MAX_NUMBERS_A_BATCH, Recipe, TrainingRecipe
+from shared.model.recipe import Recipe, TrainingRecipe
+from shared.model.scorer import scorer_of
 from worker_node.training.encoded_rows import EncodedRows
 from worker_node.training.optimizers import Touched, TouchedRowOptimizer, touch
 from worker_node.training.proximal import Proximal
@@ -40,7 +40,6 @@ Labels = npt.NDArray[np.integer]
 OnBatch = Callable[[int, int, float], None]
 
 PROGRESS_SECONDS = 0.2  # between two calls of on_progress, so that telling stays cheap
-_SCORED_AT_ONCE = 256  # rows; more are no faster
 _ENCODED_AT_ONCE = 4096
 """Rows that are encoded and put in order of their length before they are scored."""
 _BATCHES_AHEAD = 8
@@ -137,34 +136,12 @@ def score(state: State, tokens: Ids, labels: Labels, recipe: Recipe) -> ScoreSum
 
 def logits(state: State, tokens: Ids, recipe: Recipe) -> npt.NDArray[np.float32]:
     """The model's logit of each row (rows,)."""
-    model = _scoring_model(recipe)
-    vector_to_state(model, state)
+    scorer = scorer_of(recipe, state)
     found = np.empty(len(tokens), np.float32)
     for start in range(0, len(tokens), _ENCODED_AT_ONCE):
-        rows = np.arange(start, min(start + _ENCODED_AT_ONCE, len(tokens)))
-        found[rows] = _logits(model, tokens[rows], recipe)
+        rows = slice(start, start + _ENCODED_AT_ONCE)
+        found[rows] = scorer.logits(tokens[rows])
     return found
-
-
-def _logits(
-    model: SpamGRU, tokens: npt.NDArray[np.integer], recipe: Recipe
-) -> npt.NDArray[np.float32]:
-    found = np.empty(len(tokens), np.float32)
-    # rows of one length side by side, so that skipping the padding skips much
-    order = np.argsort(np.count_nonzero(tokens[:, : recipe.text.tokens], axis=1), kind="stable")
-    # a recipe bounds the memory of a batch, and here the rows are no batch of its choosing
-    at_once = max(1, min(_SCORED_AT_ONCE, MAX_NUMBERS_A_BATCH // recipe.numbers_a_row))
-    with torch.inference_mode():
-        for start in range(0, len(order), at_once):
-            index = order[start : start + at_once]
-            found[index] = model(torch.from_numpy(tokens[index].astype(np.int64))).numpy()
-    return found
-
-
-@lru_cache(maxsize=1)
-def _scoring_model(recipe: Recipe) -> SpamGRU:
-    """A model whose weights are about to be replaced: drawing them takes longer than scoring."""
-    return build_model(recipe).eval()
 
 
 def learning_rate_at(recipe: TrainingRecipe, progress: float) -> float:

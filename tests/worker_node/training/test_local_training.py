@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from shared.model import scorer
 from shared.model.classifier import SpamGRU, initial_state, state_to_vector, vector_to_state
 from shared.model.metrics import metrics_from
 from shared.model.recipe import Recipe, TrainingRecipe, load_recipe
@@ -232,7 +233,7 @@ def test_a_built_in_recipe_learns_what_can_be_learned(name: str) -> None:
 def test_scores_are_the_models_own_whatever_the_order_of_lengths(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(local_training, "_SCORED_AT_ONCE", 4)
+    monkeypatch.setattr(scorer, "AT_ONCE", 4)
     recipe = _recipe(WIDE, 4)
     tokens, labels = _rows(recipe, 11)
     state = initial_state(recipe, 1)
@@ -252,15 +253,15 @@ def test_no_more_rows_are_scored_at_once_than_the_bound_on_memory_allows(
 ) -> None:
     recipe = _recipe(NARROW)
     tokens, _ = _rows(recipe, 20)
-    monkeypatch.setattr(
-        local_training, "MAX_NUMBERS_A_BATCH", rows_of_memory * recipe.numbers_a_row
-    )
-    model, sizes = local_training._scoring_model(recipe), list[int]()
-    hook = model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
-    try:
-        logits(initial_state(recipe, 1), tokens, recipe)
-    finally:
-        hook.remove()
+    monkeypatch.setattr(scorer, "MAX_NUMBERS_A_BATCH", rows_of_memory * recipe.numbers_a_row)
+    sizes, through = list[int](), scorer.Scorer._through
+
+    def seen(self: scorer.Scorer, words: scorer.Ids, lengths: scorer.Ids) -> scorer.Floats:
+        sizes.append(len(words))
+        return through(self, words, lengths)
+
+    monkeypatch.setattr(scorer.Scorer, "_through", seen)
+    logits(initial_state(recipe, 1), tokens, recipe)
     assert sum(sizes) == 20
     assert max(sizes) == min(20, rows_of_memory)
 
@@ -357,28 +358,6 @@ def test_dense_parameters_move_as_torchs_own_fused_optimiser_moves_them(
         reference.zero_grad(set_to_none=True)
         assert all(one.grad is None for one in ours)
     assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
-
-
-def test_no_more_rows_are_scored_at_once_than_a_batch_of_the_recipe_may_hold(
-    monkeypatch: pytest.MonkeyPatch, recipe: Recipe
-) -> None:
-    tokens = np.ones((100, recipe.text.width), np.int32)
-    state = initial_state(recipe, 1)
-    seen: list[int] = []
-    through = SpamGRU.forward
-
-    def look(model: SpamGRU, ids: torch.Tensor) -> torch.Tensor:
-        seen.append(len(ids))
-        return through(model, ids)
-
-    monkeypatch.setattr(SpamGRU, "forward", look)
-    for rows in (1, 7, 100):
-        seen.clear()
-        most = rows * recipe.numbers_a_row
-        monkeypatch.setattr(local_training, "MAX_NUMBERS_A_BATCH", most)
-        assert len(local_training.logits(state, tokens, recipe)) == 100
-        assert max(seen) == rows
-        assert sum(seen) == 100
 
 
 @settings(max_examples=60, deadline=None)
