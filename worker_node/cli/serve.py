@@ -67,6 +67,9 @@ def serve(
     if others["metrics"] is not None:
         others["metrics"] = _metrics_place(others["metrics"])
     begin_log()
+    from worker_node.training.forked import fork_trainer
+
+    others["trainer"] = fork_trainer(others["threads"])
     from worker_node.guarding.set_up import find_guarding
 
     urls = tuple(dict.fromkeys(check_url(url, "a coordinator") for url in dials))

@@ -35,6 +35,7 @@ from worker_node.serving.health import telling_health
 from worker_node.serving.listener import listening_at
 from worker_node.serving.when_to_stop import StopRule
 from worker_node.training import KEEP_WORK_SECONDS
+from worker_node.training.forked import ForkedTrainer, collect_again
 from worker_node.training.trainer_process import TrainerProcess
 
 log = logging.getLogger("fedsms.node")
@@ -56,6 +57,7 @@ class ServeSettings:
     admission: who is let in, over TLS; None lets in everybody, without TLS.
     page: serves the owner's page to browsers of this machine, and says where on standard error.
     metrics: where it serves figures for Prometheus; None serves none.
+    trainer: its first trainer, where that was forked; None starts one.
     with_stdin: stops when standard input ends, as it does with whoever holds its other end.
     guarding: the owner's policy, and where the audit log and the counts of the day are kept.
     """
@@ -78,6 +80,7 @@ class ServeSettings:
     with_stdin: bool = False
     page: bool = False
     metrics: Place | None = None
+    trainer: ForkedTrainer | None = None
 
 
 async def serve(settings: ServeSettings, shard: Shard) -> None:
@@ -97,7 +100,7 @@ async def serve(settings: ServeSettings, shard: Shard) -> None:
     if settings.with_stdin:
         await _stop_with_stdin(stop)
     shard = replace(shard, most_scored=settings.guarding.policy.most_scored_rows)
-    trainer = TrainerProcess(shard, settings.threads)
+    trainer = TrainerProcess(shard, settings.threads, settings.trainer)
     try:
         await _start(trainer, stop)
         stop_rule = StopRule(stop.set, settings.runs, settings.patience)
@@ -131,6 +134,7 @@ async def serve(settings: ServeSettings, shard: Shard) -> None:
                 telling = telling_health(node, settings.health_socket, lines)
                 await stack.enter_async_context(telling)
                 stop_rule.begin()
+                collect_again()
                 _say_ready(settings, shard, url)
                 await stop.wait()
                 log.info("node %s stops%s", settings.node_id, _abandoned(node))

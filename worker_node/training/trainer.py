@@ -17,7 +17,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -235,16 +235,18 @@ def _sparse(counts: Counts) -> dict[int, int]:
     return {int(number): int(counts[number]) for number in np.flatnonzero(counts)}
 
 
-def main() -> None:
+def run(threads: int) -> NoReturn:
+    """Serves on standard input and output until the node closes it, and ends the process."""
     # Whatever a library prints must not end up between the messages: keep the pipe for ourselves.
     outbox = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    torch.set_num_threads(int(sys.argv[1]))
-    Trainer(sys.stdin.buffer, outbox).serve()
+    torch.set_num_threads(threads)
+    with open(0, "rb", closefd=False) as inbox:
+        Trainer(inbox, outbox).serve()
     # Taking torch apart object by object takes over a second, and the node waits for the end.
     sys.stderr.flush()
     os._exit(0)
 
 
 if __name__ == "__main__":
-    main()
+    run(int(sys.argv[1]))

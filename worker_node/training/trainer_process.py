@@ -16,17 +16,18 @@ from typing import Any, Literal
 from shared.errors import NodeFailed
 from worker_node.data.shard import Shard
 from worker_node.training import pipes
+from worker_node.training.forked import THREAD_LIMITS, ForkedTrainer
 
 START_SECONDS = 300.0
 """How long a new trainer may take to import torch and read the rows; then it counts as broken."""
 STOP_SECONDS = 5.0
 """How long a trainer may take to stop between two batches; then it is killed."""
-_THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # of numpy too
 COULD_NOT = "the training process of the node could not do it"
 _ROWS_AT_ONCE = 4096
 _PIPE_BYTES = 2**22  # read-ahead of asyncio; its default of 64 KiB makes a model crawl
 
 OnEvent = Callable[[dict[str, Any]], None]
+_Process = asyncio.subprocess.Process | ForkedTrainer
 
 
 class TrainerFailed(NodeFailed):
@@ -39,13 +40,15 @@ class TrainerProcess:
     Args:
         shard: the owner's rows; handed to every process that is started.
         threads: torch threads of the trainer.
+        forked: the first process, where it has begun already; None starts one when it is needed.
     """
 
-    def __init__(self, shard: Shard, threads: int = 1) -> None:
+    def __init__(self, shard: Shard, threads: int = 1, forked: ForkedTrainer | None = None) -> None:
         self._shard = shard
         self._threads = threads
         self._turn = asyncio.Lock()
-        self._process: asyncio.subprocess.Process | None = None
+        self._forked = forked
+        self._process: _Process | None = None
         self._ending: asyncio.Future[None] | None = None
 
     @property
@@ -105,25 +108,12 @@ class TrainerProcess:
         if self._process is not None:
             await self._kill(self._process)
 
-    async def _running(self) -> asyncio.subprocess.Process:
+    async def _running(self) -> _Process:
         if self._ending is not None:
             await asyncio.shield(self._ending)
         if self._process is not None and self._process.returncode is None:
             return self._process
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "worker_node.training.trainer",
-            str(self._threads),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            cwd=Path(__file__).parents[2],
-            limit=_PIPE_BYTES,
-            env={**os.environ, **{name: str(self._threads) for name in _THREAD_LIMITS}},
-            # Ctrl-C at the owner's terminal is for the node, which ends its trainer in good order.
-            process_group=0,
-        )
-        self._process = process
+        self._process = process = await self._begun()
         try:
             async with asyncio.timeout(START_SECONDS):
                 await pipes.read_async(_stdout(process))
@@ -137,6 +127,26 @@ class TrainerProcess:
             raise
         return process
 
+    async def _begun(self) -> _Process:
+        """The one that was forked, and then new ones."""
+        forked, self._forked = self._forked, None
+        if forked is not None:
+            await forked.attach(_PIPE_BYTES)
+            return forked
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "worker_node.training.trainer",
+            str(self._threads),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            cwd=Path(__file__).parents[2],
+            limit=_PIPE_BYTES,
+            env={**os.environ, **dict.fromkeys(THREAD_LIMITS, str(self._threads))},
+            # Ctrl-C at the owner's terminal is for the node, which ends its trainer in good order.
+            process_group=0,
+        )
+
     def _load_requests(self) -> Iterator[dict[str, Any]]:
         """The shard in pieces, so that it is in memory but once on either side."""
         yield {"op": "forget"}
@@ -148,7 +158,7 @@ class TrainerProcess:
         yield {"op": "loaded", "most_scored": self._shard.most_scored}
 
     async def _exchange(
-        self, process: asyncio.subprocess.Process, request: dict[str, Any], on_progress: OnEvent
+        self, process: _Process, request: dict[str, Any], on_progress: OnEvent
     ) -> dict[str, Any]:
         assert process.stdin is not None
         process.stdin.write(pipes.pack(request))
@@ -157,16 +167,16 @@ class TrainerProcess:
             on_progress(answer)
         return answer
 
-    async def _end(self, process: asyncio.subprocess.Process) -> None:
+    async def _end(self, process: _Process) -> None:
         """Ends a process that cannot be spoken to any more, also where this is cancelled again."""
         self._ending = asyncio.ensure_future(self._kill_on_purpose(process))
         await asyncio.shield(self._ending)
 
-    async def _kill_on_purpose(self, process: asyncio.subprocess.Process) -> None:
+    async def _kill_on_purpose(self, process: _Process) -> None:
         await self._kill(process)
         self._process = None
 
-    async def _kill(self, process: asyncio.subprocess.Process) -> None:
+    async def _kill(self, process: _Process) -> None:
         if process.stdin is not None:
             process.stdin.close()
         try:
@@ -177,13 +187,13 @@ class TrainerProcess:
                 process.kill()
             await process.wait()
 
-    async def _cause_of_death(self, process: asyncio.subprocess.Process) -> str:
+    async def _cause_of_death(self, process: _Process) -> str:
         await self._kill(process)
         code = process.returncode or 0
         return f"it was ended by signal {-code}" if code < 0 else f"it ended with exit code {code}"
 
 
-def _stdout(process: asyncio.subprocess.Process) -> asyncio.StreamReader:
+def _stdout(process: _Process) -> asyncio.StreamReader:
     assert process.stdout is not None
     return process.stdout
 
