@@ -20,6 +20,7 @@
     python scripts/benchmark.py shard                       # one owner's messages, to a million
     python scripts/benchmark.py encoding                    # ids of a message, and its verdict
     python scripts/benchmark.py startup                     # until a node is ready, until a round
+    python scripts/benchmark.py images                      # what nodes of two images cost to start
     python scripts/benchmark.py taking-part                 # until a node that dials out takes part
 
 Machines are noisy: everything is measured beside a reference, in turns, and told as medians and
@@ -40,6 +41,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, n
 
 from scripts.benchmarks.encoding import encoding
 from scripts.benchmarks.encrypted import encrypted
+from scripts.benchmarks.images import images
 from scripts.benchmarks.leak import leak
 from scripts.benchmarks.owner_privacy import owner_privacy
 from scripts.benchmarks.page import page
@@ -93,6 +95,7 @@ for _command in (
     secure_aggregation,
     secure_rounds,
     startup,
+    images,
     taking_part,
     encoding,
     shard,

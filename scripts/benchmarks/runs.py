@@ -107,6 +107,14 @@ def peak_memory(pid: int) -> int:
     raise NodeFailed(f"process {pid} does not say its peak memory")
 
 
+def proportional_memory(pid: int) -> int:
+    """Memory of a process, in bytes; a page that several share counts in parts (Linux)."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    raise NodeFailed(f"process {pid} does not say its proportional memory")
+
+
 def children(pid: int) -> list[int]:
     """Process ids of a process's children (Linux)."""
     found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()

@@ -24,6 +24,7 @@ from scripts.benchmarks.runs import children, peak_memory
 from scripts.fetch_data import find_data
 from scripts.local.nodes import NO_SETTINGS, ROOT, clean_environment
 from shared.errors import NodeFailed
+from worker_node.training.forked import TITLE
 
 TICKS = os.sysconf("SC_CLK_TCK")
 EXCHANGED = 3
@@ -121,7 +122,7 @@ def _measured(root: Path, data: Path, rows: int, recipe: str, rounds: int, scrat
             for one in told
             if one["node"] == "bob" and one["round"] > 1
         )
-        (trainer,) = (one for one in children(node.pid) if "training.trainer" in _line(one))
+        (trainer,) = (one for one in children(node.pid) if _is_trainer(one))
         node_peak, trainer_peak = peak_memory(node.pid), peak_memory(trainer)
     finally:
         node.terminate()
@@ -141,8 +142,10 @@ def _started(root: Path, *arguments: object) -> subprocess.Popen[str]:
     )
 
 
-def _line(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_text()
+def _is_trainer(pid: int) -> bool:
+    """By its title where it was forked, as the first one is, and else by its command line."""
+    title, line = (Path(f"/proc/{pid}/{name}").read_text() for name in ("comm", "cmdline"))
+    return title.strip() == TITLE or "training.trainer" in line
 
 
 def _processor_seconds(pid: int) -> float:

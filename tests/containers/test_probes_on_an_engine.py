@@ -18,8 +18,8 @@ pytestmark = [pytest.mark.containers, pytest.mark.timeout(900)]
 
 KILL_TRAINER = """
 import os, pathlib, signal
-for one in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
-    if b"worker_node.training.trainer" in one.read_bytes().split(bytes(1)):
+for one in pathlib.Path("/proc").glob("[0-9]*/comm"):
+    if one.read_text().strip() == "fedsms-trainer":
         os.kill(int(one.parent.name), signal.SIGKILL)
 """
 
