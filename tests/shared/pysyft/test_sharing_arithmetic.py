@@ -78,6 +78,15 @@ def test_pysyfts_shares_add_up_in_their_field_and_their_masks_reach_both_of_its_
     assert drawn == [((6,), low, high)] * (number - 1)
 
 
+def test_no_seed_of_torchs_decides_a_share() -> None:
+    shared = sy.AdditiveSharingTensor(owner=sy.local_worker, dtype="long")
+    found = []
+    for _ in range(2):
+        torch.manual_seed(1)
+        found.append(shared.generate_shares(torch.tensor(SECRET), 2, torch.int64))
+    assert all((one != other).all() for one, other in zip(*found, strict=True))
+
+
 @pytest.mark.parametrize("number", [2, 3])
 def test_a_triple_that_is_made_here_is_the_product_of_numbers_of_the_whole_ring(
     number: int, drawn: Bounds
