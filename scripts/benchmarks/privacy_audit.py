@@ -11,8 +11,7 @@ What the coordinator holds: in a plain run bob's update of the first round, wher
 nothing that it does not have; in a private one the sum of all rounds' numbers of his; with secure
 sums those of both owners together.
 
-A second table audits the noise itself: canaries that each pull one number of the sum by all that a
-message may, told from what the sum is without them by an attacker who knows every other message.
+A second table audits the noise itself (scripts/benchmarks/noise_audit.py).
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ import numpy.typing as npt
 import torch
 
 from scripts.benchmarks.audit_plot import ATTACKS, plot
+from scripts.benchmarks.noise_audit import CANARIES, GUESSES, audit_noises, multiplier_of
 from scripts.benchmarks.privacy import Part, collection
 from scripts.fetch_data import find_data
 from server.aggregation.aggregators import FedAvg
@@ -35,7 +35,6 @@ from shared.model.many_texts import encode_all
 from shared.model.recipe import Recipe, load_recipe
 from shared.model.scorer import scorer_of
 from shared.model.vectors import Vector
-from shared.privacy.accountant import mu_of
 from shared.privacy.membership import (
     at_least_epsilon,
     found_at,
@@ -48,11 +47,8 @@ from shared.privacy.reading_updates import Numbers, Rows, Update, words_of
 from shared.privacy.recognising import auc
 from worker_node.data.shard import Message
 from worker_node.training.local_training import train
-from worker_node.training.private_step import Features, exact_sum, release
+from worker_node.training.private_step import Features, release
 
-CANARIES = 1000
-GUESSES = 100
-"""Of canaries; fixed before anything is seen. Fewer are surer, and prove less."""
 DELTA = 1e-5
 KINDS = ("plain", "secure", "private", "both")
 Labels = npt.NDArray[np.int64]
@@ -71,43 +67,56 @@ class Held:
 
 @click.command("privacy-audit")
 @click.option("--shadows", type=click.IntRange(2, 64), default=4, show_default=True)
-@click.option("--runs", type=click.IntRange(1, 1000), default=20, show_default=True)
+@click.option("--runs", type=click.IntRange(0, 1000), default=20, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True)
+@click.option(
+    "--seeds", type=click.IntRange(1, 100), default=1, show_default=True, help="From --seed on."
+)
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), default=KINDS)
 @click.option(
     "--plot", "picture", type=click.Path(path_type=Path), help="Also as a PNG; takes matplotlib."
 )
 def privacy_audit(
-    shadows: int, runs: int, seed: int, kinds: tuple[str, ...], picture: Path | None
+    shadows: int, runs: int, seed: int, seeds: int, kinds: tuple[str, ...], picture: Path | None
 ) -> None:
-    """Word attack, membership and audited epsilon: plain, secure, private, both."""
+    """Word attack, membership and audited epsilon: plain, secure, private, both.
+
+    Of several seeds figures are means, with 95 % intervals of those (Student's t).
+    """
     torch.set_num_threads(1)
-    split = _Split.of(collection(find_data()), seed)
+    splits = [_Split.of(collection(find_data()), one) for one in range(seed, seed + seeds)]
     click.echo(
         "| run | words: AUC | bob's or anne's: AUC | loss: AUC | likelihood: AUC | found at 1 % "
         "| right of 100 | epsilon is at least | claimed |\n" + "|---" * 9 + "|"
     )
-    models: dict[str, tuple[Recipe, Vector, Numbers]] = {}
+    models: list[dict[str, Numbers]] = [{} for _ in splits]
     areas: dict[str, list[float]] = {}
     for kind in kinds:
-        cells = _cells(kind, split, shadows, models)
-        areas[kind] = [float(cell) for cell in cells[1 : 1 + len(ATTACKS)]]
-        click.echo(f"| {' | '.join(cells)} |")
+        found = np.array(
+            [_figures(kind, *one, shadows) for one in zip(splits, models, strict=True)]
+        )
+        areas[kind] = [float(one) for one in found.mean(axis=0)[: len(ATTACKS)]]
+        cells = [_cell(one, digits) for one, digits in zip(found.T, _DIGITS, strict=True)]
+        recipe = load_recipe(_RECIPES[kind])
+        claimed = f"{recipe.privacy.epsilon:g}" if recipe.is_private else "none"
+        click.echo(f"| {' | '.join([kind, *cells, claimed])} |")
     if picture is not None:
         plot(areas, picture)
-    click.echo("\n| noise | epsilon claimed | proved: mean | the most of all | above the claim |")
-    click.echo("|---" * 5 + "|")
-    for name in ("private", "private-strict"):
-        recipe = load_recipe(name)
-        for shared in (False, True):
-            owners = [split.bob, split.anne] if shared else [split.bob]
-            parts = [Part.of(rows, recipe) for rows in owners]
-            found = [audit_noise(recipe, parts, number) for number in range(runs)]
-            above = sum(one > recipe.privacy.epsilon for one in found)
-            click.echo(
-                f"| {'shared' if shared else 'own'} | {recipe.privacy.epsilon:g} "
-                f"| {np.mean(found):.2f} | {max(found):.2f} | {above} of {runs} |"
-            )
+    if runs:
+        audit_noises([splits[0].bob, splits[0].anne], runs)
+
+
+_DIGITS = (1, 1, 1, 1, 1, 0, 2)
+
+
+def _cell(found: Numbers, digits: int) -> str:
+    """A figure of one seed, or the mean of several and its interval."""
+    if len(found) == 1:
+        return f"{found[0]:.{digits}f}"
+    from scipy import stats
+
+    half = stats.t.ppf(0.975, len(found) - 1) * stats.sem(found)
+    return f"{found.mean():.{max(digits, 1)}f} ± {half:.{max(digits, 1)}f}"
 
 
 @dataclass(frozen=True)
@@ -144,43 +153,45 @@ class _Split:
         return [rows[::2], rows[1::2]]
 
 
-def _cells(
-    kind: str,
-    split: _Split,
-    shadows: int,
-    models: dict[str, tuple[Recipe, Vector, Numbers]],
-) -> list[str]:
-    """Of a kind of run: its name, its areas in the order of ATTACKS, and what guesses prove."""
-    recipe = load_recipe("private" if kind in ("private", "both") else "default")
+_RECIPES = {"plain": "default", "secure": "default", "private": "private", "both": "private"}
+
+
+def _figures(
+    kind: str, split: _Split, models: dict[str, Numbers], shadows: int
+) -> tuple[float, ...]:
+    """Of a kind of run: its areas in percent in the order of ATTACKS, and what guesses prove.
+
+    Args:
+        models: margins of shadow models by kind, of this split.
+    """
+    recipe = load_recipe(_RECIPES[kind])
     is_summed = kind in ("secure", "both")
     held = _trained(recipe, [split.bob, split.anne], is_summed, seed=1)
     texts = [one.text for one in split.canaries]
     labels = np.array([one.label for one in split.canaries])
     # a secure run ends with the bytes of a plain one: its shadows are the same
     if kind == "secure" and "plain" in models:
-        shadow = models["plain"][2]
+        shadow = models["plain"]
     else:
         trained = (
             _trained(recipe, split.shadow(one), is_summed, seed=100 + one).state
             for one in range(shadows)
         )
         shadow = np.array([_margins(recipe, one, texts, labels) for one in trained])
-    models[kind] = (recipe, held.state, shadow)
+    models[kind] = shadow
     target = _margins(recipe, held.state, texts, labels)
     ratio, is_in = offline_likelihood(target, shadow), split.included
     seen = _seen(recipe, held.updates, texts, labels)
     right = right_guesses(is_in, seen, GUESSES)
-    return [
-        kind,
-        f"{100 * _words(recipe, held, split):.1f}",
-        f"{100 * _whose(recipe, held, split):.1f}",
-        f"{100 * auc(target[is_in], target[~is_in]):.1f}",
-        f"{100 * auc(ratio[is_in], ratio[~is_in]):.1f}",
-        f"{100 * found_at(ratio[is_in], ratio[~is_in]):.1f}",
-        str(right),
-        f"{at_least_epsilon(right, GUESSES, CANARIES, DELTA):.2f}",
-        f"{recipe.privacy.epsilon:g}" if recipe.is_private else "none",
-    ]
+    return (
+        100 * _words(recipe, held, split),
+        100 * _whose(recipe, held, split),
+        100 * auc(target[is_in], target[~is_in]),
+        100 * auc(ratio[is_in], ratio[~is_in]),
+        100 * found_at(ratio[is_in], ratio[~is_in]),
+        right,
+        at_least_epsilon(right, GUESSES, CANARIES, DELTA),
+    )
 
 
 def _margins(recipe: Recipe, state: Vector, texts: list[str], labels: Labels) -> Numbers:
@@ -251,7 +262,7 @@ def _trained(recipe: Recipe, owners: list[list[Message]], is_summed: bool, seed:
 
 def _private(recipe: Recipe, parts: list[Part], is_summed: bool) -> Held:
     """Inside secure sums noise is shared; outside each owner adds all of it."""
-    multiplier = _multiplier(recipe) / (len(parts) ** 0.5 if is_summed else 1)
+    multiplier = multiplier_of(recipe) / (len(parts) ** 0.5 if is_summed else 1)
     state = np.zeros(recipe.parameters, np.float32)
     told = np.zeros((len(parts), recipe.parameters))
     for number in range(1, recipe.federation.rounds + 1):
@@ -262,34 +273,3 @@ def _private(recipe: Recipe, parts: list[Part], is_summed: bool) -> Held:
         total = sum(numbers, np.zeros(recipe.parameters + EXTRA, np.uint64))
         state = PrivateSum.decode(total, recipe).step(state, recipe, number)
     return Held(state, [told.sum(axis=0)] if is_summed else list(told))
-
-
-def _multiplier(recipe: Recipe) -> float:
-    privacy = recipe.privacy
-    return float(recipe.federation.rounds**0.5 / mu_of(privacy.epsilon, privacy.delta))
-
-
-def audit_noise(recipe: Recipe, parts: list[Part], number: int) -> float:
-    """The epsilon that guesses prove of one run with CANARIES that pull one number each.
-
-    Args:
-        parts: rows of owners who share the noise, and whose sum is seen.
-    """
-    draw = np.random.default_rng([11, number])
-    included = draw.random(CANARIES) < 0.5
-    buckets = draw.choice(recipe.parameters - 1, CANARIES, replace=False) + 1
-    chosen = np.sort(buckets[included])
-    ones, spam = np.ones(len(chosen)), np.ones(len(chosen), np.int64)
-    canaries = (Features(np.arange(len(chosen)), chosen, ones, ones), spam)
-    multiplier = _multiplier(recipe) / len(parts) ** 0.5
-    state, scores = np.zeros(recipe.parameters, np.float32), np.zeros(recipe.parameters)
-    for step in range(1, recipe.federation.rounds + 1):
-        total = np.zeros(recipe.parameters + EXTRA, np.uint64)
-        for place, part in enumerate(parts):
-            rows = [(part.features, part.labels), *([canaries] if place == 0 else [])]
-            total += release(state, rows, recipe, multiplier)
-        known = sum(exact_sum(state, one.features, one.labels, recipe) for one in parts)
-        scores -= (total.view(np.int64) - known)[:-EXTRA] / UNIT
-        state = PrivateSum.decode(total, recipe).step(state, recipe, step)
-    right = right_guesses(included, scores[buckets], GUESSES)
-    return at_least_epsilon(right, GUESSES, CANARIES, recipe.privacy.delta)
