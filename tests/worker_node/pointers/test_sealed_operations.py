@@ -208,6 +208,31 @@ class TestTriples:
                 us.seals[who].open("bob", "opening", about, told)
 
 
+@pytest.mark.parametrize("owner", ["bob", "anne", "dora"])
+def test_a_word_is_looked_up_for_any_owner_and_its_score_is_the_owners(owner: str) -> None:
+    us = parties_of(context_of(owner=owner), ids=IDS)
+    holders = us.context.holders
+    low, high = (
+        [
+            us.ask(holder, "take", packet, which, shape)
+            for holder, packet in zip(
+                holders, us.packets(owner, "rows", 0, 2, 16, which), strict=True
+            )
+        ]
+        for which, shape in (("low", (6, 16)), ("high", (6, 1, 4)))
+    )
+    # word w is worth w, in 4 blocks of 16
+    blocks = us.product(low, split(np.arange(64).reshape(4, 16).T.tolist()), "matmul")
+    words = us.product(high, [one.reshape(6, 4, 1) for one in blocks], "matmul")
+    sums = [one.reshape(2, 3, 1).sum(1) for one in words]
+    sealed = [us.ask(holder, "reveal", one) for holder, one in zip(holders, sums, strict=True)]
+    us.ask(owner, "learn", *sealed, 0, 2, 1000)
+    ((_, spam),) = us.learned
+    assert spam == pytest.approx((1 / (1 + np.exp(-IDS.sum(axis=1) / 1000))).tolist())
+    with pytest.raises(NodeFailed, match="another part"):
+        us.ask("carol", "learn", *sealed, 0, 2, 1000)
+
+
 def test_floats_are_no_shares() -> None:
     us = parties_of()
     packet, _ = us.packets("carol", "triple", "mul", (1,), (1,))
