@@ -20,6 +20,7 @@ from server.rounds.outgoing_state import OutgoingState
 from server.rounds.plan import Plan
 from server.rounds.secure_exchange import SecureExchange
 from shared.errors import FedsmsError, PolicyRefused
+from shared.identity.folder import read_key
 from shared.model.classifier import initial_state
 from shared.model.recipe import Recipe, load_recipe
 from shared.privacy.accountant import mu_of
@@ -28,6 +29,9 @@ from tests.helpers.federating import Watcher, members_of, of_rounds
 from tests.helpers.identities import Federation, make_federation
 from tests.helpers.secure_rounds import QUICK, federated, shards
 from worker_node.guarding.policy import Policy
+from worker_node.guarding.set_up import Guarding, _open_ledger
+from worker_node.privacy.accounts import Run, Terms
+from worker_node.privacy.ledger import LEDGER, Ledger
 
 pytestmark = pytest.mark.timeout(240)
 PRIVATE = of_rounds(load_recipe("private"), 2)
@@ -222,8 +226,29 @@ async def test_fewer_owners_than_share_the_noise_are_not_summed(federation: Fede
             await found.trained()
 
 
-def test_a_budget_without_a_place_to_count_does_not_serve(tmp_path: Path) -> None:
-    from worker_node.guarding.set_up import Guarding, _open_ledger
+def test_a_ledger_is_not_begun_anew_by_a_flag(tmp_path: Path) -> None:
+    """--audit-log or --counts elsewhere, beside an identity whose ledger has told something."""
+    folder = make_federation(tmp_path).node("bob")
+    key = read_key(folder)
+    Ledger(folder / LEDGER, key).close()  # of a node that told nothing yet
+    elsewhere = Guarding(
+        Policy.model_validate(BUDGET), None, None, tmp_path / "x.counts.json", folder
+    )
+    _open_ledger(elsewhere).close()
+    (tmp_path / "x.privacy.jsonl").unlink()
+    (tmp_path / "x.privacy.jsonl.anchor").unlink()
+    ledger = Ledger(folder / LEDGER, key)
+    ledger.charge(Run("hospital", "r", "training"), 1, "x", Terms(2, "d", 0.5, 0.5), None)
+    ledger.close()
+    with pytest.raises(FedsmsError, match="would begin another at"):
+        _open_ledger(elsewhere)
+    for name in (LEDGER, f"{LEDGER}.anchor"):
+        (folder / name).rename(tmp_path / f"x.{name}")
+    moved = _open_ledger(elsewhere)
+    assert moved.accounts.spent("training") == (0.5, 0.5)
+    moved.close()
 
+
+def test_a_budget_without_a_place_to_count_does_not_serve(tmp_path: Path) -> None:
     with pytest.raises(FedsmsError, match="no place to keep count"):
         _open_ledger(Guarding(Policy.model_validate(BUDGET)))

@@ -178,7 +178,8 @@ class Guard:
         await self._may_work("train", who, shard, recipe, command.rounds, command.secure)
         self._count("rounds", self.policy.day.rounds)
         digest = recipe_digest(recipe.to_json()).hex()
-        rows = len(shard.train)
+        # where nobody is told how many there are, no countersignature tells that they are others
+        rows = 0 if self.policy.hides_rows else len(shard.train)
         self._countersigning.participation.trains(
             who.name, command.run, digest, command.round, rows
         )

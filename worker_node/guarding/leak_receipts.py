@@ -91,8 +91,11 @@ class LeakReceipts:
         is_bound = self._terms.is_bounded and not departure.recipe.is_private
         try:
             words, messages = await asyncio.to_thread(self._attack, departure, shard)
-        except (ValueError, MemoryError) as error:
-            log.warning("what round %d tells could not be found: %s", departure.round, error)
+        except Exception as error:
+            # whatever it is: in a private run it would tell of the rows that nothing came
+            trace = not isinstance(error, (ValueError, MemoryError))
+            said = "what round %d tells could not be found: %s"
+            log.warning(said, departure.round, error, exc_info=trace)
             if is_bound:
                 fact = "the node cannot find what this round would tell, and its owner bounds it"
                 raise NodeFailed(fact) from None

@@ -27,7 +27,8 @@ from worker_node.guarding.participation import Participation
 from worker_node.guarding.policy import Mode, Policy
 from worker_node.guarding.policy_file import find_policy
 from worker_node.guarding.private_releases import PrivateReleases
-from worker_node.privacy.ledger import LEDGER, Ledger
+from worker_node.privacy.chain_file import read_chain
+from worker_node.privacy.ledger import LEDGER, Ledger, results_of
 from worker_node.privacy.receipts import RECEIPTS, ReceiptFile
 
 OFF = Path("off")
@@ -161,7 +162,23 @@ def _open_ledger(guarding: Guarding) -> Ledger:
                 "Give it an identity folder that it may write to, or a file with --counts.",
             )
         return Ledger()
-    return Ledger(path, read_key(guarding.identity) if guarding.identity is not None else None)
+    key = read_key(guarding.identity) if guarding.identity is not None else None
+    if guarding.identity is not None:
+        _check_no_other_ledger(path, guarding.identity / LEDGER)
+    return Ledger(path, key)
+
+
+def _check_no_other_ledger(path: Path, usual: Path) -> None:
+    """Where another flag has the node keep its files elsewhere, a budget must not begin anew."""
+    if path == usual or is_present(path) or not is_present(usual):
+        return
+    if read_chain(usual, None)[0]:
+        raise UsageError(
+            f"this node's privacy ledger is {usual}, and it would begin another at {path}",
+            "what coordinators were told with noise counts for ever",
+            f"Serve without --counts and --audit-log; or move {usual.name}, {usual.name}.anchor "
+            f"and {results_of(usual).name} to {path}, {path}.anchor and {results_of(path)}.",
+        )
 
 
 def ledger_of(guarding: Guarding) -> Path | None:

@@ -69,6 +69,8 @@ class ChainFile:
             raise StorageError(f"cannot write {self._path}", "it was closed")
         line, place = chained(values, self._place, _now())
         try:
+            if not _is_same(self._path, self._file):
+                raise damaged(self._path, "it was replaced or moved while this node kept it")
             os.ftruncate(self._file, self._end)
             _write(self._file, line, self._end)
             _write_anchor(self._anchor, make_anchor(place, _now(), self._key, OF))
@@ -149,6 +151,12 @@ def _open_locked(path: Path) -> int:
             "Stop the other one.",
         ) from None
     return file
+
+
+def _is_same(path: Path, file: int) -> bool:
+    """Whether what is at the path is this open file: another one is free for another node."""
+    there, own = path.lstat(), os.fstat(file)
+    return (there.st_dev, there.st_ino) == (own.st_dev, own.st_ino)
 
 
 def _write_anchor(path: Path, data: bytes) -> None:

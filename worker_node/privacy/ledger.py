@@ -23,7 +23,7 @@ from worker_node.privacy.chain_file import ChainFile, damaged
 LEDGER = "privacy.jsonl"
 RESULTS = "privacy.results"
 MAX_RUNS_OVER = 64
-"""Runs that are over whose last result is kept, the newest ones."""
+"""Runs that are over whose last result is kept, the newest ones; and of those that are not."""
 _MOST_RESULT = 256 * 2**20
 _ROUNDING = 1 + 1e-9
 
@@ -163,20 +163,25 @@ class Ledger:
                 self._forget(which, old)
         if number == known.terms.releases:
             self.end(which)
+        self._forget_older_than(MAX_RUNS_OVER)
 
     def end(self, which: Run) -> None:
         """No more is told to a run: what it did not use comes back. Idempotent."""
         if self.accounts.runs[which].closed:
             return
         self._note("close", which)
-        over = [run for run, found in self.accounts.runs.items() if found.closed]
-        for old in over[:-MAX_RUNS_OVER]:
-            self._forget(old, max(self.accounts.runs[old].answered, default=0))
 
     def close(self) -> None:
         """Lets the file go, for another node. Idempotent."""
         if self._file is not None:
             self._file.close()
+
+    def _forget_older_than(self, newest: int) -> None:
+        """Results of runs that are over, and of others: nobody fills the disk by beginning runs."""
+        for over in (True, False):
+            runs = [run for run, found in self.accounts.runs.items() if found.closed is over]
+            for old in runs[-2 * newest : -newest]:  # those before them are gone
+                self._forget(old, max(self.accounts.runs[old].answered, default=0))
 
     @staticmethod
     def _is_next(known: Reservation, number: int) -> bool:

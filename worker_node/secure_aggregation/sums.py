@@ -149,9 +149,9 @@ class SecureSums:
             del parts[old]
 
     def _of_run(self, peer: str, run: str, number: int) -> dict[tuple[int, Sum], _Part]:
-        """A run's sums, of which older rounds than the last are forgotten, as older runs are."""
+        """A run's sums of rounds beside this one; others are forgotten, as older runs are."""
         parts = self._runs.pop((peer, run), {})
-        kept = {key: part for key, part in parts.items() if key[0] >= number - 1}
+        kept = {key: part for key, part in parts.items() if abs(key[0] - number) <= 1}
         self._runs[peer, run] = kept
         of_peer = [key for key in self._runs if key[0] == peer]
         for oldest in of_peer[:-MAX_RUNS]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
 
-from shared.errors import PolicyRefused
+from shared.errors import NodeFailed, PolicyRefused
 from shared.model.recipe import load_recipe
-from shared.wire.commands import CountersignCommand
-from tests.worker_node.guarding.test_guard import ME, refused_by, tables
+from shared.secure_aggregation.contents import recipe_digest
+from shared.wire.commands import CountersignCommand, TrainCommand
+from tests.worker_node.guarding.test_guard import ME, ROWS, SHARD, refused_by, tables
+from worker_node.data.shard import Shard
 from worker_node.guarding.guard import Guard
 from worker_node.guarding.owner_prompt import Terminal
 from worker_node.guarding.pace import Pace
@@ -93,6 +96,28 @@ def test_rows_that_are_hidden_are_not_confirmed_by_a_signature(
     with pytest.raises(PolicyRefused) as caught:
         guard.countersign(ME, asked)
     assert caught.value.rule == rule
+
+
+@pytest.mark.parametrize("hides", [True, False])
+def test_rows_that_are_hidden_do_not_show_in_what_is_known_of_a_run(hides: bool) -> None:
+    """Rows that are added amid a run are not told by rounds that are not known any more."""
+    guard = Guard(tables(NOISE if hides else {}))
+
+    async def two_rounds() -> None:
+        recipe = PRIVATE.to_json()
+        command = TrainCommand(
+            state_id=1, result_id=2, run="r", recipe=recipe, seed=0, round=1, rounds=ROUNDS
+        )
+        await guard.may_train(ME, command, SHARD)
+        more = Shard(ROWS, ())
+        await guard.may_train(ME, command.model_copy(update={"round": 2}), more)
+
+    asyncio.run(two_rounds())
+    digest = recipe_digest(PRIVATE.to_json()).hex()
+    known = guard._countersigning.participation
+    told = CountersignCommand(run="r", recipe=digest, model="ab" * 32, rounds=[1, 2], rows=None)
+    with contextlib.nullcontext() if hides else pytest.raises(NodeFailed, match="round 2"):
+        known.check("hospital", told)
 
 
 def test_who_asks_too_often_waits_as_long_as_the_pace_says(

@@ -177,11 +177,13 @@ def test_an_owner_can_end_a_run_that_was_given_up(path: Path) -> None:
         tell(ledger, ONE, 2)
 
 
-def test_results_of_runs_that_are_over_do_not_fill_the_disk(path: Path) -> None:
+@pytest.mark.parametrize("releases", [1, 2])
+def test_results_of_runs_do_not_fill_the_disk(path: Path, releases: int) -> None:
+    """Of runs that are over, and of such as are begun alone."""
     ledger = Ledger(path, KEY)
     for number in range(MAX_RUNS_OVER + 5):
         which = Run("hospital", f"run-{number}", "held_out")
-        ledger.charge(which, 1, "x", Terms(1, "r", 0.01, 0.01), None)
+        ledger.charge(which, 1, "x", Terms(releases, "r", 0.01, 0.01), None)
         ledger.answer(which, 1, b"numbers")
     assert len(list(results_of(path).iterdir())) in (MAX_RUNS_OVER, MAX_RUNS_OVER + 1)
     assert ledger.told(which, 1, "x") == b"numbers"
@@ -317,6 +319,21 @@ def test_without_a_place_to_write_nothing_is_charged(path: Path) -> None:
     with pytest.raises(StorageError):
         ledger.charge(ONE, 1, "x", TERMS, MOST)
     assert ledger.accounts.runs == {}
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_ledger_that_was_replaced_under_the_node_charges_nothing(
+    path: Path, tmp_path: Path, is_there: bool
+) -> None:
+    """Its lock is on the file that is gone: at the path another node could begin from a copy."""
+    ledger = Ledger(path, KEY)
+    tell(ledger, ONE, 1)
+    path.rename(tmp_path / "aside")
+    if is_there:
+        shutil.copy(tmp_path / "aside", path)
+    with pytest.raises(StorageError):
+        ledger.charge(ONE, 2, "x", TERMS, MOST)
+    assert list(ledger.accounts.runs[ONE].charged) == [1]
 
 
 class AnyOrder(RuleBasedStateMachine):

@@ -164,6 +164,23 @@ def test_what_cannot_be_attacked_leaves_but_not_where_the_owner_sets_a_bound() -
             take(LeakReceipts(LeakTerms(most_words=0.5)), leaving, shard=wordless)
 
 
+def test_a_private_round_leaves_whatever_goes_wrong_with_its_receipt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An error that hangs on the rows would tell of them without noise."""
+
+    def fails(*_: object) -> object:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(OwnTexts, "attack", fails)
+    recipe = load_recipe("private")
+    receipts = LeakReceipts(LeakTerms(most_words=0.5))
+    take(receipts, departure(np.ones(recipe.parameters), recipe))
+    assert receipts.kept.newest == []
+    with pytest.raises(NodeFailed, match="cannot find what this round would tell"):
+        take(receipts, departure(np.ones(TUTORIAL.parameters)))
+
+
 def test_receipts_that_are_off_are_not_taken_and_bounds_need_them() -> None:
     receipts = LeakReceipts(LeakTerms(receipts=False))
     take(receipts, departure(trained(SHARD)))

@@ -108,3 +108,14 @@ def test_a_sum_that_was_not_masked_begins_anew_for_another_state_and_else_not() 
         assert refused.value.rule == "secure_aggregation.state"
 
     run(scene())
+
+
+def test_keys_for_rounds_without_end_do_not_fill_the_memory() -> None:
+    async def scene() -> None:
+        sums = sums_of(names(3)[0])
+        for numbers in (range(1, 9), range(50, 1, -1), range(1, 50, 3)):
+            for number in numbers:
+                await sums.keys(PEER, context(number=number))
+                assert len(held(sums)) <= 3
+
+    run(scene())
