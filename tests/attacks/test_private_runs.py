@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from scripts.local.many_nodes import Served, nodes_of
+from server.nodes.client import pack_state
 from server.rounds.coordinator import Coordinator
 from server.rounds.exchange import Exchange
 from server.rounds.node_part import NodePart
@@ -25,9 +26,11 @@ from shared.model.classifier import initial_state
 from shared.model.recipe import Recipe, load_recipe
 from shared.privacy.accountant import mu_of
 from shared.privacy.private_sum import EXTRA, Scales
+from shared.wire.commands import EvaluateCommand
 from tests.helpers.federating import Watcher, members_of, of_rounds
 from tests.helpers.identities import Federation, make_federation
 from tests.helpers.secure_rounds import QUICK, federated, shards
+from worker_node.audit.lines import Entry
 from worker_node.guarding.policy import Policy
 from worker_node.guarding.set_up import Guarding, _open_ledger
 from worker_node.privacy.accounts import Run, Terms
@@ -149,6 +152,28 @@ async def test_noise_cannot_be_averaged_out_over_repeats() -> None:
         assert told[0] == told[1] == told[2]
         lines = served["bob"].node.guard.releases.ledger.accounts.runs
     assert [len(one.charged) for one in lines.values()] == [1]
+
+
+@in_a_loop
+async def test_sizes_on_the_wire_do_not_depend_on_the_rows() -> None:
+    state = initial_state(PRIVATE, 1)
+    sizes = {}
+    async with nodes_of(shards(["anne", "bob"])) as served:  # of 40 messages, and of 47
+        for name in served:
+            one = {name: served[name]}
+            lines: list[Entry] = []
+            served[name].node.guard.on_record = lines.append
+            async with asking(one, PRIVATE) as ask:
+                await ask(1, state)
+            async with asking(one, PRIVATE, "b") as ask, members_of(urls(one), QUICK) as members:
+                client, base = members.all[0].client, OutgoingState(state)
+                await client.send_state(pack_state(base.state, None, base.id))
+                wanted = EvaluateCommand(state_id=base.id, base_id=None, recipe=PRIVATE.to_json())
+                await client.evaluate_secretly(wanted)
+            told = [(line.what, line.bytes_out) for line in lines if line.decision == "allowed"]
+            sizes[name] = [one for one in told if one[0] != "handshake"]
+    assert sizes["anne"] == sizes["bob"]
+    assert {"train", "fetch", "evaluate"} <= {what for what, _ in sizes["bob"]}
 
 
 @in_a_loop
