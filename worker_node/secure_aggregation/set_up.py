@@ -7,10 +7,12 @@ from pathlib import Path
 
 from shared.errors import UsageError
 from shared.identity import folder as identity
+from shared.identity.certificates import key_fingerprint
+from shared.identity.folder import read_key
 from shared.secure_aggregation.trust import Signer
 from worker_node.guarding.policy import SecureAggregationTerms
 from worker_node.guarding.set_up import Guarding
-from worker_node.membership.peers import pinned
+from worker_node.membership.peers import PEERS, pinned
 from worker_node.secure_aggregation.masked_rounds import RoundsInMemory, RoundsOnDisk
 from worker_node.secure_aggregation.sums import SecureSums
 from worker_node.secure_aggregation.terms import Terms
@@ -39,7 +41,7 @@ def find_sums(guarding: Guarding) -> SecureSums | None:
     fewest = max(wanted.fewest_owners, trusted + 1)  # their noise must be in what is opened
     terms = Terms(
         fewest,
-        pinned(folder, wanted.pinned, "secure_aggregation.pinned"),
+        _others(folder, pinned(folder, wanted.pinned, "secure_aggregation.pinned")),
         wanted.fewest_pinned,
         wanted.dropouts,
     )
@@ -54,6 +56,23 @@ def find_sums(guarding: Guarding) -> SecureSums | None:
             wanted.fewest_pinned,
         )
     return SecureSums(lambda: Signer.of(identity.load(folder, "node")), terms, rounds)
+
+
+def _others(folder: Path, pins: dict[str, str]) -> dict[str, str]:
+    """The fingerprints by id. Raises UsageError where they are of fewer others than they seem."""
+    own = key_fingerprint(read_key(folder).public_key()) if pins else ""
+    for name, fingerprint in pins.items():
+        same = [one for one, found in pins.items() if found == fingerprint and one != name]
+        if fingerprint == own or same:
+            has = "this node's own key for it, which is in every sum anyway"
+            if fingerprint != own:
+                has = f"the same key for {same[0]}, and they count as one"
+            raise UsageError(
+                f"the policy pins {name}",
+                f"rule secure_aggregation.pinned: {folder / PEERS} has {has}",
+                "Compare fingerprints with each owner: python -m worker_node peers",
+            )
+    return pins
 
 
 def _masked_file(guarding: Guarding) -> Path | None:
