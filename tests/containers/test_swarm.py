@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.helpers.containers import TAG, docker, image, inspect
+from tests.helpers.containers import TAG, address_of_host, docker, image, inspect
 from tests.helpers.messages import made_up, write_tsv
 from tests.helpers.needed import lacking
 from tests.helpers.pages import Block, steps
@@ -142,6 +143,14 @@ def test_the_stack_trains_on_a_swarm_and_keeps_owners_apart(manager: Terminal) -
     anne = tasks["anne"]["NetworkSettings"]["Networks"][f"{STACK}_anne"]["IPAddress"]
     assert reaches("anne", "anne", anne)
     assert not reaches("bob", "anne", anne)
+    with socket.create_server(("0.0.0.0", 0)) as listener:  # a service of the host
+        port = listener.getsockname()[1]
+        bridges = {address_of_host(one) for one in ("bridge", "docker_gwbridge")}
+        assert [one for one in bridges if reaches("bob", one, port=port)] == []
+    ends = {address_of_host(f"{STACK}_{owner}") for owner in OWNERS}
+    for host, port in (*((one, 2377) for one in ends), ("169.254.169.254", 80), ("1.1.1.1", 53)):
+        assert not reaches("bob", host, port=port), host
+    assert not reaches("bob", "example.org", port=80)
     for job in containers("--filter", f"label=com.docker.swarm.service.name={STACK}_coordinator"):
         targets = {mount["Destination"] for mount in inspect(job)["Mounts"]}
         assert targets == {"/tmp", "/runs"}
@@ -167,14 +176,14 @@ def constraints(service: str) -> list[str]:
     return found
 
 
-def reaches(owner: str, other: str, address: str) -> bool:
-    """Whether the other's node can be dialled from an owner's container, by name or address."""
+def reaches(owner: str, *hosts: str, port: int = 8777) -> bool:
+    """Whether one of the hosts can be dialled from an owner's container, by name or address."""
     script = (
         "import socket, sys\n"
-        "for host in sys.argv[1:]:\n"
-        "    try: socket.create_connection((host, 8777), 3); sys.exit(0)\n"
+        "for host in sys.argv[2:]:\n"
+        "    try: socket.create_connection((host, int(sys.argv[1])), 3); sys.exit(0)\n"
         "    except OSError: pass\n"
         "sys.exit(1)\n"
     )
-    arguments = ("python", "-c", script, other, address)
+    arguments = ("python", "-c", script, str(port), *hosts)
     return docker("exec", task(owner), *arguments, check=False).code == 0
