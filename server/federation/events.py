@@ -12,8 +12,8 @@ class Progress:
     """What one node does in a round.
 
     round: its number. stage: "sending", "training", "fetching", "evaluating" or "waiting".
-    done, total: batches; 0 where a stage has none. loss: mean training loss so far in the epoch,
-    in nats a row; None where there is none.
+    done, total: batches, or percent of 100; 0 where a stage has none. loss: mean training loss so
+    far in the epoch, in nats a row; None where there is none.
     """
 
     round: int

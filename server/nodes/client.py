@@ -146,10 +146,15 @@ class NodeClient(WebsocketClientWorker):
             raise NodeFailed(f"node {self.id} claims another weight in the average", cause)
         return report
 
-    async def evaluate(self, command: EvaluateCommand) -> EvaluateReport:
+    async def evaluate(
+        self, command: EvaluateCommand, on_progress: OnProgress = lambda _: None
+    ) -> EvaluateReport:
         """Has the node evaluate on its held-out rows; raises NodeFailed with its own cause."""
-        request = self._pack_command(EVALUATE, command.model_dump())
-        answer = await self.link.request(request, seconds=self.link.timeouts.evaluate_timeout)
+        answer = await self.link.request(
+            self._pack_command(EVALUATE, command.model_dump()),
+            on_event=lambda event: on_progress(self._progress(event)),
+            seconds=self.link.timeouts.evaluate_timeout,
+        )
         with self._blaming():
             report = EvaluateReport.parse(self._open(answer))
         counted = sum(report.ham.values()) + sum(report.spam.values())

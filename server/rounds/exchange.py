@@ -177,8 +177,12 @@ class Exchange:
             PolicyRefused: its owner's policy refused the evaluation.
             FedsmsError: what failed.
         """
+
+        def tell(progress: Progress) -> None:
+            self.tell(number, member.id, "evaluating", progress)
+
         report = await self.evaluated_by(
-            number, member, part, state, lambda client, command: client.evaluate(command)
+            number, member, part, state, lambda client, command: client.evaluate(command, tell)
         )
         summary_of(member.id, report)
         told = report.seconds_evaluating + report.seconds_waiting

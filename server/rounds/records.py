@@ -287,7 +287,7 @@ class Observer(Protocol):
 
     def on_progress(self, number: int, node: str, stage: str, progress: Progress | None) -> None:
         """A node began a stage ("sending", "training", "fetching", "evaluating", "waiting"), or
-        made progress in its training."""
+        made progress in its training or evaluation."""
 
     def on_notice(self, number: int, node: str, text: str) -> None:
         """A node is out or back (`text` says which, and why), or a round waits for nodes ("")."""

@@ -277,7 +277,8 @@ class HandOutCommand(WireTable):
 class Progress(WireTable):
     """An event while a node trains: batches done, of how many, and their mean loss so far.
 
-    Of a training whose numbers leave in a secure sum: percent, of 100, and no loss.
+    Of a training whose numbers leave in a secure sum, and of an evaluation whose counts do not:
+    percent, of 100, and no loss.
     """
 
     done: int = Field(ge=0)

@@ -169,7 +169,7 @@ class Commands:
         with_noise = WITH_NOISE * Recipe.from_json(command.recipe).is_private
         request.about(command.state_id, (secure + with_noise).removeprefix(", "))
         state = self._state(command.state_id, command.base_id)
-        await self._begin(self._evaluate(command, state), request)
+        await self._begin(self._evaluate(command, state, request), request)
 
     async def _on_compare(self, _: str, arguments: Any, request: Request) -> None:
         self._require_a_free_task()
@@ -326,7 +326,7 @@ class Commands:
         return report, as_object(numbers, command.result_id)
 
     async def _evaluate(
-        self, command: EvaluateCommand, state: Vector
+        self, command: EvaluateCommand, state: Vector, request: Request
     ) -> EvaluateReport | SecureReport:
         who = self._answers.who
         if command.secure is not None:
@@ -334,8 +334,11 @@ class Commands:
         if Recipe.from_json(command.recipe).is_private:
             return await self._evaluate_privately(command, state)
         await self._node.guard.may_evaluate(who, command, self._node.shard)
-        work = evaluate(self._node, who.name, command, state)
+        sending: set[asyncio.Task[None]] = set()
+        tell = self._progress_to(request, sending)
+        work = evaluate(self._node, who.name, command, state, tell)
         report = await (or_nothing(work) if command.secure is not None else work)
+        await asyncio.gather(*sending)  # the last event goes before the answer
         self._node.guard.has_measured(who, state)
         if command.secure is None:
             return report

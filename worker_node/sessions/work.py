@@ -69,12 +69,21 @@ async def train(
 
 
 async def evaluate(
-    node: DataOwnerNode, peer: str, command: EvaluateCommand, state: Vector
+    node: DataOwnerNode,
+    peer: str,
+    command: EvaluateCommand,
+    state: Vector,
+    on_progress: OnProgress,
 ) -> EvaluateReport:
-    """Measures a state (P,) on the owner's held-out rows; raises as `train` does."""
+    """Measures a state (P,) on the owner's held-out rows; raises as `train` does.
+
+    Nothing of its progress is told where the counts leave in a secure sum: in steps of some
+    thousand rows, percent say how many there are.
+    """
+    tell = on_progress if command.secure is None else _nothing
     recipe = Recipe.from_json(command.recipe).to_json()
     request = {"op": "score", "state": state.tobytes(), "recipe": recipe}
-    answer, waited = await ask_trainer(node, request, f"evaluating for {peer}", lambda _: None)
+    answer, waited = await ask_trainer(node, request, f"evaluating for {peer}", tell, True)
     with _telling():
         return EvaluateReport(
             ham=answer["ham"],
@@ -128,7 +137,8 @@ async def ask_trainer(
     """The trainer's answer, and the seconds that the request waited for its turn.
 
     Args:
-        is_secure: progress is told in percent alone: batches say how many rows there are.
+        is_secure: progress is told in percent alone: batches say how many rows there are. So is
+            that of what has no batches.
     """
     asked = time.perf_counter()
     waited: float | None = None
@@ -153,3 +163,7 @@ async def ask_trainer(
     finally:
         if waited is not None:  # else it is another's work that goes on
             node.busy_with = ""
+
+
+def _nothing(_: Progress) -> None:
+    """Nobody is told."""

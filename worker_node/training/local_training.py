@@ -38,6 +38,7 @@ from worker_node.training.proximal import Proximal
 Ids = npt.NDArray[np.integer] | EncodedRows
 Labels = npt.NDArray[np.integer]
 OnBatch = Callable[[int, int, float], None]
+OnRows = Callable[[int, int], None]
 
 PROGRESS_SECONDS = 0.2  # between two calls of on_progress, so that telling stays cheap
 _ENCODED_AT_ONCE = 4096
@@ -125,22 +126,44 @@ def train(
     )
 
 
-def score(state: State, tokens: Ids, labels: Labels, recipe: Recipe) -> ScoreSummary:
+def score(
+    state: State,
+    tokens: Ids,
+    labels: Labels,
+    recipe: Recipe,
+    on_progress: OnRows = lambda done, total: None,
+) -> ScoreSummary:
     """How the model in `state` does on these rows, as counts that may leave the node.
+
+    Args:
+        on_progress: as of `logits`.
 
     Raises:
         ValueError: a state, rows or labels of the wrong shape, or a state that gives NaN.
     """
-    return summarise(logits(state, tokens, recipe), labels)
+    return summarise(logits(state, tokens, recipe, on_progress), labels)
 
 
-def logits(state: State, tokens: Ids, recipe: Recipe) -> npt.NDArray[np.float32]:
-    """The model's logit of each row (rows,)."""
+def logits(
+    state: State,
+    tokens: Ids,
+    recipe: Recipe,
+    on_progress: OnRows = lambda done, total: None,
+) -> npt.NDArray[np.float32]:
+    """The model's logit of each row (rows,).
+
+    Args:
+        on_progress: called with rows done and rows in all, after the first some thousand, and then
+            some five times a second; never at the end.
+    """
     scorer = scorer_of(recipe, state)
-    found = np.empty(len(tokens), np.float32)
+    found, told = np.empty(len(tokens), np.float32), -math.inf
     for start in range(0, len(tokens), _ENCODED_AT_ONCE):
         rows = slice(start, start + _ENCODED_AT_ONCE)
         found[rows] = scorer.logits(tokens[rows])
+        if time.monotonic() - told > PROGRESS_SECONDS and rows.stop < len(tokens):
+            on_progress(rows.stop, len(tokens))
+            told = time.monotonic()
     return found
 
 

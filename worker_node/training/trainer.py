@@ -169,7 +169,8 @@ class Trainer:
         recipe = Recipe.from_json(request["recipe"])
         started = time.perf_counter()
         tokens, labels = self._rows("held_out", recipe.text)
-        summary = score(np.frombuffer(request["state"], dtype="<f4"), tokens, labels, recipe)
+        state = np.frombuffer(request["state"], dtype="<f4")
+        summary = score(state, tokens, labels, recipe, self._progress)
         return {
             "ham": _sparse(summary.ham),
             "spam": _sparse(summary.spam),
@@ -204,7 +205,7 @@ class Trainer:
             "seconds": time.perf_counter() - started,
         }
 
-    def _progress(self, done: int, total: int, loss: float) -> None:
+    def _progress(self, done: int, total: int, loss: float | None = None) -> None:
         self._tell({"event": "progress", "done": done, "total": total, "loss": loss})
 
     def _should_stop(self) -> bool:

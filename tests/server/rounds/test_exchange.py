@@ -47,7 +47,7 @@ class Losing:
     async def forget(self, object_id: int) -> None:
         """Forgets it."""
 
-    async def evaluate(self, command: Any) -> EvaluateReport:
+    async def evaluate(self, command: Any, on_progress: Any) -> EvaluateReport:
         if self._replaced:
             self._member.link = cast(Link, Line())
             self._member.holds.clear()
