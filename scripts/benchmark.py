@@ -19,6 +19,7 @@
     python scripts/benchmark.py encrypted                   # predictions on shares
     python scripts/benchmark.py shard                       # one owner's messages, to a million
     python scripts/benchmark.py encoding                    # ids of a message, and its verdict
+    python scripts/benchmark.py more-batches                # more steps a round, of many messages
     python scripts/benchmark.py startup                     # until a node is ready, until a round
     python scripts/benchmark.py images                      # what nodes of two images cost to start
     python scripts/benchmark.py taking-part                 # until a node that dials out takes part
@@ -43,6 +44,7 @@ from scripts.benchmarks.encoding import encoding
 from scripts.benchmarks.encrypted import encrypted
 from scripts.benchmarks.images import images
 from scripts.benchmarks.leak import leak
+from scripts.benchmarks.more_batches import more_batches
 from scripts.benchmarks.owner_privacy import owner_privacy
 from scripts.benchmarks.page import page
 from scripts.benchmarks.pointers import pointer_accuracy, pointer_soak, pointers
@@ -99,6 +101,7 @@ for _command in (
     taking_part,
     encoding,
     shard,
+    more_batches,
     leak,
     privacy,
     owner_privacy,

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -24,6 +25,7 @@ from scripts.benchmarks.runs import children, peak_memory
 from scripts.fetch_data import find_data
 from scripts.local.nodes import NO_SETTINGS, ROOT, clean_environment
 from shared.errors import NodeFailed
+from worker_node.data.packed_messages import Message
 from worker_node.training.forked import TITLE
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -86,16 +88,24 @@ def make_messages(path: Path, number: int) -> Path:
     """Writes so many messages, the same whenever it is asked for; returns the path."""
     lines = find_data().read_text(encoding="utf-8").split("\n")
     rows = [line.split("\t", 1) for line in lines if "\t" in line]
-    words = [word for _, text in rows for word in text.split()]
-    chosen = np.random.default_rng(number)
+    messages = [Message(int(label == "spam"), text) for label, text in rows]
     with path.open("w", encoding="utf-8", newline="\n") as file:
-        for _ in range(number):
-            label, text = rows[chosen.integers(len(rows))]
-            parts = text.split(" ")
-            for place, word in chosen.integers((len(parts), len(words)), size=(EXCHANGED, 2)):
-                parts[place] = words[word]
-            file.write(f"{label}\t{' '.join(parts)}\n")
+        for one in exchanged(messages, number, number):
+            file.write(f"{('ham', 'spam')[one.label]}\t{one.text}\n")
     return path
+
+
+def exchanged(rows: Sequence[Message], number: int, seed: int) -> Iterator[Message]:
+    """So many of the rows, drawn anew each time, with EXCHANGED words of each replaced by some of
+    theirs."""
+    words = [word for one in rows for word in one.text.split()]
+    chosen = np.random.default_rng(seed)
+    for _ in range(number):
+        one = rows[int(chosen.integers(len(rows)))]
+        parts = one.text.split(" ")
+        for place, word in chosen.integers((len(parts), len(words)), size=(EXCHANGED, 2)):
+            parts[place] = words[word]
+        yield Message(one.label, " ".join(parts))
 
 
 def _measured(root: Path, data: Path, rows: int, recipe: str, rounds: int, scratch: Path) -> Cost:

@@ -15,26 +15,30 @@ from shared.errors import DataError
 from shared.files import UnfitFile, open_regular
 
 MAX_BYTES = 256 * 2**20
+SPLIT = "Split it into several owners' files."
 _GZIP = b"\x1f\x8b"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 """The start of an archive, and of one that holds nothing."""
 _BROKEN = (zlib.error, EOFError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError)
 
 
-def contents(path: Path) -> bytes:
+def contents(path: Path, most: int = MAX_BYTES, advice: str = SPLIT) -> bytes:
     """What a regular file holds, unpacked where it is a .gz, or a .zip of one file.
 
+    Args:
+        most: bytes that it may hold. advice: what to do where it holds more.
+
     Raises:
-        DataError: it cannot be read or unpacked, is no regular file, or holds over MAX_BYTES.
+        DataError: it cannot be read or unpacked, is no regular file, or holds more.
     """
-    data = file_bytes(path)
+    data = file_bytes(path, most, advice)
     try:
         if data.startswith(_GZIP):
             with gzip.open(io.BytesIO(data)) as packed:
-                return _bounded(path, packed)
+                return _bounded(path, packed, most, advice)
         if data.startswith(_ZIP) and (member := _only_member(path, data)):
             with zipfile.ZipFile(io.BytesIO(data)) as archive, archive.open(member) as packed:
-                return _bounded(path, packed)
+                return _bounded(path, packed, most, advice)
     # RuntimeError and NotImplementedError: a password, or a method, that zipfile cannot do
     except (*_BROKEN, OSError, RuntimeError) as error:
         raise DataError(
@@ -43,14 +47,14 @@ def contents(path: Path) -> bytes:
     return data
 
 
-def file_bytes(path: Path) -> bytes:
+def file_bytes(path: Path, most: int = MAX_BYTES, advice: str = SPLIT) -> bytes:
     """What a regular file holds, as it lies there; raises DataError as `contents` does."""
     try:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
-            if size > MAX_BYTES:
-                raise _too_large(path, f"{size:,} bytes")
-            return file.read(MAX_BYTES + 1)
+            if size > most:
+                raise _too_large(path, f"{size:,} bytes", most, advice)
+            return file.read(most + 1)
     except UnfitFile as error:
         raise DataError(error.fact, error.cause, error.next_step) from error
     except OSError as error:
@@ -66,19 +70,15 @@ def unreadable(path: Path, error: OSError) -> DataError:
     )
 
 
-def _bounded(path: Path, packed: IO[bytes] | gzip.GzipFile) -> bytes:
-    data = packed.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise _too_large(path, "more bytes when unpacked")
+def _bounded(path: Path, packed: IO[bytes] | gzip.GzipFile, most: int, advice: str) -> bytes:
+    data = packed.read(most + 1)
+    if len(data) > most:
+        raise _too_large(path, "more bytes when unpacked", most, advice)
     return data
 
 
-def _too_large(path: Path, size: str) -> DataError:
-    return DataError(
-        f"{path} is too large",
-        f"{size}, where {MAX_BYTES:,} is the limit",
-        "Split it into several owners' files.",
-    )
+def _too_large(path: Path, size: str, most: int, advice: str) -> DataError:
+    return DataError(f"{path} is too large", f"{size}, where {most:,} is the limit", advice)
 
 
 def _only_member(path: Path, data: bytes) -> str | None:

@@ -33,10 +33,28 @@ LAYOUT_OPTIONS = (
         type=click.Path(path_type=Path),
         help="Labels of a phone's backup (SMS Backup & Restore), by date or by text.",
     ),
+    click.option(
+        "--most-megabytes",
+        type=click.IntRange(1, 65_536),
+        default=256,
+        show_default=True,
+        envvar="FEDSMS_MOST_MEGABYTES",
+        show_envvar=True,
+        help="That a file of messages may have, also unpacked; reading one takes some three times "
+        "as much memory.",
+    ),
 )
 """What the owner says of a file where it is not to be found out."""
 
-LAYOUT = ("text_column", "label_column", "spam", "encoding", "file_format", "labels")
+LAYOUT = (
+    "text_column",
+    "label_column",
+    "spam",
+    "encoding",
+    "file_format",
+    "labels",
+    "most_megabytes",
+)
 """Their parameters, which are fields of worker_node/data/formats.py's Layout."""
 
 

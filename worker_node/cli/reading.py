@@ -21,6 +21,7 @@ def read_shard(
     skip_bad_lines: bool,
     allow_one_class: bool,
     file_format: str | None,
+    most_megabytes: int,
     **layout: Any,
 ) -> Shard:
     """Raises DataError as owner_files and load_shard do."""
@@ -33,7 +34,7 @@ def read_shard(
         data,
         held_out_file=held_out_data,
         held_out_fraction=held_out,
-        layout=Layout(format=file_format, **layout),  # type: ignore[arg-type]
+        layout=Layout(format=file_format, most_bytes=most_megabytes * 2**20, **layout),  # type: ignore[arg-type]
         skip_bad_lines=skip_bad_lines,
         allow_one_class=allow_one_class,
     )

@@ -49,7 +49,7 @@ def _label_of(message: BackedUp, labels: dict[str, str], by_date: bool) -> str:
 
 def _labels(path: Path, layout: Layout) -> tuple[dict[str, str], bool]:
     """Labels by date, or by text; and whether they are by date."""
-    table = read_file(path, Layout(spam=layout.spam)).table
+    table = read_file(path, Layout(spam=layout.spam, most_bytes=layout.most_bytes)).table
     if table is None:
         raise DataError(f"{path} holds no labels", "it is a backup", "Name a table of labels.")
     dated = [name.strip().lower() for name in table.header or ()].count("date") == 1

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from shared.errors import DataError
-from shared.reading.contents import contents
+from shared.reading.contents import MAX_BYTES, contents
 from shared.reading.encodings import decode
 from shared.reading.sms_backup import is_backup
 from worker_node.data.delimited import Dialect, read_delimited
@@ -27,6 +27,10 @@ _OLD_EXCEL = b"\xd0\xcf\x11\xe0"
 _ZIP = b"PK\x03\x04"
 _NO_TEXT = {b"%PDF": "a PDF", b"{\\rtf": "RTF", b"\x89PNG": "a picture", b"SQLite": "a database"}
 _HEAD = 2**12
+RAISE_LIMIT = (
+    "Raise the limit with --most-megabytes, where there is memory for some three times as much; or "
+    "split it into several owners' files."
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Layout:
     spam: values of the label that mean spam; all others are ham then.
     encoding: any name that Python knows.
     labels: a table with the labels of a phone's backup (worker_node/data/backup_labels.py).
+    most_bytes: that a file may hold, also unpacked; all files of a folder together.
     """
 
     format: Format | None = None
@@ -45,6 +50,7 @@ class Layout:
     spam: tuple[str, ...] = ()
     encoding: str | None = None
     labels: Path | None = None
+    most_bytes: int = MAX_BYTES
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,7 @@ def read_file(path: Path, layout: Layout) -> Found:
         UsageError: its format needs a package that is not installed.
         DataError: it cannot be read, or is damaged, or of no format that is known.
     """
-    data = contents(path)
+    data = contents(path, layout.most_bytes, RAISE_LIMIT)
     source, spam = str(path), layout.spam
     kind = layout.format or _binary_format(data, path)
     if kind == "parquet":

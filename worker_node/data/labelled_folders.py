@@ -38,26 +38,32 @@ def labelled_folders(folder: Path) -> dict[Path, int]:
     return found if set(found.values()) == {HAM, SPAM} else {}
 
 
-def read_folders(folder: Path, encoding: str | None = None) -> tuple[Table, str]:
+def read_folders(
+    folder: Path, encoding: str | None = None, most: int = MAX_BYTES
+) -> tuple[Table, str]:
     """Rows of label and text, in the order of the files' names; and the encodings.
+
+    Args:
+        most: bytes of all files together.
 
     Raises:
         DataError: a file cannot be read, or all together are over the bound.
     """
     rows: list[Row] = []
     encodings: set[str] = set()
-    left = MAX_BYTES
+    left = most
     for part, meaning in labelled_folders(folder).items():
         for path in sorted(part.rglob("*")):
             if path.name.startswith(".") or not path.is_file():
                 continue
-            data = file_bytes(path)
+            data = file_bytes(path, most)
             left -= len(data)
             if left < 0 or len(rows) >= MAX_FILES:
                 raise DataError(
                     f"the folder {folder} is too large",
-                    f"its files have more than {MAX_BYTES:,} bytes, or are over {MAX_FILES:,}",
-                    "Split it into several owners' folders.",
+                    f"its files have more than {most:,} bytes, or are over {MAX_FILES:,}",
+                    "Raise the first limit with --most-megabytes, or split it into several owners' "
+                    "folders.",
                 )
             decoded = decode(data, encoding)
             encodings.add(decoded.encoding)

@@ -62,7 +62,7 @@ def read_messages(
     """Reads all messages of a file, or of a folder with folders ham and spam.
 
     Args:
-        path: a regular file of at most 256 MB, also unpacked.
+        path: a regular file of no more bytes than the layout says, also unpacked.
         layout: what the owner says of it; what they do not say is found out.
         skip_bad_lines: counts bad rows by reason and label instead of stopping at the first one.
 
@@ -104,7 +104,7 @@ _EXPECTED = (
 def _table(path: Path, layout: Layout) -> tuple[Table, str]:
     """The rows, and what is to be said of them beside their columns."""
     if path.is_dir() and labelled_folders(path):
-        table, encoding = read_folders(path, layout.encoding)
+        table, encoding = read_folders(path, layout.encoding, layout.most_bytes)
         return table, f"{table.format}, labels from the folders' names; {encoding}"
     found = read_file(path, layout)
     if found.table is None:
