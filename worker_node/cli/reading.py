@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import click
 
 if TYPE_CHECKING:
     from worker_node.data.messages import Message
@@ -30,14 +33,33 @@ def read_shard(
     from worker_node.data.shard import load_shard
 
     data, held_out_data = owner_files(data, held_out_data)
-    return load_shard(
-        data,
-        held_out_file=held_out_data,
-        held_out_fraction=held_out,
-        layout=Layout(format=file_format, most_bytes=most_megabytes * 2**20, **layout),  # type: ignore[arg-type]
-        skip_bad_lines=skip_bad_lines,
-        allow_one_class=allow_one_class,
-    )
+    on_terminal = sys.stderr.isatty()
+    try:
+        return load_shard(
+            data,
+            held_out_file=held_out_data,
+            held_out_fraction=held_out,
+            layout=Layout(format=file_format, most_bytes=most_megabytes * 2**20, **layout),  # type: ignore[arg-type]
+            skip_bad_lines=skip_bad_lines,
+            allow_one_class=allow_one_class,
+            on_rows=_show_rows if on_terminal else _show_nothing,
+        )
+    finally:
+        if on_terminal:
+            click.echo(_CLEARED, err=True, nl=False)
+
+
+_CLEARED = "\r\x1b[K"
+"""Has a terminal write the line that it is in anew."""
+
+
+def _show_rows(rows: int) -> None:
+    """How far a reading is, always in the same line."""
+    click.echo(f"{_CLEARED}reads messages: {rows:,} rows", err=True, nl=False)
+
+
+def _show_nothing(_: int) -> None:
+    """A log needs no more than what was read in the end."""
 
 
 def skipped_lines(shard: Shard) -> list[str]:

@@ -6,7 +6,7 @@ Errors name file, line and reason and never show a text: they may end in a log t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,9 @@ __all__ = ["LABELS", "MAX_CHARACTERS", "Format", "Layout", "Message", "Reading",
 
 # No SMS is near it (39,015 characters are the most), but mails are.
 MAX_CHARACTERS = 1_000_000
+TOLD_ROWS = 10_000
+
+OnRows = Callable[[int], None]
 UNKNOWN = "unknown"
 """Where a skipped row's label is neither ham nor spam, or cannot be told."""
 NOT_A_LABEL = "the label is neither ham nor spam"
@@ -57,7 +60,11 @@ class _Checked:
 
 
 def read_messages(
-    path: Path, layout: Layout | None = None, *, skip_bad_lines: bool = False
+    path: Path,
+    layout: Layout | None = None,
+    *,
+    skip_bad_lines: bool = False,
+    on_rows: OnRows = lambda rows: None,
 ) -> Reading:
     """Reads all messages of a file, or of a folder with folders ham and spam.
 
@@ -65,6 +72,7 @@ def read_messages(
         path: a regular file of no more bytes than the layout says, also unpacked.
         layout: what the owner says of it; what they do not say is found out.
         skip_bad_lines: counts bad rows by reason and label instead of stopping at the first one.
+        on_rows: called with the rows read so far, after each TOLD_ROWS of them.
 
     Raises:
         UsageError: the layout names a column or an encoding that is not there.
@@ -79,7 +87,9 @@ def read_messages(
     messages = PackedMessages()
     skipped: dict[str, Counter[str]] = {}
     values: dict[int, set[str]] = {HAM: set(), SPAM: set()}
-    for one in _checked_rows(table, columns):
+    for number, one in enumerate(_checked_rows(table, columns), start=1):
+        if number % TOLD_ROWS == 0:
+            on_rows(number)
         if one.label is not None and len(values[one.label]) < _SHOWN_VALUES:
             values[one.label].add((one.row.cells[columns.label] or "").strip())
         if not one.problem and one.label is not None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from heapq import nsmallest
 from pathlib import Path
+from typing import Any
 
 import mmh3
 
@@ -23,6 +24,7 @@ from worker_node.data.messages import (
     LABELS,
     Layout,
     Message,
+    OnRows,
     Reading,
     Skipped,
     read_messages,
@@ -146,6 +148,7 @@ def load_shard(
     layout: Layout | None = None,
     skip_bad_lines: bool = False,
     allow_one_class: bool = False,
+    on_rows: OnRows = lambda rows: None,
 ) -> Shard:
     """Reads and checks an owner's messages; see worker_node/data/messages.py for the formats.
 
@@ -157,6 +160,7 @@ def load_shard(
         layout: what the owner says of both files; what they do not say is found out.
         skip_bad_lines: counts bad rows by reason and label instead of stopping at the first one.
         allow_one_class: accepts training rows that are all ham or all spam.
+        on_rows: called with the rows of a file that are read, some thousand apart.
 
     Raises:
         UsageError: the fraction is out of bounds.
@@ -166,12 +170,13 @@ def load_shard(
         raise UsageError(
             f"the held-out fraction is {held_out_fraction}", "it must be at least 0 and below 1"
         )
-    reading = read_messages(data, layout, skip_bad_lines=skip_bad_lines)
+    reading = read_messages(data, layout, skip_bad_lines=skip_bad_lines, on_rows=on_rows)
     readings = [reading]
     if held_out_file is None:
         train, held_out = split_held_out(reading.messages, held_out_fraction)
     else:
-        other = read_messages(held_out_file, layout, skip_bad_lines=skip_bad_lines)
+        more: dict[str, Any] = {"skip_bad_lines": skip_bad_lines, "on_rows": on_rows}
+        other = read_messages(held_out_file, layout, **more)
         train, held_out = reading.messages, other.messages
         readings.append(other)
     if not allow_one_class:

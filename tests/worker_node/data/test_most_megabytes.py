@@ -1,8 +1,9 @@
-"""How large a file of messages may be, and how an owner raises the limit."""
+"""Large files of messages: how an owner raises the limit, and what is shown while one is read."""
 
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,3 +60,17 @@ def test_the_limit_of_labels_is_that_of_the_messages(
     labels = plain(tmp_path)
     done = cli("worker_node", "check", "--data", backup, "--labels", labels, "--most-megabytes", 1)
     assert f"{labels} is too large" in done.err
+
+
+def test_a_terminal_is_told_how_far_the_reading_is_and_a_log_is_not(
+    tmp_path: Path, cli: Callable[..., Finished], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = plain(tmp_path)
+    flags = ("check", "--data", path)
+    assert "reads messages:" not in cli("worker_node", *flags).err
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    told = cli("worker_node", *flags).err
+    assert told.rpartition("rows")[2].startswith("\r\x1b[K")  # what is said next begins its line
+    assert re.findall(r"\r\x1b\[Kreads messages: ([0-9,]+) rows", told) == [
+        f"{rows:,}" for rows in range(10_000, 2 * ROWS + 1, 10_000)
+    ]
