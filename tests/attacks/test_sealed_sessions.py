@@ -134,6 +134,29 @@ def test_a_result_that_is_revealed_goes_sealed_to_the_owner_alone(us: SealedPart
         anne.wait()
 
 
+def test_scores_that_are_not_paid_for_are_told_by_no_order_of_frames(
+    tmp_path: Path, recipe: Recipe
+) -> None:
+    make_hook()
+    federation = make_federation(tmp_path)
+    paid = "[pointers]\nnumbers = 0\n"
+    with (
+        sealed_nodes(tmp_path, federation, tells=True, others=paid) as running,
+        opened(running, "bob", recipe, federation.coordinator("hospital")) as ours,
+    ):
+        logits = Secret.share(ours, np.array([[5.0]]))
+        sealed = [
+            sharing.run_with(holder, "sealed.reveal", None, part)
+            for holder, part in zip(ours.holders, logits.parts, strict=True)
+        ]
+        packets = [sharing.send(one, ours.owner) for one in sharing.fetch_all(sealed)]
+        learned = sharing.run_with(ours.owner, "sealed.learn", None, *packets, 0, 1, 8192)
+        ours.owner.stream.flush()  # in a frame that wants no answer
+        with pytest.raises(NodeFailed, match=r"rule pointers\.numbers"):
+            sharing.fetch_all([learned])
+    assert list(tmp_path.glob("*.scores.csv")) == []
+
+
 # who may take part
 
 

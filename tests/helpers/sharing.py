@@ -105,18 +105,18 @@ def parties(nodes: list[LocalNode], identity: Path = DEFAULT) -> Iterator[Partie
 
 @contextmanager
 def sealed_nodes(
-    folder: Path, federation: Federation, tells: bool = False
+    folder: Path, federation: Federation, tells: bool = False, others: str = ""
 ) -> Iterator[list[LocalNode]]:
     """Nodes with certificates, whose owners lend them to the coordinator hospital.
 
     Bob's messages may be shared with anne and carol, whose keys he has compared.
 
     Args:
-        tells: bob's node tells the coordinator their scores.
+        tells: bob's node tells the coordinator their scores. others: tables of bob's policy.
     """
     for other in ("anne", "carol"):
         source = str(federation.node(other) / "certificate.pem")
         add_peer(federation.node("bob"), other, fingerprint_from(source, other))
-    more = 'messages_with = ["anne", "carol"]\n' + "tells_scores = true" * tells
+    more = 'messages_with = ["anne", "carol"]\n' + "tells_scores = true\n" * tells + others
     with sharing_nodes(folder, "hospital", federation=federation, more={"bob": more}) as running:
         yield running

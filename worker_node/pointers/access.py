@@ -84,7 +84,9 @@ class PointerAccess:
             return SealedKeyReport(key=key).model_dump()
         if name == JOIN_SEALED:
             sealed = await self._sealing.join(JoinSealed.parse(arguments), who)
-            await self._open([], 0, self._node.guard.policy.shared, counts=False, sealed=sealed)
+            # what is paid for has to be answered before the next frame comes
+            tells = self._node.guard.policy.shared.tells_scores
+            await self._open([], 0, self._node.guard.policy.shared, counts=tells, sealed=sealed)
             self._who = who
             return None
         if name == OPEN_POINTERS:
