@@ -13,6 +13,7 @@ all of them again and again, a fifth of the time: it waits until the node is rea
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import importlib
 import os
@@ -27,6 +28,8 @@ THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  
 TITLE = "fedsms-trainer"
 """What `ps` and `top` call it, at most 15 bytes; its command line is that of the node."""
 _KEPT = 3  # standard input, output and error
+_TASKS, _FILES = Path("/proc/self/task"), Path("/proc/self/fd")
+_TITLE_FILE = Path("/proc/self/comm")
 
 
 class ForkedTrainer:
@@ -119,7 +122,8 @@ def collect_again() -> None:
 
 
 def _threads_here() -> int:
-    return len(list(Path("/proc/self/task").iterdir()))
+    """0 where the system does not say."""
+    return len(list(_TASKS.iterdir())) if _TASKS.is_dir() and _FILES.is_dir() else 0
 
 
 def _become_trainer(inbox: int, outbox: int, threads: int) -> NoReturn:
@@ -130,8 +134,12 @@ def _become_trainer(inbox: int, outbox: int, threads: int) -> NoReturn:
             signal.signal(number, signal.SIG_DFL)
         os.dup2(inbox, 0)
         os.dup2(outbox, 1)
-        os.closerange(_KEPT, os.sysconf("SC_OPEN_MAX"))
-        Path("/proc/self/comm").write_text(TITLE, encoding="ascii")
+        for file in [int(one.name) for one in _FILES.iterdir()]:
+            if file >= _KEPT:
+                with contextlib.suppress(OSError):  # the listing itself
+                    os.close(file)
+        with contextlib.suppress(OSError):  # a sandbox may not have it
+            _TITLE_FILE.write_text(TITLE, encoding="ascii")
         gc.enable()
         from worker_node.training.trainer import run
 
