@@ -90,7 +90,19 @@ def _percent(value: float | None) -> str:
 def _limits(passport: Passport) -> Iterable[str]:
     yield "rows and labels are the owners' word; nobody else has seen them"
     yield "a score is no certainty: what the model has not seen the like of, it may get wrong"
-    yield "it was trained without differential privacy, so there is no epsilon: docs/security.md"
+    yield _privacy(passport)
+
+
+def _privacy(passport: Passport) -> str:
+    privacy: dict[str, Any] = passport.recipe.get("privacy", {})
+    if not privacy.get("epsilon"):
+        return "trained without differential privacy, so that there is no epsilon: docs/privacy.md"
+    unit = privacy.get("unit", "message")
+    return (
+        f"its training has epsilon {privacy['epsilon']:g} at delta {privacy['delta']:g} for each "
+        f"{unit}, as the recipe says; what was spent in all is in each owner's own ledger: "
+        "docs/privacy.md"
+    )
 
 
 def _section(title: str, lines: Iterable[str]) -> list[str]:
