@@ -187,5 +187,12 @@ def _saturated(moved: Numbers) -> Numbers:
 
 def _unlikely(moved: Numbers) -> Numbers:
     """-log of the share of numbers that moved as far as each, or farther; 0 of what did not."""
-    below = np.searchsorted(np.sort(moved), moved, "left")
+    there = np.flatnonzero(moved)  # of most updates few; of a masked one all
+    order = there[np.argsort(moved[there])]
+    far = moved[order]
+    is_first = np.ones(len(order), bool)  # of those that moved as far
+    is_first[1:] = far[1:] != far[:-1]
+    places = np.flatnonzero(is_first)
+    below = np.zeros(len(moved))
+    below[order] = len(moved) - len(there) + np.repeat(places, np.diff(places, append=len(order)))
     return np.asarray(-np.log1p(-below / max(1, len(moved))))

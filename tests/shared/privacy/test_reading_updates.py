@@ -11,7 +11,14 @@ from sklearn.metrics import roc_auc_score
 
 from shared.model.many_texts import encode_all
 from shared.model.recipe import Recipe, load_recipe
-from shared.privacy.reading_updates import Numbers, Rows, Update, split_words, words_of
+from shared.privacy.reading_updates import (
+    Numbers,
+    Rows,
+    Update,
+    _unlikely,
+    split_words,
+    words_of,
+)
 from shared.privacy.recognising import Recognised, auc, recognised
 from tests.helpers.messages import made_up
 from worker_node.training.private_step import Features, exact_sum
@@ -150,3 +157,21 @@ def test_all_of_a_few_above_all_others_are_no_chance() -> None:
 def test_a_small_difference_of_many_is_no_chance() -> None:
     draw = np.random.default_rng(2)
     assert not recognised(draw.standard_normal(500) + 0.6, draw.standard_normal(500)).is_chance
+
+
+@pytest.mark.parametrize(
+    "moved",
+    [
+        [],
+        [0.0],
+        [0.0, 0.0, 0.0],
+        [3.0, 1.0, 2.0],
+        [0.0, 2.0, 0.0, 1.0, 2.0, 2.0, 5e-324],
+        [1.0, np.inf, np.inf, 0.0],
+    ],
+)
+def test_how_unlikely_a_movement_is_counts_those_that_moved_less(moved: list[float]) -> None:
+    expected = [
+        -np.log1p(-sum(other < one for other in moved) / max(1, len(moved))) for one in moved
+    ]
+    assert _unlikely(np.array(moved)).tolist() == expected
