@@ -10,6 +10,7 @@
     python scripts/benchmark.py page                        # what a live page costs a run
     python scripts/benchmark.py secure-aggregation          # keys, masks and bytes of a secure sum
     python scripts/benchmark.py secure-rounds               # rounds with secure sums, and without
+    python scripts/benchmark.py neighbours                  # how few could mask with each other
     python scripts/benchmark.py leak                        # what a coordinator can tell of words
     python scripts/benchmark.py privacy                     # accuracy by epsilon, in one process
     python scripts/benchmark.py owner-privacy               # the same where the unit is an owner
@@ -45,6 +46,7 @@ from scripts.benchmarks.encrypted import encrypted
 from scripts.benchmarks.images import images
 from scripts.benchmarks.leak import leak
 from scripts.benchmarks.more_batches import more_batches
+from scripts.benchmarks.neighbours import neighbours
 from scripts.benchmarks.owner_privacy import owner_privacy
 from scripts.benchmarks.page import page
 from scripts.benchmarks.pointers import pointer_accuracy, pointer_soak, pointers
@@ -96,6 +98,7 @@ for _command in (
     page,
     secure_aggregation,
     secure_rounds,
+    neighbours,
     startup,
     images,
     taking_part,

@@ -109,9 +109,11 @@ def verify(key: ec.EllipticCurvePublicKey, body: bytes, signature: bytes, what: 
         raise Violation("signature", f"{what} is not signed by its certificate's key") from None
 
 
-def digest(data: bytes | memoryview) -> bytes:
+def digest(*data: bytes | memoryview) -> bytes:
+    """SHA-256 of bytes, one behind the other, 32 bytes. What a view holds is not copied."""
     found = hashlib.sha256(DOMAIN)
-    found.update(data)
+    for part in data:
+        found.update(part)
     return found.digest()
 
 

@@ -39,7 +39,7 @@ COMPARISON_NUMBERS = len(FIGURES) * _A_FIGURE
 
 def state_digest(state: Floats) -> bytes:
     """What a state (P,) is called in a Context, 32 bytes."""
-    return digest(state.astype("<f4", copy=False).tobytes())
+    return digest(np.ascontiguousarray(state, "<f4").data)
 
 
 def recipe_digest(recipe: str) -> bytes:

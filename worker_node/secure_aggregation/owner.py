@@ -169,7 +169,7 @@ class Owner:
             if not self._delivery:
                 raise Violation("order", "nobody's shares have come")
             subject = self._subject(measured)
-            vector = digest(subject + numbers.tobytes())
+            vector = digest(subject, np.ascontiguousarray(numbers, "<u8").data)
             if self._masked:
                 if vector != self._vector:
                     raise Violation("one_vector", "this sum has another vector of this owner's")

@@ -109,7 +109,7 @@ def test_a_digest_has_32_bytes(size: int, fits: bool) -> None:
 
 def test_a_digest_is_sha_256_of_the_bytes_in_a_domain_of_their_own() -> None:
     expected = hashlib.sha256(b"fedsms secure aggregation 1\0" + b"data").digest()
-    assert digest(b"data") == expected
+    assert digest(b"data") == digest(b"da", memoryview(b"ta")) == expected
     note = Note(value=7)
     domain = b"fedsms secure aggregation 1\0"
     assert note.digest() == hashlib.sha256(domain + packed("note", 7)).digest()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import struct
 import tracemalloc
 from collections.abc import Sequence
 
 import msgpack
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.secure_aggregation.canonical import Canonical
+from shared.secure_aggregation.canonical import DOMAIN, Canonical
+from shared.secure_aggregation.contents import state_digest
 from shared.secure_aggregation.messages import (
     Agreement,
     Context,
@@ -104,6 +108,13 @@ def test_a_message_is_of_no_other_kind(message: Canonical, kind: type[Canonical]
     if kind is not type(message):
         with pytest.raises(Violation):
             kind.unpack(message.pack())
+
+
+def test_a_state_is_called_by_its_little_endian_bytes_wherever_they_lie() -> None:
+    numbers = np.arange(20, dtype=np.float32)
+    expected = hashlib.sha256(DOMAIN + struct.pack("<10f", *range(0, 20, 2))).digest()
+    assert state_digest(numbers[::2]) == state_digest(numbers[::2].copy()) == expected
+    assert state_digest(numbers[::2].astype(">f4")) == expected
 
 
 def test_a_value_has_one_encoding() -> None:
