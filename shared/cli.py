@@ -116,7 +116,8 @@ def command(
 
 identity_option = click.option(
     "--identity",
-    type=click.Path(path_type=Path),
+    # not looked at here: a command that may do without it is not to fail for a folder of others
+    type=click.Path(path_type=Path, readable=False),
     default=Path("identity"),
     show_default=True,
     envvar="FEDSMS_IDENTITY",
