@@ -14,9 +14,9 @@ from array import array
 from collections import deque
 from typing import Any
 
+from shared.model.vectors import IDS
 from shared.pysyft.loading.load import sy
 
-_IDS = 10**11  # PySyft's range, far below the 2**53 that every peer reads exactly
 _REMEMBERED = 100_000
 _DRAWN_AT_ONCE = 1024
 _drawn: list[int] = []
@@ -29,7 +29,7 @@ def new_id() -> int:
             return _drawn.pop()
         except IndexError:
             numbers = array("Q", os.urandom(8 * _DRAWN_AT_ONCE))
-            _drawn.extend([number % _IDS for number in numbers])
+            _drawn.extend([IDS.start + number % len(IDS) for number in numbers])
 
 
 class _RecentIds(set[Any]):

@@ -1,0 +1,27 @@
+"""Ids that are drawn: as long as each other on the wire, and nobody's to guess."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgpack
+import pytest
+
+from shared.model.vectors import IDS, new_object_id
+from shared.pysyft import new_id
+
+DRAWN = 5_000
+
+
+@pytest.mark.parametrize("draw", [new_object_id, new_id])
+def test_ids_have_one_length_on_the_wire(draw: Callable[[], int]) -> None:
+    ids = {draw() for _ in range(DRAWN)}
+    assert {len(msgpack.packb(one)) for one in ids} == {9}
+    assert all(one in IDS for one in ids)
+    # 5,000 of 10^11: of two that meet by chance there are more than three once in 10^16
+    assert len(ids) > DRAWN - 4
+
+
+def test_the_shortest_and_the_longest_have_it_too() -> None:
+    assert len(msgpack.packb(IDS.start)) == len(msgpack.packb(IDS.stop - 1)) == 9
+    assert len(msgpack.packb(IDS.start - 1)) == 5
