@@ -47,6 +47,12 @@ class SealedParties(Parties):
         """Each node once."""
         return list({one.id: one for one in (*self.holders, self.provider, self.owner)}.values())
 
+    @property
+    def most_bytes(self) -> int:
+        """Of a message that each node takes; 0 where none of them says."""
+        said = [one.link.greeting.most_bytes for one in self.workers]
+        return min((most for most in said if most), default=0)
+
 
 class SealedSecret(Secret):
     """A shared tensor of a sealed session; nobody but the messages' owner can open one."""

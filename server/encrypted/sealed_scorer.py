@@ -17,7 +17,8 @@ from server.encrypted.sealed import SealedParties, digits_of
 from shared.model.recipe import Recipe
 
 MOST_ROWS = 50
-"""Messages in one go."""
+"""Messages in one go, where the nodes take as large ones."""
+_NUMBER_BYTES = 8
 
 
 class SealedScorer(EncryptedScorer):
@@ -34,7 +35,10 @@ class SealedScorer(EncryptedScorer):
 
     def __init__(self, recipe: Recipe, state: Floats, parties: SealedParties) -> None:
         self._tokens = recipe.text.width
-        self._low = low_digits(recipe.text.buckets, 3 * recipe.model.hidden)
+        words, wide = recipe.text.buckets, 3 * recipe.model.hidden
+        self._low = low_digits(words, wide)
+        opened = self._tokens * _opened(self._low, words, wide)
+        self._in_a_go = rows_in_a_go(opened, words * wide, parties.most_bytes)
         super().__init__(recipe, state, parties)
 
     def _of_words(self, embedding: Exact, inputs: Exact, bias: Exact) -> dict[str, Exact]:
@@ -51,8 +55,8 @@ class SealedScorer(EncryptedScorer):
         Gives probabilities (rows,), to a thousandth, where the owner tells them; else None.
         """
         told = [
-            self._score(range(start, min(start + MOST_ROWS, rows)))
-            for start in range(0, rows, MOST_ROWS)
+            self._score(range(start, min(start + self._in_a_go, rows)))
+            for start in range(0, rows, self._in_a_go)
         ]
         known = [one for one in told if one is not None]
         return np.concatenate(known) if known else None
@@ -72,8 +76,26 @@ class SealedScorer(EncryptedScorer):
 
 def low_digits(words: int, wide: int) -> int:
     """The power of 2 with which a word opens the fewest numbers."""
-    choices = {low: low + -(-words // low) * (wide + 1) for low in _POWERS}
-    return min(_POWERS, key=choices.__getitem__)
+    return min(_POWERS, key=lambda low: _opened(low, words, wide))
+
+
+def rows_in_a_go(numbers: int, table: int, most_bytes: int) -> int:
+    """How many messages are looked up at once, so that a node takes what is sent for it.
+
+    Args:
+        numbers: that a message's words open. They travel with as many of a triple, at most.
+        table: numbers of the table of words, which travels whole, and as one factor of a triple.
+        most_bytes: of a message that every node takes; 0 says nothing.
+    """
+    if not most_bytes:
+        return MOST_ROWS
+    room = most_bytes // (2 * _NUMBER_BYTES) - table
+    return max(1, min(MOST_ROWS, room // numbers))
+
+
+def _opened(low: int, words: int, wide: int) -> int:
+    """Numbers that a word opens."""
+    return low + -(-words // low) * (wide + 1)
 
 
 _POWERS = tuple(1 << power for power in range(1, 21))

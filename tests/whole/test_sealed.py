@@ -13,7 +13,8 @@ import pytest
 
 from scripts.local.nodes import LocalNode
 from server.encrypted.sealed import SealedParties, sealed_session
-from server.encrypted.sealed_scorer import SealedScorer, low_digits
+from server.encrypted.sealed_scorer import SealedScorer, low_digits, rows_in_a_go
+from shared.errors import PolicyRefused
 from shared.model.classifier import initial_state
 from shared.model.many_texts import encode_all
 from shared.model.recipe import Recipe, load_recipe
@@ -67,15 +68,49 @@ def test_the_owner_learns_the_plain_models_scores_and_the_coordinator_none(
 ) -> None:
     state: Any = initial_state(recipe, 3) * np.float32(1.5)
     assert SealedScorer(recipe, state, parties).score(ROWS) is None
+    check_scores(folder, recipe, state)
+
+
+def check_scores(folder: Path, recipe: Recipe, state: Any) -> None:
+    """Asserts that bob's last scores are those of the plain model."""
     messages = read_messages(folder / "bob.held-out.tsv").messages
     ids = encode_all([one.text for one in messages], recipe.text)
     plain = probabilities(scorer_of(recipe, state).logits(ids))
-    (scores,) = folder.glob("*.scores.csv")
-    rows = list(csv.DictReader(scores.read_text().splitlines()))[-ROWS:]
+    newest = max(folder.glob("*.scores.csv"), key=lambda path: path.stat().st_mtime_ns)
+    rows = list(csv.DictReader(newest.read_text().splitlines()))[-ROWS:]
     assert [int(one["message"]) for one in rows] == list(range(1, ROWS + 1))
     assert [one["label"] for one in rows] == [("ham", "spam")[one.label] for one in messages]
     assert np.ptp(plain) > 0.01
     assert np.abs([float(one["spam"]) for one in rows] - plain).max() < 0.005
+
+
+def test_more_messages_than_a_node_takes_at_once_are_scored_in_several_goes(
+    parties: SealedParties, recipe: Recipe, folder: Path
+) -> None:
+    wide = 3 * recipe.model.hidden
+    low = low_digits(recipe.text.buckets, wide)
+    blocks = recipe.text.buckets // low
+    numbers = recipe.text.width * (low + blocks * (wide + 1))
+    # enough for what is sent of three messages at once, and not for ten
+    most_bytes = 16 * (recipe.text.buckets * wide + 3 * numbers)
+    for one in parties.workers:
+        greeting = one.link.greeting
+        one.link.greeting = greeting.model_copy(update={"most_bytes": most_bytes})
+    state: Any = initial_state(recipe, 4) * np.float32(1.5)
+    scorer = SealedScorer(recipe, state, parties)
+    assert scorer.score(ROWS) is None
+    check_scores(folder, recipe, state)
+    with pytest.raises(PolicyRefused, match="takes no message of"):
+        scorer._score(range(ROWS))
+
+
+@pytest.mark.parametrize(
+    ("most_bytes", "rows"), [(0, 50), (1, 1), (27_199, 6), (27_200, 7), (10**9, 50)]
+)
+def test_a_go_has_as_many_messages_as_fit_beside_the_table_into_what_a_node_takes(
+    most_bytes: int, rows: int
+) -> None:
+    assert rows_in_a_go(100, 1000, most_bytes) == rows
 
 
 @pytest.fixture(scope="module")
