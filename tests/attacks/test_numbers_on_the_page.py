@@ -19,7 +19,8 @@ from shared.wire.commands import MAX_ROWS
 from tests.attacks.security_page import PAGE, plain, table_rows
 from tests.attacks.test_pointer_programs import CHANGES
 from worker_node.audit.log import ROTATE_BYTES
-from worker_node.guarding.policy import BITS_A_NUMBER, Policy
+from worker_node.guarding.policy import Policy
+from worker_node.guarding.rules.pointers import BITS_A_NUMBER
 from worker_node.pointers.release import ANSWER_BITS, MAX_SIZES, Asked, price
 from worker_node.pointers.ticks import MOMENTS, moment_after
 from worker_node.training import known_trainings

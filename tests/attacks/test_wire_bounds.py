@@ -33,7 +33,7 @@ from tests.helpers.peers import PATIENCE_SECONDS, Peer, coordinator, stranger
 from tests.helpers.served_nodes import served_node
 from worker_node import node as rounds_node
 from worker_node.guarding import pace
-from worker_node.guarding.policy import PointerBounds
+from worker_node.guarding.rules.pointers import PointerBounds
 from worker_node.membership.admission import make_admission
 from worker_node.pointers import store
 from worker_node.serving import door

@@ -18,7 +18,7 @@ from worker_node.cli.options import counts_of
 if TYPE_CHECKING:
     from shared.model.recipe import Unit
     from worker_node.guarding.budget import Spent, Told
-    from worker_node.guarding.policy import DifferentialPrivacyTerms
+    from worker_node.guarding.rules.terms import DifferentialPrivacyTerms
     from worker_node.privacy.accounts import Accounts, Part
 
 LEDGER = "privacy.jsonl"

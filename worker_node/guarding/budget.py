@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from shared.model.recipe import Unit
 from shared.privacy.accountant import epsilon_of, mu_of
-from worker_node.guarding.policy import DifferentialPrivacyTerms
+from worker_node.guarding.rules.terms import DifferentialPrivacyTerms
 from worker_node.privacy.accounts import Accounts, Part, Reservation, Run
 
 

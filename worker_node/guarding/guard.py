@@ -35,8 +35,9 @@ from worker_node.guarding.owner import Owner
 from worker_node.guarding.owner_prompt import Terminal
 from worker_node.guarding.pace import Pace
 from worker_node.guarding.pause import Pause
-from worker_node.guarding.policy import BITS_A_NUMBER, Mode, Policy, Question, refusal
+from worker_node.guarding.policy import Mode, Policy, Question, refusal
 from worker_node.guarding.private_releases import PrivateReleases
+from worker_node.guarding.rules.pointers import BITS_A_NUMBER
 
 if TYPE_CHECKING:  # it loads torch
     from shared.model.vectors import Vector

@@ -16,7 +16,8 @@ from shared.errors import NodeFailed, StorageError
 from shared.model.recipe import Recipe
 from shared.privacy.reading_updates import Numbers
 from worker_node.data.shard import Shard
-from worker_node.guarding.policy import LeakTerms, refusal
+from worker_node.guarding.policy import refusal
+from worker_node.guarding.rules.terms import LeakTerms
 from worker_node.privacy.own_texts import OwnTexts
 from worker_node.privacy.receipts import Figures, Leaving, Receipt, ReceiptFile
 

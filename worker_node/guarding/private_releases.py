@@ -22,7 +22,8 @@ from weakref import WeakValueDictionary
 from shared.errors import NodeFailed, PolicyRefused, StorageError
 from shared.model.recipe import Recipe
 from shared.privacy.accountant import mu_of
-from worker_node.guarding.policy import DifferentialPrivacyTerms, refusal
+from worker_node.guarding.policy import refusal
+from worker_node.guarding.rules.terms import DifferentialPrivacyTerms
 from worker_node.privacy.accounts import Accounts, Part, Run, Terms
 from worker_node.privacy.ledger import BudgetRefused, Ledger
 

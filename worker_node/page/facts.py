@@ -10,7 +10,7 @@ from typing import Any
 
 from worker_node.guarding.budget import spent, told_to
 from worker_node.guarding.day_counts import Counted
-from worker_node.guarding.policy import DifferentialPrivacyTerms
+from worker_node.guarding.rules.terms import DifferentialPrivacyTerms
 from worker_node.node import DataOwnerNode
 from worker_node.privacy.accounts import Accounts, Part
 

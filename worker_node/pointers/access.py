@@ -28,7 +28,8 @@ from shared.pointers.frames import pack_answers, pack_failure
 from shared.wire.commands import EvaluateReport
 from shared.wire.frames import Frame, MalformedFrame
 from worker_node.guarding.guard import Who
-from worker_node.guarding.policy import PointerBounds, SharedBounds, refusal
+from worker_node.guarding.policy import refusal
+from worker_node.guarding.rules.pointers import PointerBounds, SharedBounds
 from worker_node.node import DataOwnerNode
 from worker_node.pointers.channel import Said, pack
 from worker_node.pointers.rows import TaggedTensor, tagged_tensors

@@ -10,7 +10,7 @@ from shared.identity import folder as identity
 from shared.identity.certificates import key_fingerprint
 from shared.identity.folder import read_key
 from shared.secure_aggregation.trust import Signer
-from worker_node.guarding.policy import SecureAggregationTerms
+from worker_node.guarding.rules.terms import SecureAggregationTerms
 from worker_node.guarding.set_up import Guarding
 from worker_node.membership.peers import PEERS, pinned
 from worker_node.secure_aggregation.masked_rounds import RoundsInMemory, RoundsOnDisk

@@ -24,7 +24,8 @@ from tests.worker_node.audit.writing import write_log
 from worker_node.audit.lines import Entry
 from worker_node.data.shard import Shard
 from worker_node.guarding.guard import Guard
-from worker_node.guarding.policy import PointerBounds, Policy
+from worker_node.guarding.policy import Policy
+from worker_node.guarding.rules.pointers import PointerBounds
 from worker_node.node import DataOwnerNode
 from worker_node.serving.listener import listening
 from worker_node.training.trainer_process import TrainerProcess

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from shared.errors import PolicyRefused
 from shared.model.recipe import PrivacyRecipe, Recipe, Unit
-from worker_node.guarding.policy import BITS_A_NUMBER, Mode, Policy
+from worker_node.guarding.policy import Mode, Policy
+from worker_node.guarding.rules.pointers import BITS_A_NUMBER
 
 # As docs/policy.toml explains them: the default, and the least and the most that a rule may say;
 # None where it sets no most.

@@ -6,7 +6,7 @@ import pytest
 from dp_accounting.pld.privacy_loss_distribution import from_gaussian_mechanism
 
 from worker_node.guarding.budget import Spent, spent, told_to
-from worker_node.guarding.policy import DifferentialPrivacyTerms
+from worker_node.guarding.rules.terms import DifferentialPrivacyTerms
 from worker_node.privacy.accounts import Accounts, Part, Reservation, Run, Terms
 
 DELTA = 1e-6

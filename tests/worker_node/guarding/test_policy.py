@@ -25,7 +25,7 @@ from tests.helpers.running import ROOT, Finished, greeting_of
 from tests.helpers.served_nodes import served_node
 from worker_node.data.shard import Shard
 from worker_node.guarding.guard import Guard
-from worker_node.guarding.policy import DAYS, Day, Policy
+from worker_node.guarding.policy import Policy
 from worker_node.guarding.policy_file import (
     POLICY,
     example,
@@ -33,6 +33,7 @@ from worker_node.guarding.policy_file import (
     read_policy,
     write_example,
 )
+from worker_node.guarding.rules.hours import DAYS, Day
 from worker_node.node import DataOwnerNode
 from worker_node.serving.listener import listening
 from worker_node.training.trainer_process import TrainerProcess

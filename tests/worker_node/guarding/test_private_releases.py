@@ -14,8 +14,8 @@ from dp_accounting.pld.privacy_loss_distribution import from_gaussian_mechanism
 
 from shared.errors import NodeFailed, PolicyRefused
 from shared.model.recipe import Recipe, load_recipe
-from worker_node.guarding.policy import DifferentialPrivacyTerms
 from worker_node.guarding.private_releases import PrivateReleases, Release
+from worker_node.guarding.rules.terms import DifferentialPrivacyTerms
 from worker_node.privacy.accounts import Part, Run
 from worker_node.privacy.chain_file import anchor_of
 from worker_node.privacy.ledger import LEDGER, Ledger

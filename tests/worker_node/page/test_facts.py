@@ -17,7 +17,8 @@ from worker_node.audit.log import AuditLog, NoAudit
 from worker_node.audit.reading import newest
 from worker_node.guarding.guard import Guard
 from worker_node.guarding.pause import Pause
-from worker_node.guarding.policy import DifferentialPrivacyTerms, refusal
+from worker_node.guarding.policy import refusal
+from worker_node.guarding.rules.terms import DifferentialPrivacyTerms
 from worker_node.page.facts import budget_of
 from worker_node.page.log_check import LogCheck
 from worker_node.page.tally import MAX_KINDS, MAX_LINES, MAX_NAMES, NO_RULE, OTHERS, Tally

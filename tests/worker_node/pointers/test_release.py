@@ -11,7 +11,8 @@ from shared.errors import NodeFailed, PolicyRefused
 from shared.pointers.frames import Item
 from shared.pointers.tensor_operations import OPERATIONS, Gives
 from worker_node.guarding.guard import Guard
-from worker_node.guarding.policy import BITS_A_NUMBER, PointerBounds, Policy
+from worker_node.guarding.policy import Policy
+from worker_node.guarding.rules.pointers import BITS_A_NUMBER, PointerBounds
 from worker_node.pointers.program import Command, Step, bits
 from worker_node.pointers.release import ANSWER_BITS, Asked, Origin, Withheld, price, release
 from worker_node.pointers.ticks import MOMENTS, moment_after

@@ -15,7 +15,7 @@ from shared.privacy.recognising import Recognised
 from tests.helpers.messages import made_up
 from worker_node.data.shard import Shard
 from worker_node.guarding.leak_receipts import Departure, LeakReceipts
-from worker_node.guarding.policy import LeakTerms
+from worker_node.guarding.rules.terms import LeakTerms
 from worker_node.privacy.own_texts import OwnTexts
 from worker_node.privacy.receipts import KEPT, MOST_BYTES, Figures, Receipt, ReceiptFile
 

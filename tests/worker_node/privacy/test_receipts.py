@@ -21,7 +21,7 @@ from tests.helpers.messages import made_up
 from tests.helpers.running import run
 from worker_node.data.shard import Message, Shard
 from worker_node.guarding.leak_receipts import Departure, LeakReceipts
-from worker_node.guarding.policy import LeakTerms
+from worker_node.guarding.rules.terms import LeakTerms
 from worker_node.privacy import receipts as receipts_module
 from worker_node.privacy.own_texts import FEWEST, MOST, OwnTexts
 from worker_node.privacy.receipts import Figures, Receipt, ReceiptFile, read_receipts
