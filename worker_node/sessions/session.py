@@ -67,7 +67,7 @@ class Session:
         One whose connection broke, or who says that it will be back, goes on with its run.
         """
         said_goodbye = self._connection.close_code == CloseCode.NORMAL_CLOSURE
-        return self._commands.trained and said_goodbye
+        return self._commands.has_trained and said_goodbye
 
     async def run(self) -> None:
         """Runs until the connection ends; never raises for what the peer does."""
