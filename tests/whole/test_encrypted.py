@@ -17,8 +17,8 @@ from shared.model.scorer import scorer_of
 from shared.pysyft import VirtualWorker, forget_worker, make_hook
 from tests.helpers import sharing
 from tests.helpers.identities import make_federation
+from tests.helpers.page_examples import run_page
 from tests.helpers.pointers import write_recipe
-from tests.helpers.running import ROOT, run_python
 
 pytestmark = pytest.mark.timeout(280)
 
@@ -33,10 +33,7 @@ def test_every_example_of_the_page_gives_what_it_says(tmp_path: Path) -> None:
     federation = make_federation(tmp_path)
     federation.coordinator("hospital").rename(tmp_path / "identity")
     with sharing.sealed_nodes(tmp_path, federation) as running:
-        page = ("-W", "error", "-m", "tests.helpers.run_tutorial", ROOT / "docs" / "encrypted.md")
-        addresses = " ".join(node.flag for node in running)
-        done = run_python(*page, cwd=tmp_path, FEDSMS_NODES=addresses)
-    assert done.code == 0, done.out + done.err
+        run_page("encrypted.md", running, cwd=tmp_path)
 
 
 @pytest.mark.parametrize("enlarged", [1.0, 1.5])

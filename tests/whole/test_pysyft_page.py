@@ -15,6 +15,7 @@ import pytest
 from scripts.local.nodes import local_nodes
 from tests.conftest import write_owner
 from tests.helpers.dialling_nodes import free_port
+from tests.helpers.page_examples import run_page
 from tests.helpers.running import ROOT, environment, until
 
 PAGE = ROOT / "docs" / "pysyft.md"
@@ -56,13 +57,5 @@ def test_every_example_of_the_page_gives_what_it_says(tmp_path: Path) -> None:
     dora = write_owner(tmp_path, "dora", 320, 80, 1)
     flags = {dora.id: (*dora.flags, "--allow", "pointers")}
     with carol(tmp_path) as port, local_nodes(flags) as nodes:
-        # warnings stay warnings: PySyft and torch.jit have some, which the page names
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.helpers.run_tutorial", "docs/pysyft.md"],
-            cwd=ROOT,
-            env=environment(FEDSMS_NODES=nodes[0].flag, CAROL_PORT=str(port)),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    assert done.returncode == 0, done.stdout + done.stderr
+        # PySyft and torch.jit have warnings, which the page names
+        run_page("pysyft.md", nodes, warns=True, CAROL_PORT=str(port))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from scripts.local.nodes import local_nodes
 from tests.conftest import write_owner
-from tests.helpers.running import ROOT, environment
+from tests.helpers.page_examples import run_page
 
 
 @pytest.mark.timeout(280)
@@ -18,13 +16,4 @@ def test_every_example_of_the_tutorial_gives_what_the_page_says(tmp_path: Path) 
     owners = [write_owner(tmp_path, "bob", 320, 80, 1), write_owner(tmp_path, "anne", 256, 64, 2)]
     flags = {owner.id: (*owner.flags, "--allow", "pointers") for owner in owners}
     with local_nodes(flags) as nodes:
-        addresses = " ".join(node.flag for node in nodes)
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-m", "tests.helpers.run_tutorial", "docs/tutorial.md"],
-            cwd=ROOT,
-            env=environment(FEDSMS_NODES=addresses),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    assert done.returncode == 0, done.stdout + done.stderr
+        run_page("tutorial.md", nodes)

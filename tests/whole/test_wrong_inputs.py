@@ -281,6 +281,15 @@ def test_a_shard_that_is_missing_ends_with_3(cli: Cli, tmp_path: Path) -> None:
     check(cli("worker_node", "check", *arguments), 3, "cannot read gone.tsv")
 
 
+def test_a_file_in_place_of_a_share_is_told_which_option_takes_it(cli: Cli, tmp_path: Path) -> None:
+    write_tsv(tmp_path / "good.tsv", made_up(20))
+    both = ("--data", "good.tsv", "--held-out")
+    check(cli("worker_node", "check", *both, "good.tsv"), 2, "give it with --held-out-data")
+    done = cli("worker_node", "check", *both, "gone.tsv")
+    check(done, 2, "--held-out")
+    assert "--held-out-data" not in done.err
+
+
 def test_one_class_is_accepted_where_the_owner_says_so(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "ham.tsv").write_bytes(lines("ham\thello", "ham\tyou"))
     done = cli("worker_node", "check", "--data", "ham.tsv", "--allow-one-class")

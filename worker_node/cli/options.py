@@ -58,6 +58,18 @@ LAYOUT = (
 """Their parameters, which are fields of worker_node/data/formats.py's Layout."""
 
 
+class _HeldOutShare(click.FloatRange):
+    """A share, told apart from a file of held-out rows, which is another option's."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            if isinstance(value, str) and Path(value).exists():
+                self.fail(f"{value!r} is a file; give it with --held-out-data.", param, ctx)
+            raise
+
+
 def _data_option(*, required: bool) -> Callable[[Any], Any]:
     return click.option(
         "--data",
@@ -81,7 +93,7 @@ DATA_OPTIONS = (
     ),
     click.option(
         "--held-out",
-        type=click.FloatRange(min=0, max=1, max_open=True),
+        type=_HeldOutShare(min=0, max=1, max_open=True),
         default=0.2,
         show_default=True,
         envvar="FEDSMS_HELD_OUT",
