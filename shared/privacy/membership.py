@@ -98,11 +98,10 @@ def _chance_of(right: int, guesses: int, canaries: int, epsilon: float, delta: f
 
 
 def _binomial(trials: int, chance: float) -> npt.NDArray[np.float64]:
-    """The chance of 0 to `trials` successes, (trials + 1,)."""
+    """The chance of 0 to `trials` successes, (trials + 1,), of which neither 0 nor 1 is sure."""
     numbers = np.arange(trials + 1)
     logs = np.array([math.lgamma(number + 1) for number in numbers])
     ways = logs[-1] - logs - logs[::-1]
-    chance = min(max(chance, 1e-300), 1 - 1e-16)
     return np.asarray(
         np.exp(ways + numbers * math.log(chance) + numbers[::-1] * math.log1p(-chance))
     )

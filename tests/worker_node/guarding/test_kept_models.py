@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from shared.errors import StorageError
+from shared.files import sync_folder
 from shared.model.recipe import Recipe
 from shared.secure_aggregation.contents import state_digest
-from shared.trained_model.saved_model import CONFIG, WEIGHTS
-from tests.helpers.running import ROOT, done_well, run_python
+from shared.trained_model.saved_model import CONFIG, WEIGHTS, SavedModel, save
+from worker_node.guarding import kept_models
 from worker_node.guarding.kept_models import KeptModels, Origin, open_kept
 
 
@@ -62,6 +65,18 @@ def test_the_one_that_just_came_stays_also_where_the_clock_was_set_back(
     newest = keep(kept, recipe, 3, most=2)
     assert newest in kept.folders
     assert len(kept.folders) == 2
+
+
+def test_the_oldest_is_the_one_that_was_saved_first_whatever_its_name(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    kept = KeptModels(tmp_path)
+    first, second = (keep(kept, recipe, seed, most=2) for seed in (1, 2))
+    config = first / CONFIG
+    config.write_text(config.read_text().replace('"saved": "2', '"saved": "9'))
+    third = keep(kept, recipe, 3, most=2)
+    assert set(kept.folders) == {first, third}
+    assert not second.exists()
 
 
 def test_what_else_lies_there_is_the_owners(recipe: Recipe, tmp_path: Path) -> None:
@@ -124,57 +139,103 @@ def test_a_disk_that_cannot_be_written_is_an_error_and_the_models_stay(
     assert kept.folders == [before]
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from tests.conftest import QUICK
-from tests.worker_node.guarding.test_kept_models import keep
-from worker_node.guarding.kept_models import KeptModels, open_kept
-from shared.model.recipe import load_recipe
-
-folder, recipe = Path(sys.argv[1]), load_recipe(sys.argv[2])
-EVENTS = ("open", "os.", "shutil.", "tempfile.")
-
-def dies_at(number):
-    seen = 0
-    def hook(event, arguments):
-        nonlocal seen
-        if event.startswith(EVENTS):
-            seen += 1
-            if seen == number:
-                os.kill(os.getpid(), signal.SIGKILL)
-    sys.addaudithook(hook)
-
-kept = KeptModels(folder)
-for seed in (1, 2):
-    keep(kept, recipe, seed, most=2)
-number = 0
-while True:
-    number += 1
-    child = os.fork()
-    if not child:
-        dies_at(number)
-        keep(kept, recipe, 100 + number, most=2)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    print("killed" if os.WIFSIGNALED(status) else "whole", *sorted(p.name for p in kept.folders))
-    assert 1 <= len(kept.folders) <= 3, kept.folders
-    for path in (None, *kept.folders):
-        open_kept(path, folder)
-    if not os.WIFSIGNALED(status):
-        assert status == 0
-        break
-"""
+def test_without_a_folder_or_before_the_first_model_none_is_kept(tmp_path: Path) -> None:
+    origin = Origin("hospital", "", "run", 2, 2, "ab", True)
+    (tmp_path / "file").write_text("")
+    for folder in (None, tmp_path / "none", tmp_path / "file"):
+        kept = KeptModels(folder)
+        assert kept.folders == []
+        assert not kept.has(origin)
 
 
-def test_whenever_the_node_is_killed_while_it_keeps_one_whole_models_alone_are_there(
-    recipe: Recipe, quick: Path, tmp_path: Path
+def test_its_name_is_the_moment_and_the_numbers_digest(recipe: Recipe, tmp_path: Path) -> None:
+    before = datetime.now(UTC)
+    name = keep(KeptModels(tmp_path), recipe, 1).name
+    moment, _, digest = name.rpartition("-")
+    made = datetime.strptime(moment + "+0000", "%Y%m%d-%H%M%S-%f%z")
+    assert before <= made <= datetime.now(UTC)
+    assert digest == state_digest(state_of(recipe, 1)).hex()[:12]
+
+
+def test_a_model_is_made_beside_the_others_and_is_there_when_the_folder_is_synced(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SIGKILL at every single call that touches the disk, one after the other."""
-    models = tmp_path / "models"
-    out = done_well(run_python("-c", KILLED, models, quick, cwd=ROOT)).splitlines()
-    killed = [line for line in out if line.startswith("killed")]
-    assert len(killed) > 20
-    assert out[-1].startswith("whole")
-    assert len(out[-1].split()) == 3  # two models, and nothing unfinished beside them
-    assert len(list(models.iterdir())) == 2
+    """And while it is made there are no more of the others than may be kept."""
+    kept = KeptModels(tmp_path)
+    for seed in range(4):
+        keep(kept, recipe, seed, most=4)
+    made: list[Path] = []
+    synced: list[list[Path]] = []
+
+    def saves(folder: Path, *others: Any) -> None:
+        made.append(folder)
+        assert len(kept.folders) == 2
+        save(folder, *others)
+
+    def syncs(folder: Path) -> None:
+        sync_folder(folder)
+        synced.append(list(folder.iterdir()))
+
+    monkeypatch.setattr(kept_models, "save", saves)
+    monkeypatch.setattr(kept_models, "sync_folder", syncs)
+    path = keep(kept, recipe, 5, most=2)
+    (temporary,), (there,) = made, synced
+    assert temporary.parent == tmp_path
+    assert temporary.name.startswith(".new-")
+    assert path in there
+    assert temporary not in there
+    assert set(tmp_path.iterdir()) == set(kept.folders)  # and nothing half removed
+
+
+def test_what_a_crash_left_is_removed_and_what_a_failure_would_leave_as_well(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    kept = KeptModels(tmp_path)
+    for name in (".new-abc", ".gone-20261127-000000-000000-0123456789ab"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / WEIGHTS).write_text("half")
+    path = keep(kept, recipe, 1)
+    assert list(tmp_path.iterdir()) == [path]
+    digest = state_digest(state_of(recipe, 2)).hex()
+    with pytest.raises(ValueError, match="reshape"):
+        kept.keep(
+            recipe,
+            state_of(recipe, 2)[:-1],
+            Origin("hospital", "", "run", 2, 2, digest, True),
+            most=3,
+        )
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_cannot_be_removed_is_an_error_of_the_folder(recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / ".new-file").write_text("no folder")
+    with pytest.raises(StorageError, match="cannot write") as told:
+        keep(KeptModels(tmp_path), recipe, 1)
+    assert str(tmp_path) in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "config", [None, "{", "[" * 100_000, "[]", "7", "{}", '{"coordinator": "hospital"}']
+)
+def test_a_damaged_one_is_no_model_that_is_asked_for_and_goes_as_the_oldest(
+    recipe: Recipe, tmp_path: Path, config: str | None
+) -> None:
+    kept = KeptModels(tmp_path)
+    damaged = keep(kept, recipe, 1)
+    whole = keep(kept, recipe, 2)
+    (damaged / CONFIG).unlink()
+    if config is not None:
+        (damaged / CONFIG).write_text(config)
+    model = state_digest(state_of(recipe, 1)).hex()
+    assert not kept.has(Origin("hospital", "", "run 1", 2, 2, model, True))
+    newest = keep(kept, recipe, 3, most=2)
+    assert set(kept.folders) == {whole, newest}
+
+
+def test_a_model_of_a_run_says_no_digest_and_is_used(recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    save(tmp_path / "run", SavedModel(recipe, state_of(recipe, 1)), {})
+    folder, saved, config = open_kept(tmp_path / "run", tmp_path)
+    assert folder == tmp_path / "run"
+    assert np.array_equal(saved.state, state_of(recipe, 1))
+    assert "model" not in config

@@ -102,3 +102,55 @@ def test_labels_in_a_table_are_no_labels() -> None:
     tokens, labels = rows()
     with pytest.raises(ValueError, match="labels"):
         train(initial_state(recipe(), 1), tokens, labels[:, None], recipe(), seed=2)
+
+
+@pytest.mark.parametrize(
+    ("count", "seconds", "calls"),
+    [
+        (11, -1.0, [(4, 11), (8, 11)]),
+        (8, -1.0, [(4, 8)]),
+        (11, 1e9, [(4, 11)]),
+        (4, -1.0, []),
+        (0, -1.0, []),
+    ],
+)
+def test_scoring_tells_of_rows_after_the_first_some_and_never_at_the_end(
+    monkeypatch: pytest.MonkeyPatch, count: int, seconds: float, calls: list[tuple[int, int]]
+) -> None:
+    assert (local_training._ENCODED_AT_ONCE, local_training.PROGRESS_SECONDS) == (4096, 0.2)
+    monkeypatch.setattr(local_training, "_ENCODED_AT_ONCE", 4)
+    monkeypatch.setattr(local_training, "PROGRESS_SECONDS", seconds)
+    tokens, labels = rows()
+    state, told = initial_state(recipe(), 1), list[tuple[int, int]]()
+    found = local_training.logits(state, tokens[:count], recipe(), lambda *one: told.append(one))
+    assert told == calls
+    each = own_losses(state, tokens, labels)[:count]
+    signed = np.where(labels[:count] == 1, found, -found)
+    assert np.log1p(np.exp(-signed)) == pytest.approx(each, rel=1e-4)
+    again = list[tuple[int, int]]()
+    local_training.score(
+        state, tokens[:count], labels[:count], recipe(), lambda *one: again.append(one)
+    )
+    assert again == calls
+
+
+class Recorded:
+    """Rows of ids that remember which were asked for together."""
+
+    def __init__(self, ids: np.ndarray) -> None:
+        self.ids, self.shape, self.asked = ids, ids.shape, list[list[int]]()
+
+    def __getitem__(self, index: np.ndarray) -> np.ndarray:
+        self.asked.append(index.tolist())
+        found: np.ndarray = self.ids[index]
+        return found
+
+
+def test_rows_of_eight_batches_are_encoded_together_each_once_an_epoch() -> None:
+    generator = np.random.default_rng(3)
+    ids = Recorded(generator.integers(1, 29, (70, 6)).astype(np.int32))
+    train(initial_state(recipe(), 1), ids, np.zeros(70, int), recipe(), seed=2)  # type: ignore[arg-type]
+    assert [len(some) for some in ids.asked] == [56, 14] * EPOCHS
+    for epoch in range(EPOCHS):
+        order = np.random.default_rng((2, epoch)).permutation(70).tolist()
+        assert ids.asked[2 * epoch] + ids.asked[2 * epoch + 1] == order
