@@ -84,7 +84,7 @@ class LogCheck:
             return one_line(error), ""
         if found.fault:
             return found.fault, ""
-        if seen and seen[-1] != Place(found.last, found.hash):
+        if seen[-1] != Place(found.last, found.hash):
             return f"it ends otherwise than this node left it, which wrote {seen[-1].n} lines", ""
         signed = "signed by this node" if found.signed else "not signed"
         words = f"Lines {found.first} to {found.last} are all there, unchanged; the anchor is "

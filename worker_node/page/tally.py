@@ -103,7 +103,7 @@ class Tally:
     def asked(self) -> list[dict[str, Any]]:
         """By coordinator, who asked last first."""
         rows = [
-            {"who": key.rpartition(" ")[0] or OTHERS if key != OTHERS else key, **vars(one)}
+            {"who": key.rpartition(" ")[0] or OTHERS, **vars(one)}
             for key, one in self._asked.items()
         ]
         return sorted(rows, key=lambda row: str(row["last"]), reverse=True)

@@ -84,10 +84,10 @@ def test_a_masked_vector_is_answered_again_until_the_next_round_is_masked() -> N
 def test_no_coordinator_reaches_the_sums_of_another() -> None:
     async def scene() -> None:
         sums = sums_of("o00")
-        await sums.keys(PEER, context())
+        before = await sums.keys(PEER, context())
         for number in range(MAX_RUNS + 1):  # nor makes them forgotten
             await sums.keys("mallory", context(run=f"run-{number}"))
-        assert ("run-1", 1, "training") in held(sums)
+        assert await sums.keys(PEER, context()) == before
         with pytest.raises(PolicyRefused):
             await sums.step("mallory", step(context(run="run-x"), "agree", b""))
         mine = await sums.keys(PEER, context())
@@ -117,5 +117,15 @@ def test_keys_for_rounds_without_end_do_not_fill_the_memory() -> None:
             for number in numbers:
                 await sums.keys(PEER, context(number=number))
                 assert len(held(sums)) <= 3
+
+    run(scene())
+
+
+def test_rounds_beside_the_newest_are_remembered_and_no_others() -> None:
+    async def scene() -> None:
+        sums = sums_of("o00")
+        for number, rounds in ((5, [5]), (6, [5, 6]), (7, [6, 7]), (5, [6, 5]), (9, [9])):
+            await sums.keys(PEER, context(number=number))
+            assert [one for _, one, _ in held(sums)] == rounds
 
     run(scene())

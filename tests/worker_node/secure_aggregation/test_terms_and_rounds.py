@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,9 @@ def test_rounds_go_up_in_each_run_and_sum_also_after_a_restart(tmp_path: Path) -
         b"{}",
         b'[["run", "training", 0]]',
         b'[["run", "training", 1.5]]',
+        b'[["run", "training", 1.0]]',
+        b'[["run", "training", "1"]]',
+        b'[["run", "training", true]]',
         b'[["run", "other", 1]]',
         b'[["run", "training", 1], ["run", "training", 2]]',
         b'[["run", "training", 1]',
@@ -75,3 +79,23 @@ def test_a_round_that_cannot_be_noted_is_not_masked_and_can_be_tried_again(tmp_p
     rounds.claim(context())
     with pytest.raises(Violation):
         rounds.claim(context())
+
+
+def test_a_file_of_16_mib_has_no_room_for_a_run_and_one_byte_less_has(tmp_path: Path) -> None:
+    path = tmp_path / "masked.json"
+    new = len(json.dumps([["run-1", "training", 1]])) - 1  # with a comma and a blank, less brackets
+    frame = len(json.dumps([["", "training", 1]]))
+    fits = 16 * 2**20 - frame - new - 1
+    path.write_text(json.dumps([["x" * (fits + 1), "training", 1]]))
+    full = path.read_bytes()
+    with pytest.raises(StorageError, match="full of runs"):
+        RoundsOnDisk(path).claim(context())
+    assert path.read_bytes() == full
+    path.write_text(json.dumps([["x" * fits, "training", 1]]))
+    rounds = RoundsOnDisk(path)
+    rounds.claim(context())
+    assert path.stat().st_size == 16 * 2**20
+    with pytest.raises(Violation):
+        RoundsOnDisk(path).claim(context())
+    with pytest.raises(StorageError, match="full of runs"):
+        rounds.claim(context(run="run-10"))
