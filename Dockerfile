@@ -7,6 +7,8 @@
 # Wheels in wheels/ are taken where they fit; with all of them there, --build-arg PIP_NO_INDEX=1 asks
 # no package index.
 # --build-arg REVISION=$(git rev-parse HEAD) and SOURCE=URL say in the images' labels what they were made of.
+# --build-arg EXTRAS="metrics tensorboard" adds what requirements-metrics.txt and -tensorboard.txt name, to
+# those images that can use it (scripts/images/extras.py); tables, mlflow and report are the others.
 # Any slim image of Python 3.11 to 3.14 will do: --build-arg BASE=python:3.13-slim-bookworm
 ARG BASE=python:3.11-slim-bookworm
 
@@ -22,7 +24,7 @@ RUN bash -c 'source scripts/_environment.sh && fedsms_environment requirements.t
 # keeps the former, for whoever builds further on these images.
 # pip goes aside, for the setup image downloads with it. Bytecode is made for what is imported here;
 # without it, every start of a read-only container would compile for seconds.
-COPY scripts/images/ scripts/images/
+COPY scripts/images/slim.py scripts/images/
 ARG SLIM=1
 RUN if [ "$SLIM" != 0 ]; then python3 scripts/images/slim.py .venv/lib/python3.*/site-packages; fi \
     && cd .venv/lib/python3.*/site-packages \
@@ -77,6 +79,13 @@ LABEL org.opencontainers.image.title="fedsms-setup" \
 USER 10001:10001
 ENTRYPOINT ["python"]
 
+FROM packages AS node-extras
+COPY requirements-*.txt ./
+COPY scripts/images/extras.py scripts/images/
+ARG PIP_NO_INDEX
+ARG EXTRAS
+RUN PYTHONPATH=/pip .venv/bin/python scripts/images/extras.py node "$EXTRAS" /extras
+
 FROM runtime AS node
 ENV FEDSMS_IMAGE=node \
     FEDSMS_DATA=/data \
@@ -85,6 +94,7 @@ ENV FEDSMS_IMAGE=node \
     FEDSMS_COUNTS=/audit/counts.json \
     FEDSMS_HOST=0.0.0.0 \
     FEDSMS_HEALTH_SOCKET=/tmp/health.sock
+COPY --from=node-extras /extras/ /fedsms/.venv/
 COPY shared/ /fedsms/shared/
 COPY worker_node/ /fedsms/worker_node/
 RUN python -m compileall -q -j 0 /fedsms/shared /fedsms/worker_node
@@ -100,8 +110,17 @@ HEALTHCHECK --interval=10s --timeout=10s --start-period=300s --retries=3 \
 ENTRYPOINT ["python", "-m", "worker_node"]
 CMD ["serve"]
 
+FROM packages AS coordinator-extras
+COPY requirements-*.txt ./
+COPY scripts/images/extras.py scripts/images/
+ARG PIP_NO_INDEX
+ARG EXTRAS
+RUN PYTHONPATH=/pip .venv/bin/python scripts/images/extras.py coordinator "$EXTRAS" /extras
+
 FROM runtime AS coordinator
-ENV FEDSMS_IDENTITY=/identity
+ENV FEDSMS_IMAGE=coordinator \
+    FEDSMS_IDENTITY=/identity
+COPY --from=coordinator-extras /extras/ /fedsms/.venv/
 COPY shared/ /fedsms/shared/
 COPY server/ /fedsms/server/
 RUN python -m compileall -q -j 0 /fedsms/shared /fedsms/server

@@ -9,7 +9,6 @@ everybody who reaches the port: it proves nothing, and asks for nothing.
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import socket
 import threading
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from shared.errors import UsageError, describe_os_error
+from shared.extras import check_extra
 from shared.quoting import escaped
 from shared.wire.transport import is_loopback
 
@@ -58,12 +58,8 @@ def parse_place(text: str) -> Place:
 
 
 def check_installed() -> None:
-    """Imports nothing. Raises UsageError, with the line that installs it, where it is absent."""
-    if importlib.util.find_spec("prometheus_client") is None:
-        raise UsageError(
-            "--metrics needs the package prometheus_client, which is not installed",
-            next_step="Install it with: pip install --no-deps -r requirements-metrics.txt",
-        )
+    """Imports nothing. Raises UsageError, which says how to get it, where the package is absent."""
+    check_extra("--metrics", "prometheus_client", "metrics")
 
 
 def new_registry() -> CollectorRegistry:

@@ -47,6 +47,8 @@ def check_pod(pod: Table) -> None:
     for one in (*pod.get("initContainers", ()), *pod["containers"]):
         _known(one, CONTAINER, f"the container {one['name']}'s")
         _known(one.get("securityContext", {}), SECURITY, f"{one['name']}'s securityContext")
+        for variable in one.get("env", ()):
+            _known(variable, {"name", "value"}, "a variable's")
         for mount in one.get("volumeMounts", ()):
             _known(mount, {"name", "mountPath", "readOnly"}, "a mount's")
     if len(pod["containers"]) != 1:

@@ -48,7 +48,7 @@ def show(run: tuple[Path, ...], no_browser: bool) -> None:
 
     The page is one file, report.html in the run folder, and asks nobody for anything.
     """
-    from server.display.page.html import CHARTS_MISSING, chart_scripts
+    from server.display.page.html import chart_scripts, charts_missing
     from server.runs.report import make_report, make_side_by_side
 
     if len(run) == 1:
@@ -57,7 +57,7 @@ def show(run: tuple[Path, ...], no_browser: bool) -> None:
         others = "-".join(one.resolve().name for one in run[1:])
         page = make_side_by_side(run, run[0] / f"beside-{others}.html")
     if not chart_scripts():
-        say(CHARTS_MISSING, err=True)
+        say(charts_missing(), err=True)
     click.echo(str(page))
     if not no_browser and not webbrowser.open(page.resolve().as_uri()):
         say("There is no browser here to open it with.", err=True)

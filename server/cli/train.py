@@ -186,7 +186,7 @@ def _has_ended(folder: Path, as_json: bool) -> bool:
 def _print_end(run: Run, as_json: bool) -> None:
     from server.cli.compare import print_worth
     from server.display.fitting import print_table
-    from server.display.page.html import CHARTS_MISSING, chart_scripts
+    from server.display.page.html import chart_scripts, charts_missing
     from server.federation.results import table_of
 
     worth = run.comparison if run.settings.get("compare") else None
@@ -204,7 +204,7 @@ def _print_end(run: Run, as_json: bool) -> None:
             print_worth(worth)
         click.echo(f"The model and all figures are in {run.path}")
         if not chart_scripts():
-            say(f"Its report.html has no charts: {CHARTS_MISSING}", err=True)
+            say(f"Its report.html has no charts: {charts_missing()}", err=True)
 
 
 def _say_address(address: str) -> None:

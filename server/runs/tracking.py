@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable, Sequence
 
@@ -12,12 +11,10 @@ from server.runs.resume import StoppedRun, read_settings
 from server.runs.run_folder import RunFolder
 from server.runs.setting import Tracked
 from shared.errors import UsageError
+from shared.extras import check_extra
 
-NEEDS = {
-    "tensorboard": ("tensorboardX", "requirements-tensorboard.txt"),
-    "mlflow": ("mlflow", "requirements-mlflow.txt"),
-}
-"""The package that each tracker needs, and the file that names it with its own needs."""
+NEEDS = {"tensorboard": "tensorboardX", "mlflow": "mlflow"}
+"""The package that each tracker needs; requirements-NAME.txt has it with its own needs."""
 SERVER = "MLFLOW_TRACKING_URI"
 
 
@@ -29,12 +26,7 @@ def trackers_of(track: Tracked) -> list[str]:
 def check_tracking(track: Tracked) -> None:
     """Imports nothing. Raises UsageError where a tracker lacks its package, or its server."""
     for name in trackers_of(track):
-        package, requirements = NEEDS[name]
-        if importlib.util.find_spec(package) is None:
-            raise UsageError(
-                f"--track {name} needs the package {package}, which is not installed",
-                next_step=f"Install it with: pip install --no-deps -r {requirements}",
-            )
+        check_extra(f"--track {name}", NEEDS[name], name)
     if "mlflow" in trackers_of(track) and not os.environ.get(SERVER):
         raise UsageError(
             "--track mlflow needs to know where MLflow is",

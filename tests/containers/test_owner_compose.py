@@ -15,11 +15,14 @@ from tests.helpers.containers import (
     START_SECONDS,
     Federation,
     address_of_host,
+    build_images_with_extras,
     docker,
     inspect,
 )
 from tests.helpers.messages import marked, messages_found, write_tsv
 from tests.helpers.running import Finished, until
+from tests.helpers.scraping import scraped, values
+from tests.helpers.trackers import curve
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1200)]
 
@@ -37,16 +40,29 @@ def project(name: str) -> str:
     return f"fedsms-tests-{os.getpid()}-{name}"
 
 
-@pytest.fixture
-def coordinator(built: None, tmp_path: Path) -> Iterator[Federation]:
-    address = address_of_host("bridge")
+def free_place(address: str) -> str:
     with socket.socket() as one:
         one.bind((address, 0))
-        place = f"{address}:{one.getsockname()[1]}"
+        return f"{address}:{one.getsockname()[1]}"
+
+
+@pytest.fixture(scope="module")
+def extras(built: None) -> str:
+    """The tag of images that serve metrics, and write for TensorBoard."""
+    return build_images_with_extras()
+
+
+@pytest.fixture
+def coordinator(extras: str, tmp_path: Path) -> Iterator[Federation]:
+    place = free_place(address_of_host("bridge"))
     settings = {"AT": place, "PUBLISH": place, "NODES": " ".join(OWNERS)}
-    settings |= {"RECIPE": "tutorial", "ROUNDS": "2"}
+    settings |= {"RECIPE": "tutorial", "ROUNDS": "2", "TAG": extras, "TRACK": "tensorboard"}
+    settings["PUBLISH_METRICS"] = free_place("127.0.0.1")
     file = "docker-compose.coordinator.yml"
-    made = Federation(tmp_path / "coordinator", project("coordinator"), settings, file=file)
+    over = ("coordinator-metrics.yml",)
+    made = Federation(
+        tmp_path / "coordinator", project("coordinator"), settings, file=file, over=over
+    )
     made.prepare(CALLER)
     try:
         yield made
@@ -55,10 +71,17 @@ def coordinator(built: None, tmp_path: Path) -> Iterator[Federation]:
 
 
 @pytest.fixture
-def owners(built: None, tmp_path: Path) -> Iterator[dict[str, Federation]]:
+def owners(extras: str, tmp_path: Path) -> Iterator[dict[str, Federation]]:
+    """Anne's node serves metrics as well."""
     made = {}
     for seed, name in enumerate(OWNERS):
-        one = Federation(tmp_path / name, project(name), {}, file="docker-compose.owner.yml")
+        settings: dict[str, str] = {}
+        over: tuple[str, ...] = ()
+        if name == "anne":
+            settings = {"TAG": extras, "PUBLISH_METRICS": free_place("127.0.0.1")}
+            over = ("owner-metrics.yml",)
+        file = "docker-compose.owner.yml"
+        one = Federation(tmp_path / name, project(name), settings, file=file, over=over)
         one.prepare(CALLER)
         (one.folder / "messages").mkdir()
         write_tsv(one.folder / "messages" / "messages.tsv", marked(160, seed=seed))
@@ -110,9 +133,11 @@ def test_owners_join_with_a_line_and_train_where_one_port_alone_is_open(
     asks = ("as_owner_of", "runs", "python", "-m", "server", "train", "--up")
     said = coordinator.compose("exec", "-T", "up", *asks)
     assert "round 2/2" in said.out + said.err
+    figures_are_served_at_this_machine_alone(coordinator, owners["anne"])
     (run,) = (path for path in coordinator.runs.iterdir() if path.is_dir())
     assert json.loads((run / "summary.json").read_text(encoding="utf-8"))["status"] == "completed"
     assert (run / "model.safetensors").stat().st_uid == CALLER[0]
+    assert [step for step, _ in curve(run, "round/loss")] == [1, 2]
     texts = [one.text for seed in range(len(OWNERS)) for one in marked(160, seed=seed)]
     for file in filter(Path.is_file, run.rglob("*")):
         assert not messages_found(file.read_bytes(), texts), file
@@ -123,6 +148,18 @@ def test_owners_join_with_a_line_and_train_where_one_port_alone_is_open(
     assert all(name in json.dumps(status) for name in OWNERS)
     for owner in owners.values():
         assert sum("train" in json.dumps(line) for line in owner.log("node")) >= 2
+
+
+def figures_are_served_at_this_machine_alone(coordinator: Federation, anne: Federation) -> None:
+    whole = scraped(f"http://{coordinator.settings['PUBLISH_METRICS']}/metrics")
+    assert values(whole, "fedsms_rounds_total") == {"": 2}
+    assert values(whole, "fedsms_runs_total") == {"completed": 1}
+    own = scraped(f"http://{anne.settings['PUBLISH_METRICS']}/metrics")
+    trained = {labels for name, labels in own if name == "fedsms_node_requests_total"}
+    assert (("decision", "allowed"), ("what", "train")) in trained
+    port = anne.settings["PUBLISH_METRICS"].partition(":")[2]
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection((address_of_host("bridge"), int(port)), timeout=5)
 
 
 def restarted_nodes_come_back(owners: dict[str, Federation]) -> None:
@@ -147,7 +184,12 @@ def assert_confined(owner: Federation, secret: str) -> None:
     assert (host["Memory"], host["PidsLimit"]) == (2**30, 256)
     assert host["RestartPolicy"]["Name"] == "unless-stopped"
     assert {one["Destination"] for one in found["Mounts"] if one["RW"]} == {"/audit"}
-    assert not host["PortBindings"]
-    assert owner.python("node", LISTENING).out.strip() == "[]"
+    if owner.over:  # metrics, and nothing else
+        address, _, port = owner.settings["PUBLISH_METRICS"].partition(":")
+        assert host["PortBindings"] == {"9101/tcp": [{"HostIp": address, "HostPort": port}]}
+        assert owner.python("node", LISTENING).out.strip() == "['00000000:238D']"
+    else:
+        assert not host["PortBindings"]
+        assert owner.python("node", LISTENING).out.strip() == "[]"
     assert len(secret) > 20
     assert secret not in json.dumps(found)

@@ -92,9 +92,21 @@ def image(target: str) -> str:
 
 def build_images() -> None:
     for target in TARGETS:
-        docker(
-            "build", "-q", "--target", target, "-t", image(target), str(ROOT), seconds=BUILD_SECONDS
-        )
+        build_image(target, image(target))
+
+
+def build_image(target: str, name: str, *flags: str) -> None:
+    line = ("build", "-q", "--target", target, "-t", name, *flags, str(ROOT))
+    docker(*line, seconds=BUILD_SECONDS)
+
+
+def build_images_with_extras() -> str:
+    """Images that serve metrics and write for TensorBoard; their tag."""
+    tag = f"{TAG}-extras"
+    for target in ("node", "coordinator"):
+        build_image(target, f"fedsms-{target}:{tag}", "--build-arg", "EXTRAS=metrics,tensorboard")
+    docker("tag", image("setup"), f"fedsms-setup:{tag}")
+    return tag
 
 
 @dataclass
@@ -102,6 +114,7 @@ class Federation:
     """A compose file of the project's in a folder of the test's, with volumes and runs of its own.
 
     settings: what a user would write into .env.
+    over: further files below deploy/compose, which a user names after that one.
     """
 
     folder: Path
@@ -109,6 +122,7 @@ class Federation:
     settings: dict[str, str]
     tool: tuple[str, ...] = field(default_factory=lambda: compose_tools()[0])
     file: str = "docker-compose.yml"
+    over: tuple[str, ...] = ()
 
     @property
     def runs(self) -> Path:
@@ -118,6 +132,7 @@ class Federation:
         """Lays the folder out as a clone has it; ./runs belongs to `owner`, user and group."""
         self.folder.mkdir()
         shutil.copy(ROOT / self.file, self.folder)
+        shutil.copytree(ROOT / "deploy" / "compose", self.folder / "deploy" / "compose")
         for name in ("shared", "server", "worker_node", "scripts"):
             (self.folder / name).symlink_to(ROOT / name)
         self.runs.mkdir()
@@ -127,12 +142,14 @@ class Federation:
         self, *arguments: str, check: bool = True, stdin: str = "", **settings: str
     ) -> Finished:
         """Runs compose as a user in that folder would."""
+        files = (self.file, *(f"deploy/compose/{name}" for name in self.over))
+        named = (part for file in files for part in ("-f", file))
         return command(
-            (*self.tool, "-p", self.project, "-f", self.file, *arguments),
+            (*self.tool, "-p", self.project, *named, *arguments),
             check=check,
             stdin=stdin,
             cwd=self.folder,
-            env=environment(TAG=TAG, **{**self.settings, **settings}),
+            env=environment(**{"TAG": TAG, **self.settings, **settings}),
         )
 
     def ask(self, *arguments: str, stdin: str = "") -> Finished:

@@ -30,6 +30,11 @@ DIALS: dict[str, Any] = {**OWN, "identity": {"invitation": "line"}, "connection"
 ONCE: dict[str, Any] = {"identity": {"secret": "key"}, "nodes": {"bob": "wss://bob:8777"}}
 STAYS: dict[str, Any] = {"mode": "standing"}
 PEER = {"ipBlock": {"cidr": "203.0.113.5/32"}}
+READ: dict[str, Any] = {"metrics": {"enabled": True, "from": [PEER]}}
+TRACKED: dict[str, Any] = {
+    "track": "tensorboard,mlflow",
+    "mlflow": {"uri": "https://mlflow.example", "secret": "token", "to": [PEER]},
+}
 RELEASES: list[tuple[str, dict[str, Any]]] = [
     (OWNER, OWN),
     (OWNER, DIALS),
@@ -43,7 +48,14 @@ RELEASES: list[tuple[str, dict[str, Any]]] = [
     (OWNER, {**OWN, "nodeSelector": {"a": "b"}, "tolerations": [{"operator": "Exists"}]}),
     (OWNER, {**OWN, "image": {"digest": "sha256:" + "0" * 64, "pullSecrets": ["mine"]}}),
     (OWNER, {**OWN, "networkPolicy": {"enabled": False}, "podAnnotations": {"a": "b"}}),
+    (OWNER, {**OWN, **READ}),
+    (
+        OWNER,
+        {**DIALS, "metrics": {"enabled": True, "port": 80}, "networkPolicy": {"enabled": False}},
+    ),
     (COORDINATOR, ONCE),
+    (COORDINATOR, {**ONCE, **READ, **TRACKED}),
+    (COORDINATOR, {**STAYS, **READ, "track": "tensorboard"}),
     (COORDINATOR, {**ONCE, "identity": {}, "nodes": {"bob": ""}, "at": "c.example:443"}),
     (COORDINATOR, {**ONCE, "nodes": {"anne": "", "bob": "wss://bob:1"}, "recipe": "[text]\n"}),
     (COORDINATOR, {**ONCE, "runs": {"claim": "mine"}, "namespace": {"create": True}}),
@@ -75,7 +87,7 @@ def pod(found: list[Document]) -> dict[str, Any]:
 
 
 def variables(container: dict[str, Any]) -> dict[str, str]:
-    return {one["name"]: one["value"] for one in container.get("env", ())}
+    return {one["name"]: one["value"] for one in container.get("env", ()) if "value" in one}
 
 
 def test_the_plain_manifests_are_those_of_the_charts() -> None:
@@ -152,6 +164,9 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     (OWNER, {**OWN, "dial": ["coordinator:8770"]}, "/dial/0"),
     (OWNER, {**OWN, "settings": {"host": "0.0.0.0"}}, "'host'"),
     (OWNER, {**OWN, "settings": {"held-out": 0.1}}, "'held-out'"),
+    (OWNER, {**OWN, "settings": {"metrics": "0.0.0.0:9101"}}, "'metrics'"),
+    (OWNER, {**OWN, "metrics": {"enabled": True}}, "/metrics/from"),
+    (OWNER, {**OWN, "metrics": {"port": 0}}, "/metrics/port"),
     (OWNER, {**OWN, "env": {"FEDSMS_POLICY": "x"}}, "'FEDSMS_POLICY'"),
     (OWNER, {**OWN, "audit": {"size": "1GB"}}, "/audit/size"),
     (OWNER, {**OWN, "image": {"digest": "sha256:1"}}, "/image/digest"),
@@ -164,6 +179,11 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     (COORDINATOR, {**ONCE, "settings": {"run_dir": "x"}}, "'run_dir'"),
     (COORDINATOR, {**STAYS, "schedule": {"at": ["25:00"]}}, "/schedule/at/0"),
     (COORDINATOR, {**STAYS, "at": "coordinator.example"}, "/at"),
+    (COORDINATOR, {**STAYS, "metrics": {"enabled": True}}, "/metrics/from"),
+    (COORDINATOR, {**STAYS, "settings": {"track": "mlflow"}}, "'track'"),
+    (COORDINATOR, {**STAYS, "track": "wandb"}, "/track"),
+    (COORDINATOR, {**STAYS, "track": "mlflow", "mlflow": {"to": [PEER]}}, "/mlflow/uri"),
+    (COORDINATOR, {**STAYS, "track": "mlflow", "mlflow": {"uri": "http://m:5000"}}, "/mlflow/to"),
 ]
 
 
@@ -256,6 +276,41 @@ def test_the_network_is_closed_but_for_one_way() -> None:
     assert (once["ingress"], stays["egress"]) == ([], [])
 
 
+def test_figures_are_served_where_they_are_asked_for_and_to_those_alone_who_are_named() -> None:
+    for chart, plain in ((OWNER, OWN), (OWNER, DIALS), (COORDINATOR, ONCE), (COORDINATOR, STAYS)):
+        quiet, read = release(chart, plain), release(chart, {**plain, **READ})
+        assert "9100" not in str(quiet)
+        assert "9101" not in str(quiet)
+        (container,) = pod(read)["containers"]
+        port = {OWNER: 9101, COORDINATOR: 9100}[chart]
+        assert {"name": "metrics", "containerPort": port} in container["ports"]
+        assert variables(container)["FEDSMS_METRICS"] == f"0.0.0.0:{port}"
+        before = only("NetworkPolicy", quiet)["spec"]
+        after = only("NetworkPolicy", read)["spec"]
+        more = {"from": [PEER], "ports": [{"protocol": "TCP", "port": "metrics"}]}
+        assert after == {**before, "ingress": [*before["ingress"], more]}
+        services = [one for one in read if one["kind"] == "Service"]
+        assert services == [one for one in quiet if one["kind"] == "Service"]
+        (quietly,) = pod(quiet)["containers"]
+        probes = [name for name in container if name.endswith("Probe")]
+        assert [container[name] for name in probes] == [quietly[name] for name in probes]
+
+
+def test_a_tracker_is_told_where_it_is_and_let_out_to_it_with_a_token_that_no_value_holds() -> None:
+    found = release(COORDINATOR, {**ONCE, **TRACKED})
+    (container,) = pod(found)["containers"]
+    said = variables(container)
+    assert said["FEDSMS_TRACK"] == "tensorboard,mlflow"
+    assert said["MLFLOW_TRACKING_URI"] == "https://mlflow.example"
+    secrets = [one["valueFrom"]["secretKeyRef"] for one in container["env"] if "value" not in one]
+    assert {one["name"] for one in secrets} == {"token"}
+    assert [one["key"].rpartition("_")[2] for one in secrets] == ["TOKEN", "USERNAME", "PASSWORD"]
+    nodes, server, names = only("NetworkPolicy", found)["spec"]["egress"]
+    assert server == {"to": [PEER], "ports": [{"protocol": "TCP", "port": 443}]}
+    untracked = only("NetworkPolicy", release(COORDINATOR, ONCE))["spec"]["egress"]
+    assert untracked == [nodes, names]
+
+
 def test_a_job_goes_on_but_for_what_no_new_start_repairs() -> None:
     job = only("Job", release(COORDINATOR, ONCE))["spec"]
     assert job["template"]["spec"]["restartPolicy"] == "Never"
@@ -300,7 +355,7 @@ def test_the_commands_of_the_page_install_what_kubernetes_takes() -> None:
             (way, _) = only("NetworkPolicy", found)["spec"]["egress"]
             assert way == {"to": [PEER], "ports": [{"protocol": "TCP", "port": 8770}]}
     assert {(OWNER, "StatefulSet"), (COORDINATOR, "Job"), (COORDINATOR, "Deployment")} <= seen
-    assert len(list(installs())) == 4
+    assert len(list(installs())) == 5
 
 
 # The program

@@ -126,3 +126,30 @@ def test_its_containers_may_do_no_more_than_those_of_docker_compose_yml(machine:
 
     assert len(confined("docker-compose.yml")) == 10
     assert confined("docker-compose.yml") <= confined(f"docker-compose.{machine}.yml")
+
+
+OVER = {
+    "metrics.yml": "docker-compose.yml",
+    "mlflow.yml": "docker-compose.yml",
+    "owner-metrics.yml": "docker-compose.owner.yml",
+    "coordinator-metrics.yml": "docker-compose.coordinator.yml",
+}
+"""Files of deploy/compose, and which one each goes over."""
+
+
+@pytest.mark.parametrize("over", OVER)
+def test_each_compose_takes_the_files_that_go_over_another_and_none_is_needed(over: str) -> None:
+    assert set(OVER) == {path.name for path in (ROOT / "deploy" / "compose").iterdir()}
+    tools = compose_tools() if shutil.which("docker") else []
+    if not tools:
+        lacking("programs", "there is neither docker compose nor docker-compose")
+    settings = environment(AT="coordinator.example:8770", EXTRAS="metrics")
+    for tool in tools:
+        alone = (*tool, "-f", OVER[over], "config")
+        both = (*tool, "-f", OVER[over], "-f", f"deploy/compose/{over}", "config")
+        plain = command(alone, cwd=ROOT, env=settings).out
+        found = command(both, cwd=ROOT, env=settings).out
+        assert "EXTRAS: metrics" in plain
+        served = 3 if over == "metrics.yml" else 1  # a place for each that serves
+        asked = ("tracking:", 2) if over == "mlflow.yml" else ("FEDSMS_METRICS:", served)
+        assert (plain.count(asked[0]), found.count(asked[0])) == (0, asked[1])

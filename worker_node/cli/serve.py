@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from shared.cli import command
 from shared.errors import IdentityError, UsageError
+from shared.extras import IN_IMAGE
 from worker_node.cli.options import SOURCE, serve_options
 from worker_node.cli.printing import begin_log
 from worker_node.cli.reading import read_shard, skipped_lines
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 
 LOOPBACK = "127.0.0.1"
-IN_IMAGE = "FEDSMS_IMAGE"
-"""Set in fedsms's own images."""
 
 
 @command(

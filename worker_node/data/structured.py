@@ -8,12 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from shared.errors import DataError, UsageError
+from shared.extras import how_to_install
 from shared.reading.encodings import lines_of
 from worker_node.data.columns import with_header
 from worker_node.data.labels import Meanings
 from worker_node.data.table import Row, RowsAsRead, Table, as_cell
 
-TABLES = "requirements-tables.txt"
+TABLES = "tables"
+"""The extra whose packages read Parquet and Excel."""
 
 
 def read_json_lines(text: str) -> Table:
@@ -135,7 +137,7 @@ def _missing(what: str, package: str) -> UsageError:
     return UsageError(
         f"reading {what} needs the package {package}",
         "it is not installed here",
-        f"Install it with: pip install --no-deps -r {TABLES}",
+        how_to_install(TABLES),
     )
 
 

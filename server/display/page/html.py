@@ -8,12 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from shared.extras import how_to_install
 from shared.page import html
 
-CHARTS_MISSING = (
-    "charts need BokehJS: pip install --no-deps -r requirements-report.txt, "
-    "then python -m server show RUN"
-)
 _CHARTS = ("bokeh.min.js", "bokeh-api.min.js")
 
 
@@ -28,6 +25,12 @@ def chart_scripts() -> tuple[str, ...]:
         return tuple((folder / name).read_text(encoding="utf-8") for name in _CHARTS)
     except OSError:
         return ()
+
+
+def charts_missing() -> str:
+    """What to say where there are no chart scripts."""
+    how = how_to_install("report")
+    return f"charts need BokehJS. {how}; then python -m server show RUN"
 
 
 def page_of(data: Mapping[str, Any], title: str, *, live: bool = False) -> bytes:

@@ -84,7 +84,7 @@ class MlflowTracker:
 
     def _find(self) -> Any:
         """The run of this id that is there already; None where there is none."""
-        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
         experiment = self._client.get_experiment_by_name(name)
         self._experiment = (
             experiment.experiment_id if experiment else self._client.create_experiment(name)

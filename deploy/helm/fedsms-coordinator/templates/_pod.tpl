@@ -22,6 +22,25 @@
 {{- end }}
 {{- end -}}
 
+{{- define "fedsms.tracking" -}}
+{{- with .Values.track }}
+- name: FEDSMS_TRACK
+  value: {{ . | quote }}
+{{- end }}
+{{- if contains "mlflow" .Values.track }}
+- name: MLFLOW_TRACKING_URI
+  value: {{ .Values.mlflow.uri | quote }}
+- name: MLFLOW_EXPERIMENT_NAME
+  value: {{ .Values.mlflow.experiment | quote }}
+{{- with .Values.mlflow.secret }}
+{{- range list "MLFLOW_TRACKING_TOKEN" "MLFLOW_TRACKING_USERNAME" "MLFLOW_TRACKING_PASSWORD" }}
+- name: {{ . }}
+  valueFrom: {secretKeyRef: {name: {{ $.Values.mlflow.secret }}, key: {{ . }}, optional: true}}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{- define "fedsms.coordinator" -}}
 {{- include "fedsms.pod" . }}
 terminationGracePeriodSeconds: 30
@@ -82,12 +101,24 @@ containers:
       - name: FEDSMS_RECIPE
         value: /recipe/recipe.toml
       {{- end }}
+      {{- if .Values.metrics.enabled }}
+      - name: FEDSMS_METRICS
+        value: "0.0.0.0:{{ include "fedsms.value" .Values.metrics.port }}"
+      {{- end }}
+      {{- with include "fedsms.tracking" . }}
+      {{- . | nindent 6 }}
+      {{- end }}
       {{- with include "fedsms.env" . }}
       {{- . | nindent 6 }}
       {{- end }}
-    {{- if include "fedsms.listens" . }}
+    {{- if or (include "fedsms.listens" .) .Values.metrics.enabled }}
     ports:
+      {{- if include "fedsms.listens" . }}
       - {name: wss, containerPort: 8770}
+      {{- end }}
+      {{- if .Values.metrics.enabled }}
+      - {name: metrics, containerPort: {{ include "fedsms.value" .Values.metrics.port }}}
+      {{- end }}
     {{- end }}
     {{- if eq .Values.mode "standing" }}
     startupProbe:
