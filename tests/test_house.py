@@ -93,6 +93,7 @@ FLOORS = {
         "cli",
         "locking",
         "files",
+        "extras",
         "errors",
         "quoting",
         "version",
