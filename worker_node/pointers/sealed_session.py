@@ -42,9 +42,8 @@ class SealedSession(PointerSession):
         super().__init__(decoder, (), lambda: (), 0, True, take)
         self._sealed = SealedOperations(part, learned, take)
         self._program = Program(self._draw, self._compile)
-        self._actions = {kind: self._actions.get(kind, _refuse) for kind in Item}
-        for kind in set(Item) - set(_ACTIONS):
-            self._actions[kind] = _refuse
+        answered = self._actions
+        self._actions = {kind: answered[kind] if kind in _ACTIONS else _refuse for kind in Item}
 
     def summarise(self, logits: Sequence[int], labels: Sequence[int]) -> dict[str, Any]:
         raise NodeFailed("a sealed session counts no scores")

@@ -273,6 +273,20 @@ def test_an_opening_is_its_senders_and_as_many_as_are_needed_open_it() -> None:
     assert coordinator.result().tolist() == everybody.plain().tolist()
 
 
+def test_a_sum_is_open_once_enough_shares_of_every_dealer_have_come() -> None:
+    """A holder who could not read a dealer's shares opens those of the others alone."""
+    everybody = secure_sum(names(4))
+    coordinator, agreement = everybody.coordinator, everybody.to_agreement()
+    openings = {one: Opening.unpack(everybody.owners[one].open(agreement)) for one in names(4)}
+    lacking = openings["o00"].model_copy(update={"shares": openings["o00"].shares[:-1]})
+    coordinator.take_opening("o00", lacking.pack())
+    for one in ("o01", "o02", "o03"):
+        assert not coordinator.is_open
+        coordinator.take_opening(one, openings[one].pack())
+    assert coordinator.is_open
+    assert coordinator.result().tolist() == everybody.plain().tolist()
+
+
 @pytest.mark.parametrize("whose", ["seed", "key"])
 def test_a_share_is_the_one_that_was_sealed_for_its_holder(whose: str) -> None:
     """Of who is in, of a seed; of who is lost, of a key; and none of an opening counts else."""

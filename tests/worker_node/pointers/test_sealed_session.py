@@ -132,6 +132,7 @@ def test_linear_operations_are_run_on_shares(
         ("div", (2, T), TRUNC),
         ("div", (T, 2, 2), TRUNC),
         ("div", (2, 2), TRUNC),
+        ("divide", (T, 2), TRUNC),
         ("sealed.reveal", (T,), (("dim", 0),)),
     ],
 )

@@ -220,6 +220,25 @@ def test_shares_of_a_stranger_are_refused() -> None:
     finishes(everybody)
 
 
+def test_shares_of_a_stranger_that_name_this_roster_are_refused() -> None:
+    everybody = secure_sum(names(3))
+    envelopes = delivered(everybody)
+    data, path, dealing = envelopes[1]
+    named = Envelope.unpack(data).model_copy(update={"dealer": "o09"}).pack()
+    false = Delivery(envelopes=(*envelopes, (named, path, dealing))).pack()
+    with refused("shares"):
+        everybody.owners[BOB].receive(false)
+    finishes(everybody)
+
+
+def test_what_shares_were_sealed_with_is_forgotten_once_all_are_read() -> None:
+    everybody = secure_sum(names(3))
+    everybody.to_delivery()
+    for who in everybody.owners.values():
+        assert not who._common
+    finishes(everybody)
+
+
 # Survivors: one set, nobody in and lost, all of one model.
 
 
