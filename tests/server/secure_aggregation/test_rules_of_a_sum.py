@@ -12,6 +12,7 @@ from server.secure_aggregation import aggregation as module
 from server.secure_aggregation.aggregation import Aggregation
 from server.secure_aggregation.dealt_shares import read_dealt
 from shared.errors import NodeFailed, QuorumLost
+from shared.secure_aggregation import sealed_shares
 from shared.secure_aggregation.canonical import digest
 from shared.secure_aggregation.merkle import root_and_paths
 from shared.secure_aggregation.messages import (
@@ -26,6 +27,8 @@ from shared.secure_aggregation.messages import (
     Statement,
 )
 from shared.secure_aggregation.roster import VerifiedRoster, threshold
+from shared.secure_aggregation.sealed_shares import Shares
+from shared.secure_aggregation.shamir import split
 from shared.secure_aggregation.violation import Violation
 from tests.helpers.secure_sums import (
     SIZE,
@@ -285,6 +288,26 @@ def test_a_sum_is_open_once_enough_shares_of_every_dealer_have_come() -> None:
         coordinator.take_opening(one, openings[one].pack())
     assert coordinator.is_open
     assert coordinator.result().tolist() == everybody.plain().tolist()
+
+
+@pytest.mark.parametrize("false", ["o02", "o03"], ids=["a seed", "a lost one's key"])
+def test_a_dealer_of_a_number_that_is_no_secret_is_named(
+    monkeypatch: pytest.MonkeyPatch, false: str
+) -> None:
+    """Its shares are of one polynomial, well sealed, whose value is above all secrets."""
+    everybody = secure_sum(names(4), lost={"o03": "mask"})
+    honest = sealed_shares.deal
+
+    def deal(seed: bytes, key: bytes, need: int, count: int) -> list[Shares]:
+        if seed != everybody.owners[false]._seed:
+            return honest(seed, key, need, count)
+        dealt = [one.to_bytes(33, "big") for one in split(2**256 + 5, need, count)]
+        return [Shares(one, one) for one in dealt]
+
+    monkeypatch.setattr("worker_node.secure_aggregation.owner.deal", deal)
+    with lost(f"{false}: its shares are not of one secret"):
+        everybody.result()
+    assert everybody.coordinator.faulty == {false: "its shares are not of one secret"}
 
 
 @pytest.mark.parametrize("whose", ["seed", "key"])
