@@ -75,8 +75,6 @@ def at_least_epsilon(
     """
     if not 0 <= right <= guesses <= canaries or not guesses:
         raise ValueError("there are more right guesses than guesses, or more than canaries")
-    if _chance_of(right, guesses, canaries, 0.0, delta) > doubt:
-        return 0.0
     low, high = 0.0, 1.0
     while _chance_of(right, guesses, canaries, high, delta) < doubt:
         low, high = high, 2 * high

@@ -107,7 +107,7 @@ def read_chain(
     data = read_bytes(path, MOST_BYTES)
     end = data.rfind(b"\n") + 1
     place, lines = Place(), []
-    was_there = anchored is not None and anchored == place
+    was_there = anchored == place
     for line in data[:end].splitlines():
         try:
             values, place = check_line(line, place)

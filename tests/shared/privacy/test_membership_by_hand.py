@@ -77,6 +77,10 @@ def test_equal_scores_are_guessed_by_their_place() -> None:
     assert right_guesses(included, np.zeros(1000), 1000) == 1000
     assert right_guesses(~included, np.zeros(1000), 1000) == 0
     assert right_guesses(included, np.zeros(1000), 10) == 10
+    halves = np.arange(1000.0) % 2
+    at_ends = np.zeros(1000, bool)
+    at_ends[np.flatnonzero(halves)[-100:]] = True
+    assert right_guesses(at_ends, halves, 200) == 200
     assert right_guesses(np.array([False, True, True]), np.array([0.0, 2.0, 1.0]), 2) == 2
 
 

@@ -190,3 +190,33 @@ def test_two_do_not_have_it_at_once_and_the_next_one_may(path: Path) -> None:
     second = ChainFile(path, KEY)
     assert [line["what"] for line in second.lines] == ["a"]
     second.close()
+
+
+def test_what_is_opened_and_not_added_to_is_as_it_was_before(path: Path) -> None:
+    """Whoever opens it without the key leaves the signature."""
+    written(path, "a")
+    ahead = path.read_bytes()
+    anchor = anchor_of(path).read_bytes()
+    written(path, "b")
+    anchor_of(path).write_bytes(anchor)
+    for key in (KEY, None):
+        ChainFile(path, key).close()
+        assert anchor_of(path).read_bytes() == anchor
+        assert path.read_bytes().startswith(ahead)
+
+
+def test_a_process_whose_input_is_closed_writes_and_lets_go_as_any_other(path: Path) -> None:
+    """Its file has the number 0 then."""
+    kept = os.dup(0)
+    os.close(0)
+    try:
+        file = ChainFile(path, KEY)
+        assert os.fstat(0).st_ino == path.stat().st_ino
+        file.append({"what": "a"})
+        file.close()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(0)
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+    assert len(read_chain(path, KEY.public_key())[0]) == 1

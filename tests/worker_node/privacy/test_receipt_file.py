@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +89,7 @@ def test_a_line_is_added_to_the_file_until_it_has_twice_as_many_as_are_kept(tmp_
     """Written anew it is another file; of two thousand it is, and of one more."""
     path = tmp_path / "receipts.jsonl"
     kept = ReceiptFile(path)
+    assert kept.path == path
     files, lengths = [], []
     for number in range(2 * KEPT + 3):
         kept.add(receipt(number))
@@ -110,6 +113,26 @@ def test_the_first_after_a_start_writes_the_file_anew(tmp_path: Path) -> None:
         again.add(receipt(number))
         lines = path.read_text().splitlines()
         assert [json.loads(line)["round"] for line in lines] == list(range(1, number + 1))
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_file_is_read_up_to_four_megabytes_and_no_further(tmp_path: Path) -> None:
+    path = tmp_path / "receipts.jsonl"
+    line = receipt().model_dump_json() + "\n"
+    path.write_text(line)
+    with path.open("r+b") as file:
+        file.truncate(4 * 2**20)  # no line ends in what follows
+    assert read_receipts(path) == [receipt()]
+    with path.open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(StorageError, match="larger than 4,194,304 bytes"):
+        ReceiptFile(path)
+
+
+def test_figures_are_told_by_number_where_all_were_asked_about() -> None:
+    of_all = Figures.of(Recognised(1234, 1500, 3, 100, 0.9), 1500)
+    told = "1,234 of your 1,500 words (3 of 100 others are taken for yours)"
+    assert of_all.in_words("words") == told
 
 
 def test_in_memory_none_is_written_and_in_a_folder_that_is_gone_it_is_an_error(
@@ -128,3 +151,23 @@ def test_in_memory_none_is_written_and_in_a_folder_that_is_gone_it_is_an_error(
     with pytest.raises(StorageError, match="cannot write"):  # it would be added to the file
         one.add(receipt(2))
     assert [found.round for found in one.newest] == [1, 2]
+
+
+def test_others_that_are_taken_for_the_owners_are_told_of_a_hundred() -> None:
+    most = Figures.of(Recognised(10_000, 10_000, 9500, 10_000, 0.8), 10_000)
+    told = "10,000 of your 10,000 words (95 of 100 others are taken for yours)"
+    assert most.in_words("words") == told
+
+
+def test_nobody_waits_for_the_disk_to_keep_a_receipt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is taken before each update leaves, and nothing is decided by it."""
+    waited: list[int] = []
+    for name in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, name, waited.append)
+    kept = ReceiptFile(tmp_path / "receipts.jsonl")
+    for number in (1, 2, 3):
+        kept.add(receipt(number))
+    assert [one.round for one in read_receipts(tmp_path / "receipts.jsonl")] == [1, 2, 3]
+    assert waited == []

@@ -10,7 +10,7 @@ import pytest
 
 from shared.model.linear_scorer import place_weights
 from shared.model.recipe import Recipe, load_recipe
-from shared.privacy.private_sum import MOST_ROWS
+from shared.privacy.private_sum import MOST_ROWS, Scales
 from worker_node.training import private_step
 from worker_node.training.private_step import Features, as_one_owner, exact_sum, release
 
@@ -151,3 +151,34 @@ def test_an_owner_is_cut_to_the_clip_towards_0_and_has_the_mean_loss_of_the_rows
         round(0.1 * 0.4 * UNIT),
         0,
     ]
+
+
+@pytest.mark.parametrize("recipe", [PRIVATE, OWNER])
+def test_a_release_is_all_parts_added_up_with_noise_of_the_size_that_was_asked_for(
+    recipe: Recipe,
+) -> None:
+    """Of 16,384 numbers the deviation is within 4 % of the true one but in 1 of 10^12 cases."""
+    ids, labels = drawn_ids(), np.array([1, 0, 1, 0, 1, 0, 1, 0, 1])
+    state = np.random.default_rng(4).normal(0, 3, recipe.parameters).astype(np.float32)
+    parts = [(Features.of(ids[rows], recipe), labels[rows]) for rows in (slice(4), slice(4, 9))]
+    exact = exact_sum(state, Features.of(ids, recipe), labels, recipe)
+    if recipe is OWNER:
+        exact = as_one_owner(exact, 9, recipe)
+    sensitivity = Scales.of(recipe).sensitivity
+    told = release(state, parts, recipe, 2.0)
+    noise = told.view(np.int64) - exact
+    assert told.dtype == np.uint64
+    assert noise[:-3].std() / (2 * sensitivity) == pytest.approx(1, abs=0.04)
+    has_none = [True, recipe is OWNER, False]  # owners are counted exactly
+    assert (noise[-3:] == 0).tolist() == has_none
+    quiet = release(state, parts, recipe, 1001 / sensitivity).view(np.int64)
+    assert np.abs(quiet - exact).max() < 9.5 * 1001
+
+
+def test_an_owner_is_shorter_than_the_clip_also_where_that_is_whole_and_may_have_one_row() -> None:
+    half = OWNER.privacy.model_copy(update={"owner_clip": 0.5})
+    numbers = np.zeros(OWNER.parameters + 3, np.int64)
+    numbers[4], numbers[-1] = 100 * UNIT, 7
+    found = as_one_owner(numbers, 1, OWNER.model_copy(update={"privacy": half}))
+    assert found[4] == UNIT // 2 - 1
+    assert found[-1] == 7
