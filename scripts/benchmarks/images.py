@@ -17,6 +17,7 @@ from statistics import median
 import click
 
 from scripts.benchmarks.runs import children, make_shards, peak_memory, proportional_memory
+from scripts.local.identities import make_identities
 
 TICKS = os.sysconf("SC_CLK_TCK")
 DOCKER = shutil.which("docker") or "docker"
@@ -27,6 +28,9 @@ CONFINED = (
     *("--security-opt", "no-new-privileges", "--memory", "1g", "--network", "none"),
 )
 SERVE = ("serve", "--id", "bob", "--insecure", "--json", "--audit-log", "off")
+SERVE_BY_TLS = ("serve", "--json")
+TLS = ", TLS"
+NODE_USER = 10001
 
 
 @dataclass
@@ -43,19 +47,23 @@ class Figures:
 @click.argument("names", metavar="IMAGE...", nargs=-1, required=True)
 @click.option("--repeat", type=click.IntRange(1, 100), default=5, show_default=True)
 @click.option("--sizes/--no-sizes", default=True, help="Also how large they are, and compressed.")
-def images(names: tuple[str, ...], repeat: int, sizes: bool) -> None:
+@click.option("--tls", is_flag=True, help="Each also by TLS with an audit log, as under Compose.")
+def images(names: tuple[str, ...], repeat: int, sizes: bool, tls: bool) -> None:
     """Nodes of these images started in turns, confined as Compose has them, up to "ready".
 
     Processes are looked at from outside, so the engine is to be this machine's own (Linux).
     """
-    figures = {name: Figures() for name in names}
+    ways = ("", TLS) if tls else ("",)
+    figures = {(name, way): Figures() for name in names for way in ways}
     with tempfile.TemporaryDirectory(prefix="fedsms-") as scratch:
-        data = _owner_folder(Path(scratch))
+        data = ("--volume", f"{_owner_folder(Path(scratch))}:/data:ro")
+        identity = ("--volume", f"{_identity(Path(scratch))}:/identity:ro") if tls else ()
         for _ in range(repeat):
-            for name, found in figures.items():
-                _measure(name, data, found)
-    click.echo("| | " + " | ".join(names) + " |")
-    click.echo("|---" * (len(names) + 1) + "|")
+            for (name, way), found in figures.items():
+                plain = (*data, name, *SERVE)
+                _measure((*data, *identity, name, *SERVE_BY_TLS) if way else plain, found)
+    click.echo("| | " + " | ".join(name + way for name, way in figures) + " |")
+    click.echo("|---" * (len(figures) + 1) + "|")
     _say("processor until ready, s", [median(one.processor) for one in figures.values()], ".2f")
     for label, key in (
         ("peak memory of the node, MB", "node_peak"),
@@ -64,8 +72,9 @@ def images(names: tuple[str, ...], repeat: int, sizes: bool) -> None:
     ):
         _say(label, [median(getattr(one, key)) / 1e6 for one in figures.values()], ".0f")
     if sizes:
-        _say("image, MB", [_size(name) / 1e6 for name in names], ".0f")
-        _say("compressed with gzip, MB", [_compressed(name) / 1e6 for name in names], ".0f")
+        _say("image, MB", [_size(name) / 1e6 for name, _ in figures], ".0f")
+        packed = {name: _compressed(name) / 1e6 for name in names}
+        _say("compressed with gzip, MB", [packed[name] for name, _ in figures], ".0f")
 
 
 def _say(label: str, values: Sequence[float], form: str) -> None:
@@ -84,8 +93,17 @@ def _owner_folder(scratch: Path) -> Path:
     return folder
 
 
-def _measure(name: str, data: Path, figures: Figures) -> None:
-    with _ready(name, data) as pid:
+def _identity(scratch: Path) -> Path:
+    """Bob's, which the images' user alone can read; needs root."""
+    folder = make_identities(scratch / "identities", ["bob"]).parent / "bob"
+    for path in (folder, *folder.iterdir()):
+        os.chown(path, NODE_USER, NODE_USER)
+    return folder
+
+
+def _measure(run: Sequence[str], figures: Figures) -> None:
+    """Args: run: mounts, image and command."""
+    with _ready(run) as pid:
         there = [one for one in _below(pid) if _is_python(one)]
         node, trainer = there
         figures.processor.append(sum(map(_processor_seconds, there)))
@@ -95,16 +113,16 @@ def _measure(name: str, data: Path, figures: Figures) -> None:
 
 
 @contextmanager
-def _ready(name: str, data: Path) -> Iterator[int]:
+def _ready(run: Sequence[str]) -> Iterator[int]:
     """A node that is ready: the host's id of its container's first process."""
-    run = ("run", "--detach", "--init", *CONFINED, "--volume", f"{data}:/data:ro", name, *SERVE)
-    container = _docker(*run).strip()
+    container = _docker("run", "--detach", "--init", *CONFINED, *run).strip()
     try:
         deadline = time.monotonic() + START_SECONDS
         while '"url"' not in _docker("logs", container):
             running = _docker("inspect", "--format", "{{.State.Running}}", container).strip()
             if running != "true" or time.monotonic() > deadline:
-                raise click.ClickException(f"a node of {name} ended, or was not ready in time")
+                line = " ".join(run)
+                raise click.ClickException(f"a node ended, or was not ready in time: {line}")
             time.sleep(POLL_SECONDS)
         yield int(_docker("inspect", "--format", "{{.State.Pid}}", container))
     finally:
