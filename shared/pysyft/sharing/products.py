@@ -114,7 +114,7 @@ def _value_here(operand: Any) -> Any:
 
 def _private(original: Any) -> Any:
     def spdz_mul(cmd: Product, x: Any, y: Any, provider: Any, field: int, dtype: str) -> Any:
-        if not at_nodes(x) or not at_nodes(y):
+        if not at_nodes(x) and not at_nodes(y):
             return original(cmd, x, y, provider, field, dtype)
         if list(x.child) != list(y.child):
             raise UsageError("both factors of a product are shared between the same nodes")

@@ -116,14 +116,17 @@ def test_factors_of_other_holders_or_another_ring_are_refused(us: list[Any]) -> 
             shared(us, [1]) * other
     plain: Any = torch.tensor([3])
     ints = plain.share(us[0], us[1], dtype="int", crypto_provider=us[2])
+    other = shared(us, [1])
     attempts: list[Callable[[], Any]] = [
         lambda: ints * ints,
-        lambda: shared(us, [1]) * ints,
+        lambda: other * ints,
         lambda: ints >= 0,
     ]
+    sent = [len(one.link.sent) for one in us]
     for attempt in attempts:
         with pytest.raises(UsageError, match="dtype 'long'"):
             attempt()
+    assert [len(one.link.sent) for one in us] == sent  # before anything of it was opened
     with pytest.raises(UsageError, match=r"no product of tensors \(2,\) and \(3,\)"):
         shared(us, [1, 2]) * shared(us, [1, 2, 3])
 
@@ -161,6 +164,25 @@ def test_objects_are_fetched_in_the_order_that_was_asked_for(us: list[Any]) -> N
     ]
 
 
+def test_an_operation_runs_at_a_node_with_what_is_there_and_numbers(us: list[Any]) -> None:
+    x, y = (sharing.send(torch.tensor(one), us[0]) for one in ([1, 2], [30, 40]))
+    total = sharing.run_with(us[0], "__add__", torch.Size([2]), x, y)
+    assert total.shape == torch.Size([2])
+    column = sharing.run_with(us[0], "reshape", None, total, ("t", 2, 1))
+    assert column.shape == torch.Size([2, 1])
+    assert sharing.fetch_all([column])[0].tolist() == [[31], [42]]
+
+
+def test_what_was_fetched_is_not_deleted_once_more(us: list[Any]) -> None:
+    sent = sharing.send(torch.tensor([1]), us[0])
+    gc.collect()
+    us[0].wait()
+    sharing.fetch_all([sent])
+    del sent
+    gc.collect()
+    assert not us[0].stream._deleted
+
+
 def test_what_is_sent_is_at_the_node_with_its_shape(us: list[Any]) -> None:
     sent = sharing.send(torch.tensor([[1, 2, 3]]), us[1])
     assert sent.child.location is us[1]
@@ -178,6 +200,26 @@ def test_nothing_is_left_at_the_nodes(us: list[Any]) -> None:
     assert [one.objects_count_remote() for one in us] == before
 
 
+def test_a_factor_at_nodes_and_one_at_pysyfts_own_workers_have_no_product(us: list[Any]) -> None:
+    ours = [sy.VirtualWorker(make_hook(), id=f"own-{number}") for number in range(3)]
+    plain: Any = torch.tensor([3, -4])
+    elsewhere = plain.share(*ours[:2], crypto_provider=ours[2], dtype="long")
+    there = shared(us, [1, 2])
+    attempts: list[Callable[[], Any]] = [lambda: there * elsewhere, lambda: elsewhere * there]
+    for attempt in attempts:
+        with pytest.raises(UsageError, match="between the same nodes"):
+            attempt()
+
+
+def test_a_fixed_number_that_everybody_knows_is_multiplied_and_scaled_back(us: list[Any]) -> None:
+    secret: Any = torch.tensor([1.5, -2.0])
+    known: Any = torch.tensor([2.0, 0.25])
+    fixed = secret.fix_precision().share(us[0], us[1], crypto_provider=us[2])
+    found = (fixed * known.fix_precision()).get().float_precision()
+    assert torch.allclose(found, secret * known, atol=0.002)
+
+
+@pytest.mark.filterwarnings("ignore:Use dtype instead of field")
 def test_between_pysyfts_own_workers_all_is_as_ever() -> None:
     ours = [sy.VirtualWorker(make_hook(), id=f"here-{number}") for number in range(3)]
     tensor: Any = torch.tensor([3, -4])
@@ -185,4 +227,5 @@ def test_between_pysyfts_own_workers_all_is_as_ever() -> None:
     assert not holders.at_nodes(one.child)
     assert (one * 2).get().tolist() == [6, -8]
     assert (one * one).get().tolist() == [9, 16]
+    assert (one >= 0).get().tolist() == [1, 0]
     assert sharing.fetch_all([sharing.send(torch.tensor([5]), ours[0])])[0].tolist() == [5]
