@@ -11,6 +11,7 @@ ends.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -242,7 +243,8 @@ def run(threads: int) -> NoReturn:
     outbox = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     torch.set_num_threads(threads)
-    with open(0, "rb", closefd=False) as inbox:
+    # a node that ended, as one that was refused does at once, hears nothing more
+    with open(0, "rb", closefd=False) as inbox, contextlib.suppress(BrokenPipeError):
         Trainer(inbox, outbox).serve()
     # Taking torch apart object by object takes over a second, and the node waits for the end.
     sys.stderr.flush()
