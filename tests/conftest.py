@@ -13,9 +13,11 @@ import click
 import hypothesis
 import pytest
 
+from scripts.local import nodes as of_scripts
 from scripts.local.nodes import LocalNode, local_nodes
 from shared.cli import run
 from shared.model.recipe import Recipe, load_recipe
+from tests.helpers.forked import popen
 from tests.helpers.messages import made_up, write_tsv
 from tests.helpers.needed import lacking
 from tests.helpers.running import Finished, environment
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 # no test asserts how fast this machine is
 hypothesis.settings.register_profile("fedsms", deadline=None, phases=_PHASES)
 hypothesis.settings.load_profile("fedsms")
+of_scripts.popen = popen
 
 QUICK = """
 [text]

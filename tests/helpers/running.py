@@ -15,6 +15,7 @@ from server.nodes.addresses import NodeAddress
 from server.nodes.dial import dial
 from server.nodes.status import ask_all
 from shared.wire.handshake import Greeting
+from tests.helpers.forked import popen
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 60.0
@@ -60,7 +61,7 @@ def start(
     **extra: str,
 ) -> subprocess.Popen[str]:
     """Starts `python -m module arguments` in a folder of the test's."""
-    return subprocess.Popen(
+    return popen(
         [sys.executable, "-m", module, *map(str, arguments)],
         stdin=stdin,
         stdout=subprocess.PIPE,
@@ -102,16 +103,20 @@ def run_python(
 ) -> Finished:
     """Runs `python arguments`; without `seconds` the test's own limit holds."""
     data = stdin.encode() if isinstance(stdin, str) else stdin
-    done = subprocess.run(
+    with popen(
         [sys.executable, *map(str, arguments)],
-        input=data,
-        capture_output=True,
-        timeout=seconds,
-        check=False,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         cwd=cwd,
         env=environment(**extra),
-    )
-    return Finished(done.returncode, done.stdout.decode(), done.stderr.decode())
+    ) as process:
+        try:
+            out, err = process.communicate(data, seconds)
+        except BaseException:
+            process.kill()
+            raise
+    return Finished(process.returncode, out.decode(), err.decode())
 
 
 def until(

@@ -1,0 +1,131 @@
+"""Commands as processes of their own that need not import what they run.
+
+Most of a short command's time is Python's and torch's start. `popen` takes what `subprocess.Popen`
+takes, and has a process that is loaded already (preloaded.py) fork where that comes to the same: a
+real child of this process, with its own id, streams, signals and exit code.
+Only where FEDSMS_TESTS_FORK=yes asks for it; else each is started anew.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import dataclasses
+import functools
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.helpers.preloaded import LENGTH, PID, Order
+from worker_node.training.forked import THREAD_LIMITS
+
+_ROOT = str(Path(__file__).resolve().parents[2])
+ASKS = "FEDSMS_TESTS_FORK"
+MODULES = ("server", "worker_node")
+AT_ANY_TIME = ("FEDSMS_", "SMS_DATA", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "PYTEST_")
+"""Begin variables that are read when they are needed. Others may be read by Python's own start, or
+by a library's: where one of those differs, the process is started anew."""
+_OPTIONS = {"stdin", "stdout", "stderr", "text", "cwd", "env", "process_group"}
+_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
+
+
+def popen(args: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+    """As subprocess.Popen, for `python -m server` and `python -m worker_node`."""
+    if _can_be_forked(args, options):
+        return _Forked(args, **options)
+    return subprocess.Popen(args, **options)
+
+
+def _can_be_forked(args: Sequence[str], options: Mapping[str, Any]) -> bool:
+    if os.environ.get(ASKS) != "yes" or sys.platform != "linux":
+        return False
+    is_ours = list(args[:2]) == [sys.executable, "-m"] and args[2] in MODULES
+    is_known = "env" in options and options.keys() <= _OPTIONS
+    return is_ours and is_known and _steers_no_start(options["env"])
+
+
+def _steers_no_start(environment: Mapping[str, str]) -> bool:
+    ours = _preloaded().environment
+    differ = {name for name, _ in environment.items() ^ ours.items()}
+    # as a node that began in this process has left it, and as the one that forks has it
+    differ -= {name for name in THREAD_LIMITS if environment.get(name, "1") == "1"}
+    if environment.get("PYTHONPATH", _ROOT) == _ROOT:  # which leads to no other code
+        differ.discard("PYTHONPATH")
+    return all(name.startswith(AT_ANY_TIME) for name in differ)
+
+
+class _Preloaded:
+    """The process that forks; started with this one's environment of now."""
+
+    def __init__(self) -> None:
+        self.environment = dict(os.environ)
+        self._lock = threading.Lock()
+        self._orders, theirs = socket.socketpair()
+        one_thread = dict.fromkeys(THREAD_LIMITS, "1")  # a process with several cannot be forked
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.helpers.preloaded", str(theirs.fileno())],
+                pass_fds=(theirs.fileno(),),
+                cwd=_ROOT,
+                env={**self.environment, "PYTHONPATH": _ROOT, **one_thread},
+            )
+        atexit.register(self._end)
+
+    def _end(self) -> None:
+        self._orders.close()
+        self._process.wait()
+
+    def fork(self, order: Order, streams: Sequence[int]) -> int:
+        """Gives the id of a new child of this process."""
+        told = json.dumps(dataclasses.asdict(order)).encode()
+        with self._lock:
+            _take_in_orphans(True)
+            try:
+                socket.send_fds(self._orders, [LENGTH.pack(len(told))], streams)
+                self._orders.sendall(told)
+                answer = self._orders.recv(PID.size, socket.MSG_WAITALL)
+            finally:
+                _take_in_orphans(False)
+        if not answer:
+            raise RuntimeError(f"the process that forks ended with {self._process.wait()}")
+        (pid,) = PID.unpack(answer)
+        return int(pid)
+
+
+@functools.cache
+def _preloaded() -> _Preloaded:
+    return _Preloaded()
+
+
+def _take_in_orphans(really: bool) -> None:
+    """Whether what descends from this process becomes its child when its parent ends."""
+    if ctypes.CDLL(None, use_errno=True).prctl(_SUBREAPER, int(really), 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+class _Forked(subprocess.Popen[Any]):
+    """A Popen whose process is forked by another, and is this one's child all the same."""
+
+    def _execute_child(self, args: Sequence[str], *told: Any) -> None:
+        cwd, env = told[4:6]
+        theirs_and_ours = told[9:15]
+        order = Order(
+            args[2],
+            list(args[3:]),
+            str(Path(cwd or os.curdir).absolute()),
+            dict(env),
+            None if told[-1] == -1 else told[-1],
+        )
+        theirs = told[9], told[12], told[14]
+        streams = [number if one == -1 else one for number, one in enumerate(theirs)]
+        try:
+            self.pid = _preloaded().fork(order, streams)
+            self._child_created = True
+        finally:
+            self._close_pipe_fds(*theirs_and_ours)  # type: ignore[attr-defined]
