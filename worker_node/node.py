@@ -36,7 +36,7 @@ from shared.pysyft import (
 from shared.wire.handshake import Greeting
 from shared.wire.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from worker_node.audit.lines import Entry
-from worker_node.data.packed_messages import labels_of
+from worker_node.data.packed_messages import in_utf8, labels_of
 from worker_node.data.shard import Shard
 from worker_node.guarding.guard import Guard, Who
 from worker_node.guarding.sealing_terms import SealingTerms
@@ -162,7 +162,7 @@ class DataOwnerNode(WebsocketServerWorker):
     @cached_property
     def _rows_mark(self) -> str:
         parts = (self.shard.train, self.shard.held_out)
-        return mark_of(secret_of(((row.text for row in rows), labels_of(rows)) for rows in parts))
+        return mark_of(secret_of((in_utf8(rows), labels_of(rows)) for rows in parts))
 
     @contextmanager
     def using(self, store: ObjectStore) -> Iterator[None]:

@@ -35,6 +35,7 @@ from shared.model.many_texts import encode_all
 from shared.model.metrics import Metrics, merge, metrics_from
 from shared.model.recipe import Aggregation, Recipe, load_recipe
 from shared.model.vectors import Vector
+from worker_node.data.packed_messages import in_utf8
 from worker_node.data.shard import Message, Shard
 from worker_node.training.local_training import score, train
 from worker_node.training.secret_seed import mixed_seed, secret_of
@@ -86,7 +87,7 @@ def rows_of(messages: Sequence[Message], recipe: Recipe) -> Rows:
 
 def secret_of_shard(shard: Shard) -> bytes:
     parts = (shard.train, shard.held_out)
-    return secret_of(([one.text for one in part], [one.label for one in part]) for part in parts)
+    return secret_of((in_utf8(part), [one.label for one in part]) for part in parts)
 
 
 class Federation:

@@ -36,6 +36,7 @@ from worker_node.secure_aggregation.set_up import find_sums
 from worker_node.serving.dialling import dialling
 from worker_node.serving.door import Door
 from worker_node.serving.listener import listening
+from worker_node.training.handing_over import load_requests
 from worker_node.training.trainer_process import OnEvent, TrainerProcess
 
 
@@ -53,6 +54,7 @@ class SharedTrainer(TrainerProcess):
 
     def __init__(self, shard: Shard, pool: Pool) -> None:
         super().__init__(shard)
+        self._rows = shard
         self._pool = pool
 
     async def call(
@@ -61,7 +63,7 @@ class SharedTrainer(TrainerProcess):
         async with self._pool.turn:
             holds, self._pool.holds = self._pool.holds, None
             if holds is not self:
-                for piece in self._load_requests():
+                for piece in load_requests(self._rows, None):
                     await self._pool.process.call(piece, _nothing, _ignore)
             answer = await self._pool.process.call(request, on_turn, on_progress)
             self._pool.holds = self  # not where it failed: then the process may be a new one

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import lzma
 import os
 import zipfile
@@ -13,6 +12,7 @@ from typing import IO
 
 from shared.errors import DataError
 from shared.files import UnfitFile, open_regular
+from shared.reading.memory_file import PIECE, MemoryFile
 
 MAX_BYTES = 256 * 2**20
 SPLIT = "Split it into several owners' files."
@@ -31,30 +31,42 @@ def contents(path: Path, most: int = MAX_BYTES, advice: str = SPLIT) -> bytes:
     Raises:
         DataError: it cannot be read or unpacked, is no regular file, or holds more.
     """
-    data = file_bytes(path, most, advice)
+    file = unpacked(path, most, advice)
+    return file.read(0, len(file))
+
+
+def unpacked(path: Path, most: int = MAX_BYTES, advice: str = SPLIT) -> MemoryFile:
+    """As `contents`, as a file in memory."""
+    file = _as_it_lies(path, most, advice)
+    head = file.read(0, len(_ZIP[0]))
     try:
-        if data.startswith(_GZIP):
-            with gzip.open(io.BytesIO(data)) as packed:
+        if head.startswith(_GZIP):
+            with gzip.open(file.opened()) as packed:
                 return _bounded(path, packed, most, advice)
-        if data.startswith(_ZIP) and (member := _only_member(path, data)):
-            with zipfile.ZipFile(io.BytesIO(data)) as archive, archive.open(member) as packed:
+        if head in _ZIP and (member := _only_member(path, file)):
+            with zipfile.ZipFile(file.opened()) as archive, archive.open(member) as packed:
                 return _bounded(path, packed, most, advice)
     # RuntimeError and NotImplementedError: a password, or a method, that zipfile cannot do
     except (*_BROKEN, OSError, RuntimeError) as error:
         raise DataError(
             f"cannot unpack {path}", str(error), "Unpack it, and name the file that was in it."
         ) from error
-    return data
+    return file
 
 
 def file_bytes(path: Path, most: int = MAX_BYTES, advice: str = SPLIT) -> bytes:
     """What a regular file holds, as it lies there; raises DataError as `contents` does."""
+    file = _as_it_lies(path, most, advice)
+    return file.read(0, len(file))
+
+
+def _as_it_lies(path: Path, most: int, advice: str) -> MemoryFile:
     try:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size > most:
                 raise _too_large(path, f"{size:,} bytes", most, advice)
-            return file.read(most + 1)
+            return _bounded(path, file, most, advice)
     except UnfitFile as error:
         raise DataError(error.fact, error.cause, error.next_step) from error
     except OSError as error:
@@ -70,20 +82,22 @@ def unreadable(path: Path, error: OSError) -> DataError:
     )
 
 
-def _bounded(path: Path, packed: IO[bytes] | gzip.GzipFile, most: int, advice: str) -> bytes:
-    data = packed.read(most + 1)
-    if len(data) > most:
-        raise _too_large(path, "more bytes when unpacked", most, advice)
-    return data
+def _bounded(path: Path, source: IO[bytes] | gzip.GzipFile, most: int, advice: str) -> MemoryFile:
+    file = MemoryFile()
+    while piece := source.read(PIECE):
+        file.write(piece)
+        if len(file) > most:
+            raise _too_large(path, "more bytes when it was read", most, advice)
+    return file
 
 
 def _too_large(path: Path, size: str, most: int, advice: str) -> DataError:
     return DataError(f"{path} is too large", f"{size}, where {most:,} is the limit", advice)
 
 
-def _only_member(path: Path, data: bytes) -> str | None:
+def _only_member(path: Path, file: MemoryFile) -> str | None:
     """The one file of a .zip; None where it is an Excel workbook, which is a .zip by itself."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+    with zipfile.ZipFile(file.opened()) as archive:
         names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
     if "[Content_Types].xml" in names or "mimetype" in names:
         return None

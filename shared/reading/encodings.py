@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from shared.errors import UsageError
+from shared.reading.long_text import LongText, is_decodable
+from shared.reading.memory_file import MemoryFile
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -31,18 +32,7 @@ _CLOSE = 0.06
 """Differences of the detector's two figures, each from 0 to 1, that decide nothing."""
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """A text, and the encoding that its bytes were in.
-
-    text: without a byte order mark; a byte that is none of the encoding is a lone surrogate.
-    """
-
-    text: str
-    encoding: str
-
-
-def decode(data: bytes, encoding: str | None = None) -> Decoded:
+def decode(data: bytes | MemoryFile, encoding: str | None = None) -> LongText:
     """The text of a file.
 
     Args:
@@ -51,24 +41,14 @@ def decode(data: bytes, encoding: str | None = None) -> Decoded:
     Raises:
         UsageError: there is no such encoding.
     """
+    file = data if isinstance(data, MemoryFile) else MemoryFile(data)
     if encoding is not None:
-        return _decoded(data, checked(encoding))
+        return LongText(file, checked(encoding))
+    head = file.read(0, _WIDE_SAMPLE)
     for mark, name in _MARKS:
-        if data.startswith(mark):
-            return _decoded(data, name)
-    return _decoded(data, _found(data))
-
-
-def lines_of(text: str) -> Iterator[str]:
-    """Lines that end in LF, CRLF or, where no line does, in CR, one by one."""
-    if "\n" not in text:
-        yield from text.split("\r")
-        return
-    start = 0
-    while (end := text.find("\n", start)) >= 0:
-        yield text[start:end].removesuffix("\r")
-        start = end + 1
-    yield text[start:].removesuffix("\r")
+        if head.startswith(mark):
+            return LongText(file, name)
+    return LongText(file, _found(file))
 
 
 def checked(encoding: str) -> str:
@@ -83,44 +63,34 @@ def checked(encoding: str) -> str:
         ) from error
 
 
-def _decoded(data: bytes, encoding: str) -> Decoded:
-    try:
-        text = data.decode(encoding, errors="surrogateescape")
-    except UnicodeError:  # the wide encodings have no single bytes to escape
-        text = data.decode(encoding, errors="replace").replace("\ufffd", "\udcff")
-    return Decoded(text.removeprefix("\ufeff"), encoding)
+def _found(file: MemoryFile) -> str:
+    wide = _wide(file)
+    if wide or is_decodable(file, "utf-8"):
+        return wide or "utf-8"
+    return "utf-8" if _mostly_utf8(file) else _code_page(file)
 
 
-def _found(data: bytes) -> str:
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
-        pass
-    else:
-        return _wide(data) or "utf-8"
-    return _wide(data) or ("utf-8" if _mostly_utf8(data) else _code_page(data))
-
-
-def _wide(data: bytes) -> str | None:
+def _wide(file: MemoryFile) -> str | None:
     """UTF-16 without a mark: nearly each second byte of its Latin letters is zero."""
-    head = data[:_WIDE_SAMPLE]
+    head = file.read(0, _WIDE_SAMPLE)
     even, odd = head[::2].count(0), head[1::2].count(0)
     if max(even, odd) <= len(head) // 5:
         return None
     for name, zeros, others in (("utf-16-le", odd, even), ("utf-16-be", even, odd)):
-        if zeros > 8 * others and len(data) % 2 == 0:
+        if zeros > 8 * others and len(file) % 2 == 0:
             return name
     return None
 
 
-def _not_ascii(data: bytes) -> list[bytes]:
-    return [line for line in data.split(b"\n") if not line.isascii()]
+def _not_ascii(file: MemoryFile) -> Iterator[bytes]:
+    """Lines that are not, without their ends."""
+    return (line.removesuffix(b"\n") for line in file.opened() if not line.isascii())
 
 
-def _mostly_utf8(data: bytes) -> bool:
+def _mostly_utf8(file: MemoryFile) -> bool:
     """Whether more lines speak for UTF-8 than against: some bad lines do not make a code page."""
     votes = 0
-    for line in _not_ascii(data):
+    for line in _not_ascii(file):
         try:
             line.decode("utf-8")
             votes += 1
@@ -129,32 +99,39 @@ def _mostly_utf8(data: bytes) -> bool:
     return votes > 0
 
 
-def _code_page(data: bytes) -> str:
+def _code_page(file: MemoryFile) -> str:
     from charset_normalizer import from_bytes  # 50 ms that most files do without
 
-    sample = b"\n".join(_not_ascii(data))[:_SAMPLE_BYTES]
+    sample = _sample(file)
     found = {match.encoding: match for match in from_bytes(sample, cp_isolation=_CODE_PAGES)}
     best = next(iter(found.values()), None)
     western = found.get(_WESTERN)
     if best is None or _WESTERN in best.could_be_from_charset:
-        return _western(data)
+        return _western(file)
     if western is not None and (
         western.chaos <= best.chaos + _CLOSE and western.coherence >= best.coherence - _CLOSE
     ):
-        return _western(data)
+        return _western(file)
     if _same(sample, best.encoding):
-        return _western(data)
+        return _western(file)
     return str(best.encoding)
+
+
+def _sample(file: MemoryFile) -> bytes:
+    found: list[bytes] = []
+    left = _SAMPLE_BYTES
+    for line in _not_ascii(file):
+        found.append(line)
+        left -= len(line) + 1
+        if left < 0:
+            break
+    return b"\n".join(found)[:_SAMPLE_BYTES]
 
 
 def _same(sample: bytes, encoding: str) -> bool:
     return sample.decode(encoding, "replace") == sample.decode(_WESTERN, "replace")
 
 
-def _western(data: bytes) -> str:
+def _western(file: MemoryFile) -> str:
     """cp1252, or Latin-1 where there are bytes that cp1252 has no characters for."""
-    try:
-        data.decode(_WESTERN)
-    except UnicodeDecodeError:
-        return "latin-1"
-    return _WESTERN
+    return _WESTERN if is_decodable(file, _WESTERN) else "latin-1"

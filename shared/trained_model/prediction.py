@@ -17,7 +17,8 @@ from shared.errors import StorageError, describe_os_error
 from shared.model.many_texts import encode_all
 from shared.model.scorer import probabilities, scorer_of
 from shared.reading.contents import contents
-from shared.reading.encodings import decode, lines_of
+from shared.reading.encodings import decode
+from shared.reading.long_text import LongText
 from shared.reading.sms_backup import is_backup, received
 from shared.trained_model.saved_model import SavedModel
 
@@ -145,19 +146,19 @@ def messages_of_file(path: Path) -> Iterator[list[str]]:
     """
     data = contents(path)
     decoded = decode(data)
-    if is_backup(decoded.text):
+    if is_backup(decoded.head(4096)):
         yield from in_batches([one.text for one in received(data, str(path))])
     else:
-        yield from in_batches([line for line in _lines(decoded.text) if line.strip()])
+        yield from in_batches([line for line in _lines(decoded) if line.strip()])
 
 
 def lines_of_file(path: Path) -> Iterator[list[str]]:
     """All lines of a text, in batches; raises DataError as `messages_of_file` does."""
-    yield from in_batches(_lines(decode(contents(path)).text))
+    yield from in_batches(_lines(decode(contents(path))))
 
 
-def _lines(text: str) -> list[str]:
-    lines = [line.rstrip("\r") for line in lines_of(text)]
+def _lines(text: LongText) -> list[str]:
+    lines = [line.rstrip("\r") for line in text.lines()]
     return lines if lines[-1] else lines[:-1]
 
 

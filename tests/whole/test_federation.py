@@ -90,7 +90,7 @@ def rows_of(messages: list[Message], recipe: Recipe) -> tuple[Any, Any]:
 
 def secret_of_owner(owner: OwnerFiles) -> bytes:
     parts = (owner.train, owner.held_out)
-    return secret_of(([m.text for m in part], [m.label for m in part]) for part in parts)
+    return secret_of(([m.text.encode() for m in part], [m.label for m in part]) for part in parts)
 
 
 def train_here(

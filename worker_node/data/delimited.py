@@ -8,13 +8,12 @@ with tabs has quotes around what holds one. They are told apart by whether the q
 from __future__ import annotations
 
 import csv
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from shared.reading.encodings import lines_of
+from shared.reading.long_text import LongText
 from worker_node.data.columns import with_header
 from worker_node.data.labels import Meanings
 from worker_node.data.table import KEPT_ROWS, Broken, Row, RowsAsRead, Table
@@ -39,7 +38,7 @@ class Dialect:
 
 
 def read_delimited(
-    text: str,
+    text: LongText,
     spam: tuple[str, ...] = (),
     dialect: Dialect | None = None,
     quoted: bool | None = None,
@@ -105,11 +104,10 @@ def _wrong_number(row: Row, width: int) -> str:
     return f"there are {len(row.cells)} cells, not {width}"
 
 
-def _parsed(text: str, separator: str, broken: Broken) -> Iterator[Row]:
+def _parsed(text: LongText, separator: str, broken: Broken) -> Iterator[Row]:
     """Rows by RFC 4180, up to where the quoting breaks; then `broken` says where, and why."""
     csv.field_size_limit(_LONGEST_CELL)
-    lines = (match.group() for match in _LINES.finditer(text))
-    reader = csv.reader(lines, delimiter=separator, strict=True)
+    reader = csv.reader(text.lines_with_ends(), delimiter=separator, strict=True)
     line = 1  # of the row that is being read; a quoted text may span lines
     try:
         for cells in reader:
@@ -121,15 +119,11 @@ def _parsed(text: str, separator: str, broken: Broken) -> Iterator[Row]:
         broken.line, broken.why = line, f"broken quoting ({error})"
 
 
-# with its end, as a cell that spans lines keeps it
-_LINES = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
-
-
-def _plain(text: str, dialect: Dialect, meanings: Meanings) -> Table:
+def _plain(text: LongText, dialect: Dialect, meanings: Meanings) -> Table:
     """Rows of a line each, whose last column holds whatever separators are left."""
 
     def lines() -> Iterator[tuple[int, str]]:
-        return ((number, line) for number, line in enumerate(lines_of(text), 1) if line.strip())
+        return ((number, line) for number, line in enumerate(text.lines(), 1) if line.strip())
 
     first = [
         Row(number, line.split(dialect.separator)) for number, line in islice(lines(), KEPT_ROWS)
@@ -161,19 +155,19 @@ def _usual_width(rows: Sequence[Row]) -> int:
     return widths.most_common(1)[0][0] if widths else 0
 
 
-def _find_dialect(text: str, meanings: Meanings, quoted: bool | None) -> Dialect:
+def _find_dialect(text: LongText, meanings: Meanings, quoted: bool | None) -> Dialect:
     best = max(_NAMES, key=lambda separator: _fit(text, separator, meanings))
     if quoted is None:
         quoted = best in ",;" or _quotes_are_in_order(text, best)
     return Dialect(best, quoted)
 
 
-def _fit(text: str, separator: str, meanings: Meanings) -> tuple[int, int]:
+def _fit(text: LongText, separator: str, meanings: Meanings) -> tuple[int, int]:
     """How well a separator takes the first rows apart: rows with a label, and rows of one width."""
     if separator not in text:
         return (0, 0)
     rows = list(islice(_parsed(text, separator, Broken()), _SAMPLE_ROWS))
-    lines = [line for line in islice(lines_of(text[: 2**20]), _SAMPLE_ROWS) if line.strip()]
+    lines = [line for line in islice(text.lines(), _SAMPLE_ROWS) if line.strip()]
     plain = [Row(0, line.split(separator)) for line in lines]
     fits = [_fit_of(found, meanings) for found in (rows, plain if separator in "\t|" else [])]
     return max(fits)
@@ -194,7 +188,7 @@ def _fit_of(rows: list[Row], meanings: Meanings) -> tuple[int, int]:
     return (max(column_fits), sum(len(row.cells) == width for row in rows))
 
 
-def _quotes_are_in_order(text: str, separator: str) -> bool:
+def _quotes_are_in_order(text: LongText, separator: str) -> bool:
     """Whether each quote is around a cell, or doubled within one, as a program writes them."""
     if '"' not in text:
         return False

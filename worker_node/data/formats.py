@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 from shared.errors import DataError
-from shared.reading.contents import MAX_BYTES, contents
+from shared.reading.contents import MAX_BYTES, unpacked
 from shared.reading.encodings import decode
+from shared.reading.long_text import LongText
+from shared.reading.memory_file import MemoryFile
 from shared.reading.sms_backup import is_backup
 from worker_node.data.delimited import Dialect, read_delimited
 from worker_node.data.structured import (
@@ -69,32 +71,32 @@ def read_file(path: Path, layout: Layout) -> Found:
         UsageError: its format needs a package that is not installed.
         DataError: it cannot be read, or is damaged, or of no format that is known.
     """
-    data = contents(path, layout.most_bytes, RAISE_LIMIT)
+    file = unpacked(path, layout.most_bytes, RAISE_LIMIT)
     source, spam = str(path), layout.spam
-    kind = layout.format or _binary_format(data, path)
+    kind = layout.format or _binary_format(file, path)
     if kind == "parquet":
-        return Found(read_parquet(data, source), b"")
+        return Found(read_parquet(file, source), b"")
     if kind == "excel":
-        return Found(read_excel(data, source, spam), b"")
-    decoded = decode(data, layout.encoding)
-    text = decoded.text
+        return Found(read_excel(file, source, spam), b"")
+    text = decode(file, layout.encoding)
     text_kind: str = kind or _text_format(text)
     if text_kind == "sms-backup":
-        return Found(None, data, decoded.encoding)
+        return Found(None, file.read(0, len(file)), text.encoding)
     readers: dict[str, Callable[[], Table]] = {
         "jsonl": lambda: read_json_lines(text),
-        "json": lambda: read_json_array(text, source),
+        "json": lambda: read_json_array(text.text, source),
         "tsv": lambda: read_delimited(text, spam, Dialect("\t", quoted=False)),
         "csv": lambda: read_delimited(text, spam, quoted=True),
         "": lambda: read_delimited(text, spam),
     }
     table = readers[text_kind]()
-    if layout.format is None and not table.rows and "\0" in text[:_HEAD]:
+    if layout.format is None and not table.rows and "\0" in text.head(_HEAD):
         raise _unknown(path, "it is no text")
-    return Found(table, b"", decoded.encoding)
+    return Found(table, b"", text.encoding)
 
 
-def _binary_format(data: bytes, path: Path) -> Format | None:
+def _binary_format(file: MemoryFile, path: Path) -> Format | None:
+    data = file.read(0, _HEAD)
     if data.startswith(_PARQUET):
         return "parquet"
     if data.startswith((_OLD_EXCEL, _ZIP)):  # a .zip of something else is unpacked by now
@@ -105,9 +107,9 @@ def _binary_format(data: bytes, path: Path) -> Format | None:
     return None
 
 
-def _text_format(text: str) -> str:
+def _text_format(text: LongText) -> str:
     """A format's name; "" for lines of cells."""
-    head = text[:_HEAD].lstrip()
+    head = text.head(_HEAD).lstrip()
     if is_backup(head):
         return "sms-backup"
     if head.startswith("{"):

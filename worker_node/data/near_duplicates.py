@@ -9,8 +9,9 @@ give the same groups on every machine.
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import mmh3
 import numpy as np
@@ -24,6 +25,8 @@ _MAX_RUNS = 2000
 """Of one text; what a long mail says further on makes it no other mail."""
 _COMPARED = 8
 """Earlier texts of a bucket that a text is compared with; they are alike among themselves."""
+Runs = npt.NDArray[np.uint32]
+
 _SPACES, _DIGITS = re.compile(r"\s+"), re.compile(r"\d")
 
 _SEEDS = range(_BANDS * _ROWS)
@@ -38,18 +41,12 @@ def near_groups(texts: Sequence[str]) -> list[int]:
     """
     runs = [_runs(text) for text in texts]
     first = list(range(len(texts)))
-    buckets: dict[tuple[int, int], list[int]] = {}
-    for index, shared in enumerate(_shared_buckets(runs)):
-        near: dict[int, None] = {}
-        for bucket in shared:
-            there = buckets.setdefault(bucket, [])
-            near.update(dict.fromkeys(there))
-            if len(there) < _COMPARED:
-                there.append(index)
-        for other in near:
-            if _root(first, other) != _root(first, index) and _alike(runs[index], runs[other]):
-                one, two = sorted((_root(first, other), _root(first, index)))
-                first[two] = one
+    for bucket in _shared_buckets(runs):
+        for place, index in enumerate(bucket):
+            for other in bucket[: min(place, _COMPARED)]:
+                roots = _root(first, other), _root(first, index)
+                if roots[0] != roots[1] and _alike(runs[index], runs[other]):
+                    first[max(roots)] = min(roots)
     return [_root(first, index) for index in range(len(texts))]
 
 
@@ -61,44 +58,43 @@ def near_in(texts: Iterable[str], others: Iterable[str]) -> int:
     return sum(group in there for group in groups[len(among) :])
 
 
-def _runs(text: str) -> npt.NDArray[np.uint64]:
+def _runs(text: str) -> Runs:
     """Distinct hashes of a text's runs of characters, in order."""
     plain = _DIGITS.sub("0", _SPACES.sub(" ", text.lower()).strip())
     ends = range(max(1, min(len(plain) - _RUN + 1, _MAX_RUNS)))
     found = {plain[start : start + _RUN] for start in ends}
     hashes = [mmh3.hash(run, signed=False) for run in found]
-    return np.unique(np.array(hashes, np.uint64))
+    return np.unique(np.array(hashes, np.uint32))
 
 
-def _shared_buckets(runs: Sequence[npt.NDArray[np.uint64]]) -> list[list[tuple[int, int]]]:
-    """For each text the buckets, band and number, that another text is in as well.
+def _shared_buckets(runs: Sequence[Runs]) -> Iterator[list[int]]:
+    """The texts of each bucket of each band that has more than one of them, in order.
 
-    Nearly all buckets hold one text alone, and keeping those would take most of the memory.
+    One band after the other: all at once, they would take most of the memory.
     """
-    found: list[list[tuple[int, int]]] = [[] for _ in runs]
-    if not runs:
-        return found
-    least = np.stack([_least(own) for own in runs]).reshape(len(runs), _BANDS, _ROWS)
-    for band in range(_BANDS):
-        kinds, numbers, counts = np.unique(
-            least[:, band], axis=0, return_inverse=True, return_counts=True
-        )
-        del kinds
-        numbers = numbers.ravel()
-        for index in np.flatnonzero(counts[numbers] > 1).tolist():
-            found[index].append((band, int(numbers[index])))
-    return found
+    least = np.empty((_BANDS, _ROWS, len(runs)), np.uint32)
+    for index, own in enumerate(runs):
+        least[:, :, index] = _least(own).reshape(_BANDS, _ROWS)
+    for band in least:
+        order = np.lexsort(band)  # which leaves equal ones as they were
+        differs = (np.diff(band[:, order], axis=1) != 0).any(axis=0)
+        edges = np.flatnonzero(np.concatenate([[True], differs, [True]]))
+        for start, end in itertools.pairwise(edges.tolist()):
+            if end > start + 1:
+                yield order[start:end].tolist()
 
 
-def _least(own: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint32]:
+def _least(own: Runs) -> npt.NDArray[np.uint32]:
     """The signature of a text: the least of each mixing of its runs, (bands * rows,)."""
     # wraps around at 2^64, as is meant; the upper half is well mixed
-    mixed = (own[:, None] * _FACTORS[None, :] + _OFFSETS[None, :]) >> np.uint64(32)  # (runs, seeds)
+    mixed = (own.astype(np.uint64)[:, None] * _FACTORS[None, :] + _OFFSETS[None, :]) >> np.uint64(
+        32
+    )  # (runs, seeds)
     least: npt.NDArray[np.uint32] = mixed.min(axis=0).astype(np.uint32)
     return least
 
 
-def _alike(one: npt.NDArray[np.uint64], two: npt.NDArray[np.uint64]) -> bool:
+def _alike(one: Runs, two: Runs) -> bool:
     common = len(np.intersect1d(one, two, assume_unique=True))
     return common >= SIMILAR * (len(one) + len(two) - common)
 

@@ -7,6 +7,7 @@ added later moves no other.
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ from worker_node.data.messages import (
     Skipped,
     read_messages,
 )
-from worker_node.data.packed_messages import PackedMessages, labels_of
+from worker_node.data.packed_messages import PackedMessages, in_utf8, labels_of
 
 __all__ = ["Message", "Shard", "load_shard", "read_messages", "split_held_out"]
 
@@ -67,7 +68,7 @@ class Shard:
         if not 0 < self.most_scored < len(self.held_out):
             return self.held_out
         chosen = drawn_once(len(self.held_out), self.most_scored)
-        return PackedMessages(self.held_out[index] for index in chosen)
+        return _packed(self.held_out).choice(chosen)
 
     def scored_lines(self) -> list[str]:
         """For the owner: how many of the held-out rows are scored, and what that costs."""
@@ -112,8 +113,8 @@ class Shard:
 
     def held_out_rows_trained_on(self) -> int:
         """Held-out rows whose text is also in train; measuring on them flatters the model."""
-        trained_on = {message.text for message in self.train}
-        return sum(message.text in trained_on for message in self.held_out)
+        held_out = Counter(in_utf8(self.held_out))  # the fewer, in nearly every shard
+        return sum(held_out.pop(text, 0) for text in in_utf8(self.train))
 
 
 def drawn_once(rows: int, most: int) -> Sequence[int]:
@@ -206,26 +207,33 @@ def split_held_out(
     """
     if fraction == 0:
         return messages, ()
-    lent = _lent(messages, fraction)
-    train, held_out = PackedMessages(), PackedMessages()
-    for message in messages:
-        is_aside = _place(message.text) < fraction if lent is None else message.text in lent
-        (held_out if is_aside else train).add(message.label, message.text)
-    return train, held_out
+    packed = _packed(messages)
+    lent = _lent(packed, fraction)
+    aside, others = array("I"), array("I")
+    for row, text in enumerate(packed.in_utf8()):
+        is_aside = _place(text) < fraction if lent is None else text in lent
+        (aside if is_aside else others).append(row)
+    return packed.choice(others), packed.choice(aside)
 
 
-def _lent(messages: Sequence[Message], fraction: float) -> set[str] | None:
+def _packed(messages: Sequence[Message]) -> PackedMessages:
+    return messages if isinstance(messages, PackedMessages) else PackedMessages(messages)
+
+
+def _lent(messages: PackedMessages, fraction: float) -> set[bytes] | None:
     """The texts to hold out where a class lends one; None where each is on both sides anyway."""
-    on_sides: dict[int, set[bool]] = {}
-    for message in messages:
-        sides = on_sides.setdefault(message.label, set())
-        if len(sides) < 2:
-            sides.add(_place(message.text) < fraction)
-    if all(len(sides) == 2 for sides in on_sides.values()):
-        return None
-    aside: set[str] = set()
-    for label in LABELS.values():
-        ranked = sorted({(_place(m.text), m.text) for m in messages if m.label == label})
+    labels = messages.labels
+    missing = {(label, side) for label in set(labels) for side in (False, True)}
+    for label, text in zip(labels, messages.in_utf8(), strict=True):
+        missing.discard((label, _place(text) < fraction))
+        if not missing:
+            return None
+    aside: set[bytes] = set()
+    for wanted in LABELS.values():
+        texts = {
+            text for label, text in zip(labels, messages.in_utf8(), strict=True) if label == wanted
+        }
+        ranked = sorted((_place(text), text) for text in texts)
         count = sum(place < fraction for place, _ in ranked)
         count = min(max(count, 1), len(ranked) - 1)  # one text alone is trained on
         aside.update(text for _, text in ranked[: max(count, 0)])
@@ -238,9 +246,9 @@ def count_labels(messages: Sequence[Message]) -> dict[str, int]:
     return {name: labels.count(label) for name, label in LABELS.items()}
 
 
-def _place(text: str) -> float:
-    """Where a text stands in [0, 1), evenly spread and the same on every machine."""
-    return mmh3.hash(text.encode(), _SEED, signed=False) / 2**32
+def _place(text: bytes) -> float:
+    """Where a text, in UTF-8, stands in [0, 1), evenly spread and the same on every machine."""
+    return mmh3.hash(text, _SEED, signed=False) / 2**32
 
 
 def check_classes(data: object, train: Sequence[Message]) -> None:

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from shared.errors import DataError, UsageError
 from shared.extras import how_to_install
-from shared.reading.encodings import lines_of
+from shared.reading.long_text import LongText
+from shared.reading.memory_file import MemoryFile
 from worker_node.data.columns import with_header
 from worker_node.data.labels import Meanings
 from worker_node.data.table import Row, RowsAsRead, Table, as_cell
 
 TABLES = "tables"
 """The extra whose packages read Parquet and Excel."""
+_PARQUET_ROWS = 8192
+"""Rows that are in memory at a time."""
 
 
-def read_json_lines(text: str) -> Table:
+def read_json_lines(text: LongText) -> Table:
     """One object a line; a line that is none is a row with a problem."""
 
     def found() -> Iterator[tuple[int, object]]:
-        lines = ((number, line) for number, line in enumerate(lines_of(text), 1) if line.strip())
+        lines = ((number, line) for number, line in enumerate(text.lines(), 1) if line.strip())
         return ((number, _parsed(line)) for number, line in lines)
 
     header = _keys(value for _, value in found())
@@ -81,31 +84,45 @@ def _cells(value: object, header: tuple[str, ...], unit: str) -> tuple[list[str 
     return [as_cell(value.get(name)) for name in header], ""
 
 
-def read_parquet(data: bytes, source: str) -> Table:
-    """A Parquet file's rows.
+def read_parquet(file: MemoryFile, source: str) -> Table:
+    """A Parquet file's rows, some thousand in memory at a time.
 
     Raises:
         UsageError: pyarrow is not installed.
         DataError: the file is damaged.
     """
     try:
-        import pyarrow
         import pyarrow.parquet
     except ImportError as error:
         raise _missing("Parquet", "pyarrow") from error
+    with _as_data_error(source):
+        names = pyarrow.parquet.ParquetFile(file.opened()).schema_arrow.names
+    return Table(tuple(names), RowsAsRead(lambda: _parquet_rows(file, source)), "Parquet", "row")
+
+
+def _parquet_rows(file: MemoryFile, source: str) -> Iterator[Row]:
+    from pyarrow.parquet import ParquetFile
+
+    number = 1
+    with _as_data_error(source):
+        for batch in ParquetFile(file.opened()).iter_batches(_PARQUET_ROWS):
+            columns = [column.to_pylist() for column in batch.columns]
+            for values in zip(*columns, strict=True):
+                yield Row(number, [as_cell(value) for value in values])
+                number += 1
+
+
+@contextmanager
+def _as_data_error(source: str) -> Iterator[None]:
+    import pyarrow
+
     try:
-        table = pyarrow.parquet.read_table(io.BytesIO(data))
-        columns = [table.column(index).to_pylist() for index in range(table.num_columns)]
+        yield
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{source} is no Parquet file", _first_line(error)) from error
-    rows = [
-        Row(number, [as_cell(value) for value in values])
-        for number, values in enumerate(zip(*columns, strict=True), start=1)
-    ]
-    return Table(tuple(table.column_names), rows, "Parquet", "row")
 
 
-def read_excel(data: bytes, source: str, spam: tuple[str, ...] = ()) -> Table:
+def read_excel(file: MemoryFile, source: str, spam: tuple[str, ...] = ()) -> Table:
     """The rows of a workbook's first sheet.
 
     Raises:
@@ -117,7 +134,7 @@ def read_excel(data: bytes, source: str, spam: tuple[str, ...] = ()) -> Table:
     except ImportError as error:
         raise _missing("Excel", "python-calamine") from error
     try:
-        workbook = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(data))
+        workbook = python_calamine.CalamineWorkbook.from_filelike(file.opened())
         sheet = workbook.get_sheet_by_index(0).to_python(skip_empty_area=False)
     except (python_calamine.CalamineError, OSError, ValueError, IndexError) as error:
         raise DataError(f"{source} is no Excel workbook", _first_line(error)) from error

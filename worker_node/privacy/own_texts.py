@@ -7,7 +7,7 @@ word is recognised, and no less every other one.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Self, TypeVar
 
@@ -64,10 +64,10 @@ class OwnTexts:
             ValueError: there is no word or no message to ask about.
         """
         most = MOST_OF_LINEAR if recipe.model.kind == "linear" else MOST
-        own = words_of(row.text for row in _some(shard.train, READ))
+        own = words_of(_texts(shard.train, READ))
         if not own:
             raise ValueError("the training rows have no words")
-        held_out = words_of(row.text for row in _some(shard.held_out, READ))
+        held_out = words_of(_texts(shard.held_out, READ))
         other_words = _some(sorted(set(held_out) - set(own)), most)
         are_invented = len(other_words) < FEWEST
         other_words += _invented(own, other_words, FEWEST - len(other_words))
@@ -114,6 +114,10 @@ class OwnTexts:
 def _reached(advantages: Sequence[float]) -> float:
     """What chance goes beyond about once in ten thousand times."""
     return float(np.mean(advantages) + 4 * np.std(advantages))
+
+
+def _texts(rows: Sequence[Message], most: int) -> Iterator[str]:
+    return (rows[index].text for index in drawn_evenly(len(rows), most))
 
 
 def _some(things: Sequence[_Thing], most: int) -> list[_Thing]:

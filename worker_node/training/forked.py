@@ -27,7 +27,7 @@ from typing import BinaryIO, NoReturn
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # of numpy too
 TITLE = "fedsms-trainer"
 """What `ps` and `top` call it, at most 15 bytes; its command line is that of the node."""
-_KEPT = 3  # standard input, output and error
+_KEPT = 4  # standard input, output and error, and where files come
 _TASKS, _FILES = Path("/proc/self/task"), Path("/proc/self/fd")
 _TITLE_FILE = Path("/proc/self/comm")
 
@@ -38,10 +38,14 @@ class ForkedTrainer:
     Args:
         pid: of the child.
         inbox, outbox: the node's ends of its standard input and output.
+        files: over which it is given files.
     """
 
-    def __init__(self, pid: int, inbox: socket.socket, outbox: BinaryIO) -> None:
+    def __init__(
+        self, pid: int, inbox: socket.socket, outbox: BinaryIO, files: socket.socket
+    ) -> None:
         self.pid = pid
+        self.files = files
         self.returncode: int | None = None
         self.stdin: asyncio.StreamWriter | None = None
         self.stdout: asyncio.StreamReader | None = None
@@ -106,13 +110,15 @@ def fork_trainer(threads: int) -> ForkedTrainer | None:
         return None
     inbox, its_inbox = socket.socketpair()
     outbox, its_outbox = os.pipe()
+    files, its_files = socket.socketpair()
     gc.freeze()  # pages stay shared that no collection writes to
     pid = os.fork()
     if not pid:
-        _become_trainer(its_inbox.detach(), its_outbox, threads)
+        _become_trainer(its_inbox.detach(), its_outbox, its_files.detach(), threads)
     its_inbox.close()
+    its_files.close()
     os.close(its_outbox)
-    return ForkedTrainer(pid, inbox, os.fdopen(outbox, "rb", 0))
+    return ForkedTrainer(pid, inbox, os.fdopen(outbox, "rb", 0), files)
 
 
 def collect_again() -> None:
@@ -126,7 +132,7 @@ def _threads_here() -> int:
     return len(list(_TASKS.iterdir())) if _TASKS.is_dir() and _FILES.is_dir() else 0
 
 
-def _become_trainer(inbox: int, outbox: int, threads: int) -> NoReturn:
+def _become_trainer(inbox: int, outbox: int, files: int, threads: int) -> NoReturn:
     """What an exec would have done, and the trainer's own main."""
     try:
         os.setpgid(0, 0)  # Ctrl-C at the owner's terminal is for the node
@@ -134,6 +140,7 @@ def _become_trainer(inbox: int, outbox: int, threads: int) -> NoReturn:
             signal.signal(number, signal.SIG_DFL)
         os.dup2(inbox, 0)
         os.dup2(outbox, 1)
+        os.dup2(files, _KEPT - 1)
         for file in [int(one.name) for one in _FILES.iterdir()]:
             if file >= _KEPT:
                 with contextlib.suppress(OSError):  # the listing itself
@@ -143,7 +150,7 @@ def _become_trainer(inbox: int, outbox: int, threads: int) -> NoReturn:
         gc.enable()
         from worker_node.training.trainer import run
 
-        run(threads)
+        run(threads, _KEPT - 1)
     except BaseException:  # noqa: BLE001  # whatever it is, it must not go on as a second node
         sys.excepthook(*sys.exc_info())
     os._exit(1)

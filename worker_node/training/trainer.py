@@ -6,13 +6,16 @@ process it is in. The node speaks to it over its standard input and output
 with it. When the node closes the pipe, or goes away, the trainer stops between two batches and
 ends.
 
-    python -m worker_node.training.trainer THREADS
+    python -m worker_node.training.trainer THREADS [FILES]
+
+FILES is the number of a socket over which files come (worker_node/training/handing_over.py).
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import sys
 import time
 import traceback
@@ -30,11 +33,11 @@ from shared.model.coverage import coverage
 from shared.model.many_texts import encode_all
 from shared.model.metrics import Counts
 from shared.model.recipe import Recipe, TextRecipe
-from worker_node.data.packed_messages import PackedMessages
 from worker_node.data.shard import drawn_evenly, drawn_once
 from worker_node.training import pipes
 from worker_node.training.alone import against, train_alone
 from worker_node.training.encoded_rows import EncodedRows
+from worker_node.training.handing_over import HandedOver
 from worker_node.training.local_training import TrainingDiverged, TrainingStopped, score, train
 from worker_node.training.private_requests import counts_of, forget_features, release_of
 from worker_node.training.secret_seed import mixed_seed, secret_of
@@ -52,10 +55,12 @@ Rows = tuple[EncodedRows, npt.NDArray[np.integer]]
 class Trainer:
     """Answers the node's requests, one after the other."""
 
-    def __init__(self, inbox: BinaryIO, outbox: BinaryIO) -> None:
+    def __init__(
+        self, inbox: BinaryIO, outbox: BinaryIO, files: socket.socket | None = None
+    ) -> None:
         self._inbox = inbox
         self._outbox = outbox
-        self._shard: dict[str, PackedMessages] = {}
+        self._rows_given = HandedOver(files)
         self._labels: dict[str, npt.NDArray[np.integer]] = {}
         self._encoded: dict[tuple[str, str], EncodedRows] = {}
         self._scored: Sequence[int] = ()
@@ -65,7 +70,10 @@ class Trainer:
         """Runs until the node closes the pipe."""
         actions: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "forget": self._forget,
-            "load": self._load,
+            "load": self._rows_given.load,
+            "share": self._rows_given.share,
+            "ends": self._rows_given.ends,
+            "choose": self._rows_given.choose,
             "loaded": self._loaded,
             "train": self._train,
             "score": self._score,
@@ -92,23 +100,17 @@ class Trainer:
         self._outbox.flush()
 
     def _forget(self, _: dict[str, Any]) -> dict[str, Any]:
-        self._shard = {"train": PackedMessages(), "held_out": PackedMessages()}
+        self._rows_given.forget()
         self._labels.clear()
         self._encoded.clear()
         forget_features()
         return {}
 
-    def _load(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Some more messages of one part."""
-        messages = self._shard[request["part"]]
-        for label, text in zip(request["labels"], request["texts"], strict=True):
-            messages.add(label, text)
-        return {}
-
     def _loaded(self, request: dict[str, Any]) -> dict[str, Any]:
-        both = self._shard.values()
-        self._secret = secret_of((messages.texts, messages.labels) for messages in both)
-        for part, messages in self._shard.items():
+        parts = self._rows_given.parts
+        both = parts.values()
+        self._secret = secret_of((messages.in_utf8(), messages.labels) for messages in both)
+        for part, messages in parts.items():
             self._labels[part] = np.frombuffer(messages.labels, np.uint8)
         held_out = self._labels["held_out"]
         self._scored = drawn_once(len(held_out), request["most_scored"])
@@ -120,9 +122,9 @@ class Trainer:
         if key not in self._encoded:
             if all(text_key != key[1] for _, text_key in self._encoded):
                 self._encoded.clear()  # of another recipe: kept, they would add up
-            texts: Sequence[str] = self._shard[part].texts
+            texts: Sequence[str] = self._rows_given.parts[part].texts
             if part == "held_out":
-                texts = [texts[index] for index in self._scored]
+                texts = self._rows_given.parts[part].choice(self._scored).texts
             self._encoded[key] = EncodedRows(texts, text)
             if part == "train":
                 for line in self._remarks(text):  # for the owner, in the node's log
@@ -132,11 +134,11 @@ class Trainer:
     def _every_row(self, part: str, text: TextRecipe) -> Rows:
         """Likewise, and all of them: which ones are drawn of many hangs on how many there are, so
         that one message more would move all that a sum over them tells."""
-        messages = self._shard[part]
+        messages = self._rows_given.parts[part]
         return EncodedRows(messages.texts, text, 0), np.frombuffer(messages.labels, np.uint8)
 
     def _remarks(self, text: TextRecipe) -> list[str]:
-        texts = self._shard["train"].texts
+        texts = self._rows_given.parts["train"].texts
         looked_at = [texts[index] for index in drawn_evenly(len(texts), REMARKED_ROWS)]
         lines = coverage(encode_all(looked_at, text), text).remarks(text)
         if lines and len(looked_at) < len(texts):
@@ -237,19 +239,23 @@ def _sparse(counts: Counts) -> dict[int, int]:
     return {int(number): int(counts[number]) for number in np.flatnonzero(counts)}
 
 
-def run(threads: int) -> NoReturn:
-    """Serves on standard input and output until the node closes it, and ends the process."""
+def run(threads: int, files: int | None = None) -> NoReturn:
+    """Serves on standard input and output until the node closes it, and ends the process.
+
+    Args:
+        files: the descriptor of a socket over which files come.
+    """
     # Whatever a library prints must not end up between the messages: keep the pipe for ourselves.
     outbox = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     torch.set_num_threads(threads)
     # a node that ended, as one that was refused does at once, hears nothing more
     with open(0, "rb", closefd=False) as inbox, contextlib.suppress(BrokenPipeError):
-        Trainer(inbox, outbox).serve()
+        Trainer(inbox, outbox, None if files is None else socket.socket(fileno=files)).serve()
     # Taking torch apart object by object takes over a second, and the node waits for the end.
     sys.stderr.flush()
     os._exit(0)
 
 
 if __name__ == "__main__":
-    run(int(sys.argv[1]))
+    run(*map(int, sys.argv[1:]))

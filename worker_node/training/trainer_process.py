@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,13 +18,13 @@ from shared.errors import NodeFailed
 from worker_node.data.shard import Shard
 from worker_node.training import pipes
 from worker_node.training.forked import THREAD_LIMITS, ForkedTrainer
+from worker_node.training.handing_over import load_requests
 
 START_SECONDS = 300.0
 """How long a new trainer may take to import torch and read the rows; then it counts as broken."""
 STOP_SECONDS = 5.0
 """How long a trainer may take to stop between two batches; then it is killed."""
 COULD_NOT = "the training process of the node could not do it"
-_ROWS_AT_ONCE = 4096
 _PIPE_BYTES = 2**22  # read-ahead of asyncio; its default of 64 KiB makes a model crawl
 
 OnEvent = Callable[[dict[str, Any]], None]
@@ -49,6 +50,7 @@ class TrainerProcess:
         self._turn = asyncio.Lock()
         self._forked = forked
         self._process: _Process | None = None
+        self._files: socket.socket | None = None
         self._ending: asyncio.Future[None] | None = None
 
     @property
@@ -117,7 +119,7 @@ class TrainerProcess:
         try:
             async with asyncio.timeout(START_SECONDS):
                 await pipes.read_async(_stdout(process))
-                for request in self._load_requests():
+                for request in load_requests(self._shard, self._files):
                     await self._exchange(process, request, _ignore)
         except (asyncio.IncompleteReadError, ConnectionError, TimeoutError) as error:
             cause = await self._cause_of_death(process)
@@ -132,30 +134,26 @@ class TrainerProcess:
         forked, self._forked = self._forked, None
         if forked is not None:
             await forked.attach(_PIPE_BYTES)
+            self._files = forked.files
             return forked
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "worker_node.training.trainer",
-            str(self._threads),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            cwd=Path(__file__).parents[2],
-            limit=_PIPE_BYTES,
-            env={**os.environ, **dict.fromkeys(THREAD_LIMITS, str(self._threads))},
-            # Ctrl-C at the owner's terminal is for the node, which ends its trainer in good order.
-            process_group=0,
-        )
-
-    def _load_requests(self) -> Iterator[dict[str, Any]]:
-        """The shard in pieces, so that it is in memory but once on either side."""
-        yield {"op": "forget"}
-        for name, messages in (("train", self._shard.train), ("held_out", self._shard.held_out)):
-            for start in range(0, len(messages), _ROWS_AT_ONCE):
-                rows = messages[start : start + _ROWS_AT_ONCE]
-                texts, labels = [row.text for row in rows], [row.label for row in rows]
-                yield {"op": "load", "part": name, "texts": texts, "labels": labels}
-        yield {"op": "loaded", "most_scored": self._shard.most_scored}
+        self._files, its_files = _pair_for_files()
+        given = [] if its_files is None else [its_files.fileno()]
+        try:
+            return await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "worker_node.training.trainer"),
+                *map(str, (self._threads, *given)),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                cwd=Path(__file__).parents[2],
+                limit=_PIPE_BYTES,
+                env={**os.environ, **dict.fromkeys(THREAD_LIMITS, str(self._threads))},
+                # Ctrl-C at the owner's terminal is for the node, which ends its trainer in order.
+                process_group=0,
+                pass_fds=given,
+            )
+        finally:
+            if its_files is not None:
+                its_files.close()
 
     async def _exchange(
         self, process: _Process, request: dict[str, Any], on_progress: OnEvent
@@ -177,6 +175,8 @@ class TrainerProcess:
         self._process = None
 
     async def _kill(self, process: _Process) -> None:
+        if self._files is not None:
+            self._files.close()
         if process.stdin is not None:
             process.stdin.close()
         try:
@@ -191,6 +191,11 @@ class TrainerProcess:
         await self._kill(process)
         code = process.returncode or 0
         return f"it was ended by signal {-code}" if code < 0 else f"it ended with exit code {code}"
+
+
+def _pair_for_files() -> tuple[socket.socket | None, socket.socket | None]:
+    """Both ends of the way for files; none where the system has no files in memory."""
+    return socket.socketpair() if hasattr(os, "memfd_create") else (None, None)
 
 
 def _stdout(process: _Process) -> asyncio.StreamReader:

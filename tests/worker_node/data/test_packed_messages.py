@@ -6,11 +6,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker_node.data.packed_messages import Message, PackedMessages, labels_of
+from shared.reading import memory_file
+from worker_node.data import packed_messages
+from worker_node.data.packed_messages import Message, PackedMessages, in_utf8, labels_of
 from worker_node.data.shard import split_held_out
 from worker_node.data.table import KEPT_ROWS, Row, RowsAsRead
 
 MESSAGES = st.lists(st.builds(Message, st.integers(0, 1), st.text()), max_size=30)
+
+
+@pytest.mark.parametrize(("at_once", "most"), [(1, 2**20), (3, 2**20), (3, 1)])
+def test_texts_are_the_same_however_many_are_read_together(
+    monkeypatch: pytest.MonkeyPatch, at_once: int, most: int
+) -> None:
+    monkeypatch.setattr(packed_messages, "_AT_ONCE", at_once)
+    monkeypatch.setattr(packed_messages, "_MOST_BYTES", most)
+    texts = [f"{'x' * number} {number}" for number in range(20)]
+    packed = PackedMessages(Message(0, text) for text in texts)
+    assert list(packed.texts) == texts
+    assert list(packed.choice(range(1, 20, 4)).texts) == texts[1::4]
 
 
 @given(MESSAGES, st.slices(30))
@@ -32,6 +46,23 @@ def test_packed_messages_are_a_sequence_like_any_other(
     for index in (len(messages), -len(messages) - 1):
         with pytest.raises(IndexError):
             packed[index]
+
+
+@given(MESSAGES, st.sets(st.integers(0, 29)), st.sets(st.integers(0, 29)), st.integers(1, 40))
+def test_a_choice_of_messages_is_theirs_in_order(
+    messages: list[Message], first: set[int], second: set[int], piece: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory_file, "PIECE", piece)
+        packed = PackedMessages(messages)
+    rows = sorted(row for row in first if row < len(messages))
+    again = sorted(row for row in second if row < len(rows))
+    chosen = packed.choice(rows)
+    assert list(chosen) == [messages[row] for row in rows]
+    assert list(chosen.choice(again)) == [messages[rows[row]] for row in again]
+    assert chosen.choice(range(len(rows))) == chosen
+    assert [text.decode() for text in in_utf8(chosen)] == list(chosen.texts)
+    assert list(in_utf8(chosen)) == list(in_utf8(tuple(chosen)))
 
 
 def _split_by_ranks(

@@ -31,27 +31,34 @@ from worker_node.training.forked import collect_again, fork_trainer
 forked = fork_trainer(1)
 from shared.model.classifier import initial_state
 from shared.model.recipe import load_recipe
+from shared.reading import memory_file
+from worker_node.data.packed_messages import PackedMessages
 from worker_node.data.shard import Message, Shard
 from worker_node.training.trainer_process import TrainerProcess
 
+memory_file.PIECE = PIECE_BYTES
 rows = [Message(number % 2, f"win prize {number}") for number in range(80)]
+packed = PackedMessages(rows)
 recipe = load_recipe("default")
 
 async def main():
-    trainer = TrainerProcess(Shard(tuple(rows), tuple(rows[:8])), 1, forked)
+    shard = Shard(packed.choice(range(80)), HELD_OUT)
+    trainer = TrainerProcess(shard, 1, forked)
     request = {"op": "train", "state": initial_state(recipe, 1).tobytes(), "seed": 7, "round": 1}
     told = []
     try:
         for _ in range(2):
             await trainer.start()
-            place = f"/proc/{trainer.pid}"
-            kept = sorted(int(one) for one in os.listdir(f"{place}/fd"))
-            name = open(f"{place}/comm").read().strip()
+            place = "/proc/%d" % trainer.pid
+            kept = sorted(int(one) for one in os.listdir(place + "/fd"))
+            name = open(place + "/comm").read().strip()
+            links = [os.readlink("%s/fd/%d" % (place, one)) for one in kept]
+            memory = sum("memfd:fedsms" in one for one in links)
             request["recipe"] = recipe.to_json()
             answer = await trainer.call(dict(request), lambda: None, lambda _: None)
             digest = hashlib.sha256(answer["state"]).hexdigest()
-            told.append([trainer.pid == forked.pid, name, kept, digest, os.getpgid(trainer.pid)])
-            told[-1][-1] = told[-1][-1] == trainer.pid
+            told.append([trainer.pid == forked.pid, name, len(kept), memory, digest])
+            told[-1].append(os.getpgid(trainer.pid) == trainer.pid)
             os.kill(trainer.pid, signal.SIGKILL)
             while trainer.condition == "running":
                 await asyncio.sleep(0.01)
@@ -128,15 +135,40 @@ def holds(pid: int, secret: bytes) -> bool:
     return False
 
 
-def test_a_forked_trainer_and_the_next_one_give_the_same_bits() -> None:
-    told = json.loads(done_well(run_python("-W", "error", "-c", TRAINED_BY_BOTH)))
-    (first, name, files, digest, leads), (second, _, _, again, leads_too) = told
+def trained_by_both(piece: int, held_out: str) -> list[list[object]]:
+    script = TRAINED_BY_BOTH.replace("PIECE_BYTES", str(piece)).replace("HELD_OUT", held_out)
+    told: list[list[object]] = json.loads(done_well(run_python("-W", "error", "-c", script)))
+    return told
+
+
+@pytest.mark.parametrize(
+    ("piece", "held_out", "files"),
+    [
+        (2**20, "tuple(rows[:8])", 0),
+        (1, "packed.choice(range(8))", 1),
+        (1, "PackedMessages(rows[:8])", 2),
+        (1, "tuple(rows[:8])", 1),
+    ],
+    ids=["over the pipe", "one file", "a file each", "a file and the pipe"],
+)
+def test_a_forked_trainer_and_the_next_one_give_the_same_bits(
+    piece: int, held_out: str, files: int, all_over_the_pipe: str
+) -> None:
+    (first, name, kept, memory, digest, leads), (second, _, _, again, other, leads_too) = (
+        trained_by_both(piece, held_out)
+    )
     assert (first, second) == (True, False)
-    assert digest == again
+    assert digest == other == all_over_the_pipe
     assert name == TITLE
-    assert files == [0, 1, 2, 3]  # 3: where its answers go
+    # standard input, output and error, where files come, and where its answers go
+    assert (kept, memory, again) == (5 + files, files, files)
     assert leads
     assert leads_too
+
+
+@pytest.fixture(scope="module")
+def all_over_the_pipe() -> str:
+    return str(trained_by_both(2**20, "tuple(rows[:8])")[0][4])
 
 
 @pytest.mark.parametrize("how", ["threads", "syft"])

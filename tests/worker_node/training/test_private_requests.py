@@ -26,7 +26,7 @@ def loaded() -> Trainer:
     made._forget({})
     for part, rows in (("train", TRAIN), ("held_out", HELD_OUT)):
         labels, texts = [one.label for one in rows], [one.text for one in rows]
-        made._load({"part": part, "labels": labels, "texts": texts})
+        made._rows_given.load({"part": part, "labels": labels, "texts": texts})
     made._loaded({"most_scored": 0})
     return made
 
@@ -66,7 +66,7 @@ def test_other_rows_are_not_taken_for_those_before(loaded: Trainer) -> None:
     tiny = 2000 / Scales.of(RECIPE).sensitivity
     private_requests.release_of(loaded._every_row, request(tiny))
     loaded._forget({})
-    loaded._load({"part": "train", "labels": [1], "texts": ["win a prize"]})
+    loaded._rows_given.load({"part": "train", "labels": [1], "texts": ["win a prize"]})
     loaded._loaded({"most_scored": 0})
     told = private_requests.release_of(loaded._every_row, request(tiny))["numbers"]
     found = PrivateSum.decode(np.frombuffer(told, "<u8"), RECIPE)

@@ -23,7 +23,9 @@ parts = st.lists(st.tuples(st.text(max_size=5), st.integers(0, 1)), max_size=4)
 
 
 def secret(*rows: Part) -> bytes:
-    return secret_of(([text for text, _ in part], [label for _, label in part]) for part in rows)
+    return secret_of(
+        ([text.encode() for text, _ in part], [label for _, label in part]) for part in rows
+    )
 
 
 @given(parts, parts, parts, parts)
