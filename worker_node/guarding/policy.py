@@ -25,6 +25,7 @@ from worker_node.guarding.rules.terms import (
     SecureAggregationTerms,
 )
 from worker_node.guarding.rules.work import DailyBounds, HandedOutModels, RecipeBounds
+from worker_node.training import KEPT_BYTES
 
 Mode = Literal["train", "evaluate", "compare", "pointers", "shared"]
 Question = Literal["first-time-coordinator", "train", "evaluate", "compare", "pointers", "shared"]
@@ -76,6 +77,14 @@ class Policy(Table):
         "has a standard error of 0.1 points where 13 % are spam, and of 0.35 where 1 % is:\n"
         "the node says it of yours. 0 measures with all; so do private runs, whatever\n"
         "stands here.",
+    )
+    most_kept_megabytes: int = Field(
+        KEPT_BYTES // 1_000_000,
+        ge=0,
+        description="Memory for messages that are kept encoded between rounds and runs: so much\n"
+        "for those to train on, and as much for those to measure with. 64 are 25,800\n"
+        "messages of `default`. Of more than fit none are kept, and they are encoded anew\n"
+        "where they are used; 0 keeps none. No model changes by it.",
     )
     tell_label_counts: bool = Field(
         True, description="Tell coordinators how many of the rows are spam, before any work."

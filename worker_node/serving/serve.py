@@ -99,8 +99,10 @@ async def serve(settings: ServeSettings, shard: Shard) -> None:
         loop.add_signal_handler(number, stop.set)
     if settings.with_stdin:
         await _stop_with_stdin(stop)
-    shard = replace(shard, most_scored=settings.guarding.policy.most_scored_rows)
-    trainer = TrainerProcess(shard, settings.threads, settings.trainer)
+    policy = settings.guarding.policy
+    shard = replace(shard, most_scored=policy.most_scored_rows)
+    kept_bytes = policy.most_kept_megabytes * 1_000_000
+    trainer = TrainerProcess(shard, settings.threads, settings.trainer, kept_bytes)
     try:
         await _start(trainer, stop)
         stop_rule = StopRule(stop.set, settings.runs, settings.patience)

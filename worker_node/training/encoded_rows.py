@@ -14,9 +14,7 @@ import numpy.typing as npt
 
 from shared.model.many_texts import encode_all
 from shared.model.recipe import TextRecipe
-
-KEPT_BYTES = 2**26
-"""Of ids that are kept of one part of a shard: 27,000 rows of the default recipe."""
+from worker_node.training import KEPT_BYTES
 
 Ids = npt.NDArray[np.int32]
 
@@ -35,7 +33,7 @@ class EncodedRows:
         self._texts = texts
         self._recipe = recipe
         self.shape = (len(texts), recipe.width)
-        fits = 4 * len(texts) * recipe.width <= kept_bytes
+        fits = 0 < 4 * len(texts) * recipe.width <= kept_bytes
         self._kept = np.empty(self.shape, np.int32) if fits else None
         self._known = np.zeros(len(texts), bool)
 

@@ -15,6 +15,7 @@ from typing import Any
 from shared.reading.memory_file import MemoryFile
 from worker_node.data.packed_messages import Message, PackedMessages, PackedTexts
 from worker_node.data.shard import Shard
+from worker_node.training import KEPT_BYTES
 
 _ROWS_AT_ONCE = 4096
 _NUMBERS_AT_ONCE = 2**17
@@ -22,12 +23,15 @@ _NUMBERS_AT_ONCE = 2**17
 Request = dict[str, Any]
 
 
-def load_requests(shard: Shard, files: socket.socket | None) -> Iterator[Request]:
+def load_requests(
+    shard: Shard, files: socket.socket | None, kept_bytes: int = KEPT_BYTES
+) -> Iterator[Request]:
     """What a trainer has to be asked so that it holds a shard, in pieces, each to be answered
     before the next.
 
     Args:
         files: the way to the trainer for files; None sends all over the pipe.
+        kept_bytes: of encoded rows that it keeps of each part; 0 keeps none.
     """
     yield {"op": "forget"}
     shared: list[PackedTexts] = []
@@ -41,7 +45,7 @@ def load_requests(shard: Shard, files: socket.socket | None) -> Iterator[Request
             yield from _shared(packed, files)
             shared.append(packed)
         yield from _chosen(part, messages)
-    yield {"op": "loaded", "most_scored": shard.most_scored}
+    yield {"op": "loaded", "most_scored": shard.most_scored, "kept_bytes": kept_bytes}
 
 
 def _over_the_pipe(part: str, messages: Sequence[Message]) -> Iterator[Request]:

@@ -64,6 +64,7 @@ class Trainer:
         self._labels: dict[str, npt.NDArray[np.integer]] = {}
         self._encoded: dict[tuple[str, str], EncodedRows] = {}
         self._scored: Sequence[int] = ()
+        self._kept_bytes = 0
         self._secret = b""
 
     def serve(self) -> None:
@@ -114,6 +115,7 @@ class Trainer:
             self._labels[part] = np.frombuffer(messages.labels, np.uint8)
         held_out = self._labels["held_out"]
         self._scored = drawn_once(len(held_out), request["most_scored"])
+        self._kept_bytes = request["kept_bytes"]
         self._labels["held_out"] = held_out[list(self._scored)]
         return {}
 
@@ -125,7 +127,7 @@ class Trainer:
             texts: Sequence[str] = self._rows_given.parts[part].texts
             if part == "held_out":
                 texts = self._rows_given.parts[part].choice(self._scored).texts
-            self._encoded[key] = EncodedRows(texts, text)
+            self._encoded[key] = EncodedRows(texts, text, self._kept_bytes)
             if part == "train":
                 for line in self._remarks(text):  # for the owner, in the node's log
                     print(line, file=sys.stderr, flush=True)

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from shared.errors import NodeFailed
 from worker_node.data.shard import Shard
-from worker_node.training import pipes
+from worker_node.training import KEPT_BYTES, pipes
 from worker_node.training.forked import THREAD_LIMITS, ForkedTrainer
 from worker_node.training.handing_over import load_requests
 
@@ -42,11 +42,19 @@ class TrainerProcess:
         shard: the owner's rows; handed to every process that is started.
         threads: torch threads of the trainer.
         forked: the first process, where it has begun already; None starts one when it is needed.
+        kept_bytes: of encoded rows that it keeps of each part of the shard; 0 keeps none.
     """
 
-    def __init__(self, shard: Shard, threads: int = 1, forked: ForkedTrainer | None = None) -> None:
+    def __init__(
+        self,
+        shard: Shard,
+        threads: int = 1,
+        forked: ForkedTrainer | None = None,
+        kept_bytes: int = KEPT_BYTES,
+    ) -> None:
         self._shard = shard
         self._threads = threads
+        self._kept_bytes = kept_bytes
         self._turn = asyncio.Lock()
         self._forked = forked
         self._process: _Process | None = None
@@ -119,7 +127,7 @@ class TrainerProcess:
         try:
             async with asyncio.timeout(START_SECONDS):
                 await pipes.read_async(_stdout(process))
-                for request in load_requests(self._shard, self._files):
+                for request in load_requests(self._shard, self._files, self._kept_bytes):
                     await self._exchange(process, request, _ignore)
         except (asyncio.IncompleteReadError, ConnectionError, TimeoutError) as error:
             cause = await self._cause_of_death(process)

@@ -21,6 +21,7 @@ NUMBERS: dict[str, tuple[float, float, float | None]] = {
     "fewest_rows": (0, 0, None),
     "fewest_held_out_rows": (0, 0, None),
     "most_scored_rows": (20_000, 0, None),
+    "most_kept_megabytes": (64, 0, None),
     "recipe.parameters": (4_000_000, 1, 16_000_000),
     "recipe.tokens": (1000, 1, 1000),
     "recipe.local_epochs": (100, 1, 100),

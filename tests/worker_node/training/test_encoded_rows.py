@@ -14,8 +14,9 @@ from shared.model.many_texts import encode_all
 from shared.model.recipe import Recipe, TextRecipe, load_recipe
 from tests.helpers.messages import made_up
 from worker_node.data.shard import Shard, drawn_evenly, drawn_once
-from worker_node.training import encoded_rows, local_training, pipes, trainer
+from worker_node.training import KEPT_BYTES, encoded_rows, local_training, pipes, trainer
 from worker_node.training.encoded_rows import EncodedRows
+from worker_node.training.handing_over import load_requests
 from worker_node.training.local_training import logits, score, train
 
 RECIPE = load_recipe("default")
@@ -42,7 +43,7 @@ def _limited(batches: int) -> Recipe:
     return RECIPE.model_copy(update={"training": training})
 
 
-@pytest.mark.parametrize("kept_bytes", [0, encoded_rows.KEPT_BYTES])
+@pytest.mark.parametrize("kept_bytes", [0, KEPT_BYTES])
 @pytest.mark.parametrize("batches", [3, 0])
 def test_the_model_and_its_logits_have_the_same_bits(kept_bytes: int, batches: int) -> None:
     recipe = _limited(batches)
@@ -120,7 +121,7 @@ def test_of_many_held_out_messages_the_same_ones_are_scored_each_time() -> None:
         {"op": "forget"},
         {"op": "load", "part": "train", **rows},
         {"op": "load", "part": "held_out", **rows},
-        {"op": "loaded", "most_scored": 20},
+        {"op": "loaded", "most_scored": 20, "kept_bytes": KEPT_BYTES},
         scoring,
         scoring,
     ]
@@ -142,3 +143,17 @@ def test_of_many_held_out_messages_the_same_ones_are_scored_each_time() -> None:
     assert list(shard.scored) == [MESSAGES[i] for i in index]
     spam = int(LABELS[index].sum())
     assert shard.told_counts()["held_out"] == {"ham": 20 - spam, "spam": spam}
+
+
+@pytest.mark.parametrize(("rows_kept", "times"), [(70, 1), (69, 2), (0, 2)])
+def test_a_trainer_keeps_encoded_rows_up_to_the_bound_that_it_is_told(
+    encoded: list[int], rows_kept: int, times: int
+) -> None:
+    shard = Shard(MESSAGES, MESSAGES, most_scored=0)
+    kept_bytes = rows_kept * 4 * RECIPE.text.width
+    state = initial_state(RECIPE, 1)
+    scoring = {"op": "score", "state": state.tobytes(), "recipe": RECIPE.to_json()}
+    asked = [*load_requests(shard, None, kept_bytes), scoring, scoring]
+    inbox, outbox = io.BytesIO(b"".join(map(pipes.pack, asked))), io.BytesIO()
+    trainer.Trainer(inbox, outbox).serve()
+    assert encoded == [len(TEXTS)] * times

@@ -27,7 +27,7 @@ def loaded() -> Trainer:
     for part, rows in (("train", TRAIN), ("held_out", HELD_OUT)):
         labels, texts = [one.label for one in rows], [one.text for one in rows]
         made._rows_given.load({"part": part, "labels": labels, "texts": texts})
-    made._loaded({"most_scored": 0})
+    made._loaded({"most_scored": 0, "kept_bytes": 0})
     return made
 
 
@@ -40,7 +40,7 @@ def test_held_out_rows_are_all_counted_where_a_plain_run_would_draw_some(
     loaded: Trainer,
 ) -> None:
     """Which rows are drawn hangs on how many there are: one more would move many counts."""
-    loaded._loaded({"most_scored": 20})
+    loaded._loaded({"most_scored": 20, "kept_bytes": 0})
     assert len(loaded._rows("held_out", RECIPE.text)[1]) == 20
     told = private_requests.counts_of(loaded._every_row, request(0.001))["numbers"]
     found = NoisyCounts.decode(np.frombuffer(told, "<u8"))
@@ -67,7 +67,7 @@ def test_other_rows_are_not_taken_for_those_before(loaded: Trainer) -> None:
     private_requests.release_of(loaded._every_row, request(tiny))
     loaded._forget({})
     loaded._rows_given.load({"part": "train", "labels": [1], "texts": ["win a prize"]})
-    loaded._loaded({"most_scored": 0})
+    loaded._loaded({"most_scored": 0, "kept_bytes": 0})
     told = private_requests.release_of(loaded._every_row, request(tiny))["numbers"]
     found = PrivateSum.decode(np.frombuffer(told, "<u8"), RECIPE)
     assert found.rows == pytest.approx(1, abs=0.1)
