@@ -13,6 +13,7 @@ from server.rounds.comparison import Comparison
 from server.rounds.records import Observer
 from server.rounds.secure_sums import NoRosters
 from server.runs.comparison_file import save_comparison
+from server.runs.loading import load_rounds
 from server.runs.reached_nodes import members_of
 from server.runs.report import try_report
 from server.runs.run_lock import RunLock
@@ -76,6 +77,7 @@ async def compare(path: Path, settings: RunSettings, display: Display) -> Compar
         rounds = round_of(path, settings.recipe)
         _require_comparable(path, settings, rounds)
         state = load_state(path, settings.recipe)
+        load_rounds()
         async with members_of(settings, partial(display.on_notice, 0)) as members:
             await members.start(
                 None if settings.min_nodes is None else settings.quorum.of(len(settings.nodes))

@@ -10,6 +10,7 @@ from server.nodes.members import Members
 from server.nodes.reaching import connected
 from server.rounds.plan import Plan, new_run_id
 from server.rounds.secure_sums import NoRosters
+from server.runs.loading import load_rounds
 from server.runs.setting import SecureWanted
 from shared.identity.folder import DEFAULT
 from shared.model.metrics import Metrics
@@ -33,10 +34,11 @@ async def evaluate(
     Raises:
         UsageError: they are to be, and cannot. FedsmsError: a node is not there, or failed.
     """
-    async with connected(nodes, identity) as links:
-        from server.rounds.coordinator import Coordinator
-        from server.runs.secure_choice import choose, secure_from
+    load_rounds()
+    from server.rounds.coordinator import Coordinator
+    from server.runs.secure_choice import choose, secure_from
 
+    async with connected(nodes, identity) as links:
         is_on = choose(wanted, nodes, links, saved.recipe.parameters).is_on
         secure = secure_from(identity, NoRosters()) if is_on else None
         plan = Plan(seed=0, run=new_run_id())

@@ -20,6 +20,7 @@ from server.nodes.reaching import Reach, connected
 from server.rounds.plan import new_run_id
 from server.rounds.records import Observer, Proceed, Round
 from server.runs.after_the_rounds import after_the_rounds
+from server.runs.loading import load_for
 from server.runs.muted_display import Display, MutedDisplay
 from server.runs.reached_nodes import members_of, say_who_is_awaited
 from server.runs.resume import StoppedRun
@@ -128,6 +129,7 @@ def check_own_rule(stopped: StoppedRun, given: str | None) -> None:
 
 async def _train(settings: RunSettings, stopped: StoppedRun | None, steering: Steering) -> Path:
     check_tracking(settings.track)  # before anybody is dialled
+    await load_for(settings.mode)
     begin_run()
     tell = partial(_tell_before_the_first_round, steering)
     if settings.mode == "pointers":

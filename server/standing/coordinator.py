@@ -24,6 +24,7 @@ from server.nodes.addresses import NodeAddress
 from server.nodes.dial import dial
 from server.nodes.link import Link
 from server.nodes.port import Port, open_port
+from server.runs.loading import load_rounds
 from server.runs.reached_nodes import reception_of
 from server.runs.training_run import Steering, train
 from server.standing.asking import Tell, answering, error_to_json
@@ -98,6 +99,7 @@ class StandingCoordinator:
             Interrupted: from such a run. UsageError, IdentityError: it cannot listen there.
         """
         configuration = self._federation.configuration
+        load_rounds()
         configuration.vet([NodeAddress("anybody", self._listen, dials_in=True)])
         identity, tell = configuration.identity, self._ways.tell
         named = {node.id for node in configuration.nodes if node.dials_in}
