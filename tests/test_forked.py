@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,17 @@ ENDS = {
 }
 
 
+@pytest.fixture(scope="module")
+def loaded() -> Iterator[forked._Preloaded]:
+    """One that was started with the environment of now; an earlier one may have another."""
+    one = forked._Preloaded()
+    yield one
+    one._end()
+
+
 @pytest.fixture(autouse=True)
-def ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def ours(monkeypatch: pytest.MonkeyPatch, loaded: forked._Preloaded) -> None:
+    monkeypatch.setattr(forked, "_preloaded", lambda: loaded)
     monkeypatch.setattr(forked, "MODULES", ("server", "worker_node", "told"))
     monkeypatch.setenv(forked.ASKS, "yes")
 

@@ -31,6 +31,8 @@ MODULES = ("server", "worker_node")
 AT_ANY_TIME = ("FEDSMS_", "SMS_DATA", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "PYTEST_")
 """Begin variables that are read when they are needed. Others may be read by Python's own start, or
 by a library's: where one of those differs, the process is started anew."""
+SET_BY_LIBRARIES = {"CRC32C_SW_MODE", "TORCHINDUCTOR_CACHE_DIR"}
+"""By mlflow's and torch's, in the tests' own process once they are loaded; no start reads them."""
 _OPTIONS = {"stdin", "stdout", "stderr", "text", "cwd", "env", "process_group"}
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
 
@@ -52,7 +54,7 @@ def _can_be_forked(args: Sequence[str], options: Mapping[str, Any]) -> bool:
 
 def _steers_no_start(environment: Mapping[str, str]) -> bool:
     ours = _preloaded().environment
-    differ = {name for name, _ in environment.items() ^ ours.items()}
+    differ = {name for name, _ in environment.items() ^ ours.items()} - SET_BY_LIBRARIES
     # as a node that began in this process has left it, and as the one that forks has it
     differ -= {name for name in THREAD_LIMITS if environment.get(name, "1") == "1"}
     if environment.get("PYTHONPATH", _ROOT) == _ROOT:  # which leads to no other code
