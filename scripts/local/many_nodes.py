@@ -54,7 +54,6 @@ class SharedTrainer(TrainerProcess):
 
     def __init__(self, shard: Shard, pool: Pool) -> None:
         super().__init__(shard)
-        self._rows = shard
         self._pool = pool
 
     async def call(
@@ -63,7 +62,7 @@ class SharedTrainer(TrainerProcess):
         async with self._pool.turn:
             holds, self._pool.holds = self._pool.holds, None
             if holds is not self:
-                for piece in load_requests(self._rows, None):
+                for piece in load_requests(self._shard, None):
                     await self._pool.process.call(piece, _nothing, _ignore)
             answer = await self._pool.process.call(request, on_turn, on_progress)
             self._pool.holds = self  # not where it failed: then the process may be a new one

@@ -10,7 +10,6 @@ from server.nodes.members import Members
 from server.nodes.reaching import connected
 from server.rounds.plan import Plan, new_run_id
 from server.rounds.secure_sums import NoRosters
-from server.runs.loading import load_rounds
 from server.runs.setting import SecureWanted
 from shared.identity.folder import DEFAULT
 from shared.model.metrics import Metrics
@@ -34,7 +33,7 @@ async def evaluate(
     Raises:
         UsageError: they are to be, and cannot. FedsmsError: a node is not there, or failed.
     """
-    load_rounds()
+    # all that is loaded, before anybody is dialled: server/runs/loading.py
     from server.rounds.coordinator import Coordinator
     from server.runs.secure_choice import choose, secure_from
 

@@ -22,7 +22,7 @@ _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _BROKEN = (zlib.error, EOFError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError)
 
 
-def contents(path: Path, most: int = MAX_BYTES, advice: str = SPLIT) -> bytes:
+def unpacked(path: Path, most: int = MAX_BYTES, advice: str = SPLIT) -> MemoryFile:
     """What a regular file holds, unpacked where it is a .gz, or a .zip of one file.
 
     Args:
@@ -31,12 +31,6 @@ def contents(path: Path, most: int = MAX_BYTES, advice: str = SPLIT) -> bytes:
     Raises:
         DataError: it cannot be read or unpacked, is no regular file, or holds more.
     """
-    file = unpacked(path, most, advice)
-    return file.read(0, len(file))
-
-
-def unpacked(path: Path, most: int = MAX_BYTES, advice: str = SPLIT) -> MemoryFile:
-    """As `contents`, as a file in memory."""
     file = _as_it_lies(path, most, advice)
     head = file.read(0, len(_ZIP[0]))
     try:
@@ -55,7 +49,7 @@ def unpacked(path: Path, most: int = MAX_BYTES, advice: str = SPLIT) -> MemoryFi
 
 
 def file_bytes(path: Path, most: int = MAX_BYTES, advice: str = SPLIT) -> bytes:
-    """What a regular file holds, as it lies there; raises DataError as `contents` does."""
+    """What a regular file holds, as it lies there; raises DataError as `unpacked` does."""
     file = _as_it_lies(path, most, advice)
     return file.read(0, len(file))
 

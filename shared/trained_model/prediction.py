@@ -16,7 +16,7 @@ import numpy.typing as npt
 from shared.errors import StorageError, describe_os_error
 from shared.model.many_texts import encode_all
 from shared.model.scorer import probabilities, scorer_of
-from shared.reading.contents import contents
+from shared.reading.contents import unpacked
 from shared.reading.encodings import decode
 from shared.reading.long_text import LongText
 from shared.reading.sms_backup import is_backup, received
@@ -144,9 +144,10 @@ def messages_of_file(path: Path) -> Iterator[list[str]]:
     Raises:
         DataError: it cannot be read, or is damaged.
     """
-    data = contents(path)
-    decoded = decode(data)
+    file = unpacked(path)
+    decoded = decode(file)
     if is_backup(decoded.head(4096)):
+        data = file.read(0, len(file))
         yield from in_batches([one.text for one in received(data, str(path))])
     else:
         yield from in_batches([line for line in _lines(decoded) if line.strip()])
@@ -154,7 +155,7 @@ def messages_of_file(path: Path) -> Iterator[list[str]]:
 
 def lines_of_file(path: Path) -> Iterator[list[str]]:
     """All lines of a text, in batches; raises DataError as `messages_of_file` does."""
-    yield from in_batches(_lines(decode(contents(path))))
+    yield from in_batches(_lines(decode(unpacked(path))))
 
 
 def _lines(text: LongText) -> list[str]:

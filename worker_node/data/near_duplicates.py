@@ -87,9 +87,8 @@ def _shared_buckets(runs: Sequence[Runs]) -> Iterator[list[int]]:
 def _least(own: Runs) -> npt.NDArray[np.uint32]:
     """The signature of a text: the least of each mixing of its runs, (bands * rows,)."""
     # wraps around at 2^64, as is meant; the upper half is well mixed
-    mixed = (own.astype(np.uint64)[:, None] * _FACTORS[None, :] + _OFFSETS[None, :]) >> np.uint64(
-        32
-    )  # (runs, seeds)
+    wide = own.astype(np.uint64)[:, None]
+    mixed = (wide * _FACTORS[None, :] + _OFFSETS[None, :]) >> np.uint64(32)  # (runs, seeds)
     least: npt.NDArray[np.uint32] = mixed.min(axis=0).astype(np.uint32)
     return least
 
