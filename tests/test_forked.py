@@ -133,3 +133,13 @@ def test_what_steers_a_start_is_started_anew(line: tuple[str, ...], extra: dict[
     assert type(process) is subprocess.Popen
     process.kill()
     process.wait()
+
+
+def test_what_was_not_asked_for_and_costs_a_start_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SET_BY_SOME_LIBRARY", "1")
+    with pytest.warns(UserWarning, match=r"started anew for \['SET_BY_SOME_LIBRARY'\]"):
+        process = popen(
+            (sys.executable, "-m", "told"), env=environment(), stderr=subprocess.DEVNULL
+        )
+    assert type(process) is subprocess.Popen
+    process.wait()

@@ -3,7 +3,7 @@
 Most of a short command's time is Python's and torch's start. `popen` takes what `subprocess.Popen`
 takes, and has a process that is loaded already (preloaded.py) fork where that comes to the same: a
 real child of this process, with its own id, streams, signals and exit code.
-Only where FEDSMS_TESTS_FORK=yes asks for it; else each is started anew.
+Only where FEDSMS_TESTS_FORK=yes asks for it, as scripts/test does; else each is started anew.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from worker_node.training.forked import THREAD_LIMITS
 _ROOT = str(Path(__file__).resolve().parents[2])
 ASKS = "FEDSMS_TESTS_FORK"
 MODULES = ("server", "worker_node")
-AT_ANY_TIME = ("FEDSMS_", "SMS_DATA", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "PYTEST_")
+AT_ANY_TIME = ("FEDSMS_", "SMS_DATA", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "PYTEST_", "MLFLOW_")
 """Begin variables that are read when they are needed. Others may be read by Python's own start, or
 by a library's: where one of those differs, the process is started anew."""
 SET_BY_LIBRARIES = {"CRC32C_SW_MODE", "TORCHINDUCTOR_CACHE_DIR"}
@@ -59,7 +60,12 @@ def _steers_no_start(environment: Mapping[str, str]) -> bool:
     differ -= {name for name in THREAD_LIMITS if environment.get(name, "1") == "1"}
     if environment.get("PYTHONPATH", _ROOT) == _ROOT:  # which leads to no other code
         differ.discard("PYTHONPATH")
-    return all(name.startswith(AT_ANY_TIME) for name in differ)
+    steering = {name for name in differ if not name.startswith(AT_ANY_TIME)}
+    # not asked for by a test, and so for every command from now on
+    if came := sorted(n for n in steering if os.environ.get(n) == environment.get(n)):
+        named = "name in tests/helpers/forked.py what is read by no start"
+        warnings.warn(f"commands are started anew for {came}: {named}", stacklevel=2)
+    return not steering
 
 
 class _Preloaded:
