@@ -22,7 +22,7 @@ _BY_PIECES = frozenset(
     )
 )
 """Encodings whose pieces are those of the whole, damaged files included. Of the others, some have
-states that an error resets at another place; a text of theirs is decoded as a whole."""
+states that an error resets at another place; a damaged text of theirs is decoded as a whole."""
 _WIDE = ("utf-16", "utf-32")
 _MARK = "\ufeff"
 # with its end, as a quoted cell that spans lines keeps it
@@ -41,6 +41,11 @@ class LongText:
     def __init__(self, file: MemoryFile, encoding: str) -> None:
         self._file = file
         self.encoding = encoding
+
+    @cached_property
+    def _by_pieces(self) -> bool:
+        name = codecs.lookup(self.encoding).name
+        return name in _BY_PIECES or is_decodable(self._file, self.encoding)
 
     @property
     def text(self) -> str:
@@ -113,24 +118,26 @@ class LongText:
         return "surrogateescape"
 
     def _decoded(self, errors: str) -> Iterator[str]:
-        for piece in _pieces(self._file, self.encoding, errors):
+        if self._by_pieces:
+            pieces = _pieces(self._file, self.encoding, errors)
+        else:
+            pieces = iter([self._file.read(0, len(self._file)).decode(self.encoding, errors)])
+        for piece in pieces:
             yield piece.replace("\ufffd", "\udcff") if errors == "replace" else piece
 
 
 def is_decodable(file: MemoryFile, encoding: str) -> bool:
-    """Whether all bytes are of the encoding."""
+    """Whether all bytes are of the encoding, read in pieces: "utf-16" and "utf-32" must begin with
+    a mark then."""
     try:
         for _ in _pieces(file, encoding, "strict"):
             pass
-    except UnicodeDecodeError:
+    except UnicodeError:
         return False
     return True
 
 
 def _pieces(file: MemoryFile, encoding: str, errors: str) -> Iterator[str]:
-    if codecs.lookup(encoding).name not in _BY_PIECES:
-        yield file.read(0, len(file)).decode(encoding, errors)
-        return
     decoder = codecs.getincrementaldecoder(encoding)(errors)
     for piece in file.pieces():
         if found := decoder.decode(piece):

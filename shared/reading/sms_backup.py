@@ -9,11 +9,12 @@ type 1 is a message that came in; the others were written here, or are drafts.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from xml.etree.ElementTree import ParseError
 
 from shared.errors import DataError
-from shared.reading.encodings import decode
+from shared.reading.long_text import LongText
 
 _RECEIVED = "1"
 # The app writes an emoji as two references to halves of a surrogate pair, which no XML may hold.
@@ -36,40 +37,78 @@ def is_backup(head: str) -> bool:
     return "<smses" in head[:4096]
 
 
-def received(data: bytes, source: str, encoding: str | None = None) -> list[BackedUp]:
-    """The messages that came in, in the file's order.
+def received(text: LongText, source: str) -> Iterator[BackedUp]:
+    """The messages that came in, in the file's order, of which a piece is in memory at a time.
 
     Args:
         source: the file's name, for errors.
 
     Raises:
-        DataError: it is no such backup, or is damaged.
+        DataError: it is no such backup, or is damaged; once what stands before was given.
     """
     from defusedxml import DefusedXmlException
-    from defusedxml.ElementTree import fromstring
+    from defusedxml.ElementTree import DefusedXMLParser
 
-    text = _DECLARATION.sub("", decode(data, encoding).text, count=1)
+    met = _Met()
+    parser = DefusedXMLParser(target=met, forbid_dtd=True)
     try:
-        # as bytes: the declaration that named the encoding is gone
-        root = fromstring(_repaired(text).encode("utf-8", "replace"), forbid_dtd=True)
+        for part in _repaired(text):
+            # as bytes: the declaration that named the encoding is gone
+            parser.feed(part.encode("utf-8", "replace"))
+            if met.root not in ("smses", None):
+                raise _no_backup(source, met.root)
+            yield from met.taken()
+        parser.close()
     except (ParseError, DefusedXmlException, ValueError) as error:
         raise DataError(f"{source} is not XML", str(error), "Make the backup anew.") from error
-    if root.tag != "smses":
-        raise DataError(
-            f"{source} is no backup of messages",
-            f"its root is {root.tag!r}, not 'smses'",
-            "Name a file that SMS Backup & Restore made.",
-        )
-    return [
-        BackedUp(one.get("date", ""), one.get("address", ""), one.get("body", ""))
-        for one in root.iter("sms")
-        if one.get("type") == _RECEIVED
-    ]
 
 
-def _repaired(text: str) -> str:
+def _no_backup(source: str, root: str | None) -> DataError:
+    return DataError(
+        f"{source} is no backup of messages",
+        f"its root is {root!r}, not 'smses'",
+        "Name a file that SMS Backup & Restore made.",
+    )
+
+
+class _Met:
+    """What a parser of XML meets. root: the outermost element's name, None before it came."""
+
+    def __init__(self) -> None:
+        self.root: str | None = None
+        self._messages: list[BackedUp] = []
+
+    def start(self, tag: str, attributes: Mapping[str, str]) -> None:
+        self.root = self.root or tag
+        if tag == "sms" and attributes.get("type") == _RECEIVED:
+            date, address, body = (attributes.get(name, "") for name in ("date", "address", "body"))
+            self._messages.append(BackedUp(date, address, body))
+
+    def taken(self) -> list[BackedUp]:
+        """The messages since the last call."""
+        messages, self._messages = self._messages, []
+        return messages
+
+
+def _repaired(text: LongText) -> Iterator[str]:
     """XML that may be read: whole emoji, and no references to what is no character."""
-    return _REFERENCE.sub(_possible, _PAIR.sub(_joined, text))
+    rest = ""
+    is_begun = False
+    for piece in text.pieces():
+        rest += piece
+        if not is_begun:
+            if ">" not in rest:
+                continue
+            rest, is_begun = _DECLARATION.sub("", rest, count=1), True
+        # what is put right never spans the beginning of an element
+        part, element, begun = rest.rpartition("<")
+        yield _mended(part)
+        rest = element + begun
+    yield _mended(rest)
+
+
+def _mended(part: str) -> str:
+    return _REFERENCE.sub(_possible, _PAIR.sub(_joined, part))
 
 
 def _joined(pair: re.Match[str]) -> str:

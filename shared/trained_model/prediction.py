@@ -147,8 +147,7 @@ def messages_of_file(path: Path) -> Iterator[list[str]]:
     file = unpacked(path)
     decoded = decode(file)
     if is_backup(decoded.head(4096)):
-        data = file.read(0, len(file))
-        yield from in_batches([one.text for one in received(data, str(path))])
+        yield from in_batches([one.text for one in received(decoded, str(path))])
     else:
         yield from in_batches([line for line in _lines(decoded) if line.strip()])
 

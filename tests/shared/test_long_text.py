@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import encodings.aliases
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.reading import long_text, memory_file
 from shared.reading.long_text import LongText, is_decodable
 from shared.reading.memory_file import MemoryFile
 
-ENCODINGS = st.sampled_from([*sorted(long_text._BY_PIECES), "gb18030", "shift_jis", "utf-16"])
+
+def is_of_text(name: str) -> bool:
+    try:
+        "".encode(name)
+    except (LookupError, UnicodeError):  # base64, or Windows' own
+        return False
+    return name not in ("idna", "punycode")  # of names, which are no texts
+
+
+ENCODINGS = sorted(filter(is_of_text, set(encodings.aliases.aliases.values())))
+BY_PIECES = sorted(long_text._BY_PIECES)
 TEXTS = st.text(st.sampled_from("aé€🙂,;\t\"'\r\n\ufeff\ufffd й"), max_size=30)
 
 
@@ -24,7 +35,13 @@ def as_a_whole(data: bytes, encoding: str) -> str:
     return text.removeprefix("\ufeff")
 
 
-@given(ENCODINGS, TEXTS, st.binary(max_size=6), st.integers(0, 40), st.integers(1, 7))
+@given(
+    st.sampled_from(BY_PIECES) | st.sampled_from(ENCODINGS),
+    TEXTS,
+    st.binary(max_size=6),
+    st.integers(0, 40),
+    st.integers(1, 7),
+)
 def test_pieces_are_those_of_the_whole(
     encoding: str, text: str, damage: bytes, place: int, piece: int
 ) -> None:
@@ -45,8 +62,16 @@ def test_pieces_are_those_of_the_whole(
         assert list(found.lines_with_ends()) == expected
 
 
-@given(ENCODINGS, st.binary(max_size=12), st.integers(1, 4))
-def test_what_is_of_an_encoding_is_told_in_pieces(encoding: str, data: bytes, piece: int) -> None:
+ESCAPES = b"\x1b$B(J~{}+-\x0e\x0fA"
+BYTES = st.binary(max_size=12) | st.lists(st.sampled_from(ESCAPES), max_size=12).map(bytes)
+
+
+@settings(max_examples=1000)
+@given(st.sampled_from(ENCODINGS), BYTES, TEXTS, st.integers(1, 4))
+def test_what_is_of_an_encoding_is_told_in_pieces(
+    encoding: str, data: bytes, text: str, piece: int
+) -> None:
+    data = text.encode(encoding, "ignore") + data
     try:
         data.decode(encoding)
     except UnicodeDecodeError:
@@ -56,3 +81,14 @@ def test_what_is_of_an_encoding_is_told_in_pieces(encoding: str, data: bytes, pi
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory_file, "PIECE", piece)
         assert is_decodable(MemoryFile(data), encoding) == expected
+
+
+@pytest.mark.parametrize("encoding", ["gb18030", "shift_jis", "iso2022_jp", "utf-7"])
+def test_what_is_not_damaged_is_at_no_time_all_in_memory(
+    encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "ham\tこんにちは、7時に\n" * 100
+    monkeypatch.setattr(memory_file, "PIECE", 64)
+    pieces = list(LongText(MemoryFile(text.encode(encoding)), encoding).pieces())
+    assert "".join(pieces) == text
+    assert max(map(len, pieces)) <= 64

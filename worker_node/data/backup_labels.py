@@ -6,25 +6,27 @@ That file is a table in any format that a node reads, with a column of labels an
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from shared.errors import DataError, UsageError
+from shared.reading.long_text import LongText
 from shared.reading.sms_backup import BackedUp, received
 from worker_node.data.columns import find_columns
-from worker_node.data.formats import Found, Layout, read_file
-from worker_node.data.table import Row, Table
+from worker_node.data.formats import Layout, read_file
+from worker_node.data.table import Row, RowsAsRead, Table
 
 NO_LABEL = "the file of labels has no label for it"
 
 
-def labelled(path: Path, found: Found, layout: Layout) -> tuple[Table, str]:
+def labelled(path: Path, backup: LongText, layout: Layout) -> tuple[Table, str]:
     """The backup's received messages as a table of label and text, and what was read.
 
     Raises:
         UsageError: no file of labels is named.
         DataError: one of the files is damaged, or the labels have no date and no text.
     """
-    messages = received(found.data, str(path), layout.encoding)
+    next(received(backup, str(path)), None)  # what is no backup needs no labels
     if layout.labels is None:
         raise UsageError(
             f"{path} says of no message whether it is spam",
@@ -33,13 +35,14 @@ def labelled(path: Path, found: Found, layout: Layout) -> tuple[Table, str]:
             "the backup's dates, or one with the texts.",
         )
     labels, by_date = _labels(layout.labels, layout)
-    rows = [
-        Row(number, (_label_of(one, labels, by_date), one.text))
-        for number, one in enumerate(messages, start=1)
-    ]
-    unlabelled = [Row(row.line, row.cells, "" if row.cells[0] else NO_LABEL) for row in rows]
+
+    def rows() -> Iterator[Row]:
+        for number, one in enumerate(received(backup, str(path)), start=1):
+            label = _label_of(one, labels, by_date)
+            yield Row(number, (label, one.text), "" if label else NO_LABEL)
+
     how = "date" if by_date else "text"
-    table = Table(("label", "text"), unlabelled, "SMS backup", "message")
+    table = Table(("label", "text"), RowsAsRead(rows), "SMS backup", "message")
     return table, f"received messages of an SMS backup, labels from {layout.labels} by {how}"
 
 

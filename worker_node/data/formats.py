@@ -14,12 +14,8 @@ from shared.reading.long_text import LongText
 from shared.reading.memory_file import MemoryFile
 from shared.reading.sms_backup import is_backup
 from worker_node.data.delimited import Dialect, read_delimited
-from worker_node.data.structured import (
-    read_excel,
-    read_json_array,
-    read_json_lines,
-    read_parquet,
-)
+from worker_node.data.json_files import read_json_array, read_json_lines
+from worker_node.data.structured import read_excel, read_parquet
 from worker_node.data.table import Table
 
 Format = Literal["tsv", "csv", "jsonl", "json", "parquet", "excel", "sms-backup"]
@@ -57,10 +53,10 @@ class Layout:
 
 @dataclass(frozen=True)
 class Found:
-    """A file's table, or the bytes of a phone's backup, and the encoding, "" where it has none."""
+    """A file's table, or the text of a phone's backup, and the encoding, "" where it has none."""
 
-    table: Table | None
-    data: bytes
+    table: Table | None = None
+    backup: LongText | None = None
     encoding: str = ""
 
 
@@ -75,16 +71,16 @@ def read_file(path: Path, layout: Layout) -> Found:
     source, spam = str(path), layout.spam
     kind = layout.format or _binary_format(file, path)
     if kind == "parquet":
-        return Found(read_parquet(file, source), b"")
+        return Found(read_parquet(file, source))
     if kind == "excel":
-        return Found(read_excel(file, source, spam), b"")
+        return Found(read_excel(file, source, spam))
     text = decode(file, layout.encoding)
     text_kind: str = kind or _text_format(text)
     if text_kind == "sms-backup":
-        return Found(None, file.read(0, len(file)), text.encoding)
+        return Found(backup=text, encoding=text.encoding)
     readers: dict[str, Callable[[], Table]] = {
         "jsonl": lambda: read_json_lines(text),
-        "json": lambda: read_json_array(text.text, source),
+        "json": lambda: read_json_array(text, source),
         "tsv": lambda: read_delimited(text, spam, Dialect("\t", quoted=False)),
         "csv": lambda: read_delimited(text, spam, quoted=True),
         "": lambda: read_delimited(text, spam),
@@ -92,7 +88,7 @@ def read_file(path: Path, layout: Layout) -> Found:
     table = readers[text_kind]()
     if layout.format is None and not table.rows and "\0" in text.head(_HEAD):
         raise _unknown(path, "it is no text")
-    return Found(table, b"", text.encoding)
+    return Found(table, encoding=text.encoding)
 
 
 def _binary_format(file: MemoryFile, path: Path) -> Format | None:

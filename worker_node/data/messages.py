@@ -117,8 +117,9 @@ def _table(path: Path, layout: Layout) -> tuple[Table, str]:
         table, encoding = read_folders(path, layout.encoding, layout.most_bytes)
         return table, f"{table.format}, labels from the folders' names; {encoding}"
     found = read_file(path, layout)
-    if found.table is None:
-        return labelled(path, found, layout)
+    if found.backup is not None:
+        return labelled(path, found.backup, layout)
+    assert found.table is not None
     return found.table, "; ".join(part for part in (found.table.format, found.encoding) if part)
 
 

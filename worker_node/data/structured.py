@@ -1,87 +1,26 @@
-"""Formats that say themselves what a value is: JSON, Parquet and Excel's workbooks."""
+"""Tables that say themselves what a value is: Parquet and Excel's workbooks."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from itertools import islice
+from typing import TYPE_CHECKING
 
 from shared.errors import DataError, UsageError
 from shared.extras import how_to_install
-from shared.reading.long_text import LongText
 from shared.reading.memory_file import MemoryFile
 from worker_node.data.columns import with_header
 from worker_node.data.labels import Meanings
-from worker_node.data.table import Row, RowsAsRead, Table, as_cell
+from worker_node.data.table import KEPT_ROWS, Row, RowsAsRead, Table, as_cell
+
+if TYPE_CHECKING:
+    from python_calamine import CalamineSheet
 
 TABLES = "tables"
 """The extra whose packages read Parquet and Excel."""
 _PARQUET_ROWS = 8192
 """Rows that are in memory at a time."""
-
-
-def read_json_lines(text: LongText) -> Table:
-    """One object a line; a line that is none is a row with a problem."""
-
-    def found() -> Iterator[tuple[int, object]]:
-        lines = ((number, line) for number, line in enumerate(text.lines(), 1) if line.strip())
-        return ((number, _parsed(line)) for number, line in lines)
-
-    header = _keys(value for _, value in found())
-    return Table(header, RowsAsRead(lambda: _rows(found(), header, "line")), "JSON lines", "line")
-
-
-def _parsed(line: str) -> object:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        return _BROKEN
-
-
-_BROKEN = object()
-
-
-def read_json_array(text: str, source: str) -> Table:
-    """One array of objects.
-
-    Raises:
-        DataError: it is no such array.
-    """
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        # the message of a ValueError names line and column, and no text
-        raise DataError(f"{source} is not JSON", str(error), "Write it anew.") from error
-    if not isinstance(values, list):
-        raise DataError(
-            f"{source} holds no list of messages",
-            f"it is one {type(values).__name__}",
-            'Expected a list of objects, [{"label": "spam", "text": "..."}, ...], or one a line.',
-        )
-    return _of_objects(list(enumerate(values, start=1)), "JSON array", "item")
-
-
-def _of_objects(found: list[tuple[int, object]], file_format: str, unit: str) -> Table:
-    header = _keys(value for _, value in found)
-    return Table(header, list(_rows(found, header, unit)), file_format, unit)
-
-
-def _keys(values: Iterable[object]) -> tuple[str, ...]:
-    """The names in all objects, in the order in which they are met."""
-    return tuple(dict.fromkeys(key for one in values if isinstance(one, Mapping) for key in one))
-
-
-def _rows(found: Iterable[tuple[int, object]], header: tuple[str, ...], unit: str) -> Iterator[Row]:
-    return (Row(number, *_cells(value, header, unit)) for number, value in found)
-
-
-def _cells(value: object, header: tuple[str, ...], unit: str) -> tuple[list[str | None], str]:
-    if value is _BROKEN:
-        return [], f"the {unit} is not JSON"
-    if not isinstance(value, Mapping):
-        return [], f"the {unit} is no object"
-    return [as_cell(value.get(name)) for name in header], ""
 
 
 def read_parquet(file: MemoryFile, source: str) -> Table:
@@ -123,7 +62,7 @@ def _as_data_error(source: str) -> Iterator[None]:
 
 
 def read_excel(file: MemoryFile, source: str, spam: tuple[str, ...] = ()) -> Table:
-    """The rows of a workbook's first sheet.
+    """The rows of a workbook's first sheet, one by one out of the package's own memory.
 
     Raises:
         UsageError: python-calamine is not installed.
@@ -135,17 +74,21 @@ def read_excel(file: MemoryFile, source: str, spam: tuple[str, ...] = ()) -> Tab
         raise _missing("Excel", "python-calamine") from error
     try:
         workbook = python_calamine.CalamineWorkbook.from_filelike(file.opened())
-        sheet = workbook.get_sheet_by_index(0).to_python(skip_empty_area=False)
+        sheet = workbook.get_sheet_by_index(0)
     except (python_calamine.CalamineError, OSError, ValueError, IndexError) as error:
         raise DataError(f"{source} is no Excel workbook", _first_line(error)) from error
     name = f"Excel, sheet {workbook.sheet_names[0]!r}"
-    rows = list(_sheet_rows(sheet))
-    return with_header(rows, "row", name, Meanings(spam))
+    rows = RowsAsRead(lambda: _sheet_rows(sheet))
+    table = with_header(rows[:KEPT_ROWS], "row", name, Meanings(spam))
+    if table.header is not None:
+        rows = RowsAsRead(lambda: islice(_sheet_rows(sheet), 1, None))
+    return Table(table.header, rows, name, "row")
 
 
-def _sheet_rows(sheet: Iterable[Iterable[Any]]) -> Iterable[Row]:
-    for number, values in enumerate(sheet, start=1):
-        cells = [as_cell(value) for value in values]
+def _sheet_rows(sheet: CalamineSheet) -> Iterator[Row]:
+    empty = [""] * (sheet.start[1] if sheet.start else 0)  # columns that the package leaves out
+    for number, values in enumerate(sheet.iter_rows(), start=1):
+        cells = empty + [as_cell(value) for value in values]
         if any(cells):
             yield Row(number, cells)
 

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import openpyxl
 import pytest
 
 from shared.errors import DataError, UsageError
@@ -252,3 +253,19 @@ def test_check_warns_of_a_recipe_that_sees_nothing_of_most_messages(
     assert "it reads a-z alone" in told
     assert "WARNING: default" not in told
     assert "messages are long: default reads their first 60 words" in told
+
+
+def test_a_sheet_may_begin_anywhere_and_its_rows_keep_their_numbers(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    for row, cells_of_row in enumerate([("label", "text"), ("ham", "a"), (), ("spam", "b")], 3):
+        for column, cell in enumerate(cells_of_row, 4):
+            sheet.cell(row, column, cell)
+    book.save(tmp_path / "m.xlsx")
+    read = read_messages(tmp_path / "m.xlsx", Layout(text_column="5", label_column="4"))
+    assert list(read.messages) == [Message(0, "a"), Message(1, "b")]
+    sheet.cell(6, 5, "")
+    book.save(tmp_path / "m.xlsx")
+    with pytest.raises(DataError, match="row 6"):
+        read_messages(tmp_path / "m.xlsx")
