@@ -59,6 +59,23 @@ def test_nothing_else_leads_to_the_root(count: int, data: st.DataObject) -> None
         assert root_from(message, place, count, (path + bytes(32))[:length]) != root
 
 
+@pytest.mark.parametrize("count", [1, 2, 5, MAX_OWNERS])
+def test_a_path_of_another_length_leads_nowhere(count: int) -> None:
+    """Also one whose end alone would lead to the root."""
+    messages = some(count)
+    root, paths = root_and_paths(messages)
+    for place in {0, count - 1}:
+        message, path = messages[place], paths[place]
+        assert root_from(message, place, count, path) == root
+        for before in (b"x", bytes(32), root):
+            assert root_from(message, place, count, before + path) is None
+
+
+def test_the_longest_path_is_that_of_the_first_of_as_many_as_there_may_be() -> None:
+    _, paths = root_and_paths(some(MAX_OWNERS))
+    assert max(map(len, paths)) == len(paths[0]) == MAX_PATH
+
+
 def test_an_inner_place_is_no_leaf() -> None:
     root, _ = root_and_paths([b"a", b"b"])
     inside = b"\x01" + hashed(b"\x00a") + hashed(b"\x00b")

@@ -168,6 +168,36 @@ def test_a_list_of_revoked_certificates_counts_to_its_last_second() -> None:
     assert caught.value.rule == "revoked"
 
 
+def sequence(content: bytes) -> bytes:
+    """DER, of 65,535 bytes at most."""
+    if len(content) < 128:
+        return b"\x30" + bytes([len(content)]) + content
+    size = len(content).to_bytes(1 if len(content) < 256 else 2, "big")
+    return b"\x30" + bytes([0x80 + len(size)]) + size + content
+
+
+def without_an_end(of: x509.CertificateRevocationList, ends: datetime) -> Trust:
+    """The same list, signed anew, without the time of the next one (RFC 5280, 5.1)."""
+    signed, inside = of.tbs_certlist_bytes, f"\x17\x0d{ends:%y%m%d%H%M%S}Z".encode()
+    assert signed.count(inside) == 1
+    content = signed[2 + max(0, signed[1] - 0x80) :]
+    changed = sequence(content.replace(inside, b""))
+    signature = ca_key().sign(changed, ec.ECDSA(hashes.SHA256()))
+    algorithm = bytes.fromhex("300a06082a8648ce3d040302")  # ecdsa-with-SHA256
+    bits = b"\x03" + bytes([len(signature) + 1]) + b"\0" + signature
+    return Trust(trust().ca, x509.load_der_x509_crl(sequence(changed + algorithm + bits)))
+
+
+def test_a_list_that_says_no_end_has_none() -> None:
+    ends = datetime(2040, 1, 1, tzinfo=UTC)
+    serial = x509.load_der_x509_certificate(signer("o00").certificate).serial_number
+    endless = without_an_end(lasting_trust(serial, ends).crl, ends)
+    assert endless.crl.next_update_utc is None
+    endless.node_key(signer("o01").certificate, "o01", datetime.now(UTC))
+    with pytest.raises(Violation, match="certificate of o00 is revoked"):
+        endless.node_key(signer("o00").certificate, "o00", datetime.now(UTC))
+
+
 def test_a_revoked_certificate_does_not_count_and_others_do() -> None:
     serial = x509.load_der_x509_certificate(signer("o00").certificate).serial_number
     strict = lasting_trust(serial)
