@@ -22,16 +22,17 @@ BUCKETS = 3_900_000
 
 @dataclass(frozen=True)
 class Training:
-    """How much a training mixes. max_batches: 0 sets no limit."""
+    """How much a training mixes. max_batches: 0 sets no limit. buckets: of spelling features."""
 
     batch_size: int
     max_batches: int
+    buckets: int = BUCKETS
 
     def recipe(self) -> Recipe:
         """Plain SGD over the spelling features alone, and as little else as a recipe may have."""
         return Recipe.model_validate(
             {
-                "text": {"tokens": 1, "buckets": 2, "ngrams": 4096, "ngram_buckets": BUCKETS},
+                "text": {"tokens": 1, "buckets": 2, "ngrams": 4096, "ngram_buckets": self.buckets},
                 "model": {"embedding": 1, "hidden": 1, "dropout": 0.0, "wide_scale": 1.0},
                 "training": {
                     "optimizer": "sgd",
@@ -46,7 +47,7 @@ class Training:
 
 
 async def moved(node: str, training: Training, seed: int) -> npt.NDArray[np.float32]:
-    """How far each spelling feature's weight (BUCKETS,) moved from 0 in one training.
+    """How far each spelling feature's weight (buckets,) moved from 0 in one training.
 
     Args:
         node: its address as `--node` takes it.

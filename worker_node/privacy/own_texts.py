@@ -9,9 +9,11 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Self, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from shared.model.recipe import Recipe
 from shared.privacy.reading_updates import Labels, Numbers, Rows, Update, words_of
@@ -98,11 +100,17 @@ class OwnTexts:
         if not self.are_invented or (words.is_chance and messages.is_chance):
             return words, messages
         draw = np.random.default_rng(0)
-        guesses = [self._found_in(update.shuffled(draw)) for _ in range(GUESSES)]
+        asked = self._features_asked
+        guesses = [self._found_in(update.shuffled(draw, asked)) for _ in range(GUESSES)]
         by_chance = [
             _reached([found.advantage for found in kind]) for kind in zip(*guesses, strict=True)
         ]
         return replace(words, by_chance=by_chance[0]), replace(messages, by_chance=by_chance[1])
+
+    @cached_property
+    def _features_asked(self) -> npt.NDArray[np.int64]:
+        kinds = (self.words, self.other_words, self.messages, self.other_messages)
+        return np.unique(np.concatenate([rows.feature for rows in kinds]))
 
     def _found_in(self, update: Update) -> tuple[Recognised, Recognised]:
         words = recognised(update.words(self.words), update.words(self.other_words))

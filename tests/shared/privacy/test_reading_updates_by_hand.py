@@ -165,21 +165,51 @@ def test_the_same_numbers_elsewhere_stay_among_words_or_among_spelling_and_go_to
     rows = Rows(every, every, np.ones(count), count)  # a row for each feature
     mine = update.messages(rows, none)
     one, other = (
-        update.shuffled(np.random.default_rng(seed)).messages(rows, none) for seed in (1, 2)
+        update.shuffled(np.random.default_rng(seed), every).messages(rows, none) for seed in (1, 2)
     )
     for found in (one, other):
         for part in (slice(BUCKETS), slice(BUCKETS, None)):
             assert sorted(found[part]) == sorted(mine[part])
             assert (found[part] != mine[part]).any()
     assert (one != other).any()
-    shuffled = update.shuffled(np.random.default_rng(1))
+    shuffled = update.shuffled(np.random.default_rng(1), every)
     assert ((shuffled._far > 0) == (shuffled._unlikely > 0)).all()
     # of a sum, the numbers of words are none, and stay so
     numbers = np.arange(PRIVATE.parameters, dtype=np.float32)
     summed = Update(PRIVATE, numbers)
     places = PRIVATE.text.buckets
-    pull = summed.shuffled(np.random.default_rng(1))._pull
+    pull = summed.shuffled(np.random.default_rng(1), np.arange(len(summed._pull)))._pull
     assert not pull[:places].any()
     assert sorted(pull[places:]) == numbers.tolist()
     assert (pull[places:] != numbers).any()
     assert (summed._pull[places:] == numbers).all()
+
+
+@pytest.mark.parametrize("recipe", [DEFAULT, PRIVATE])
+def test_of_what_is_asked_alone_each_number_comes_as_often_as_where_all_are_shuffled(
+    recipe: Recipe,
+) -> None:
+    """Each from its own kind, none twice, and in a half of the places half of the numbers."""
+    update, words = Update(recipe, np.zeros(recipe.parameters, np.float32)), recipe.text.buckets
+    count = len(update._pull if recipe is PRIVATE else update._far)
+    numbers = np.arange(1.0, count + 1)
+    update._pull = update._far = numbers
+    update._unlikely = -numbers
+    asked = np.arange(count)[::2]
+    is_word, draw = asked < words, np.random.default_rng(1)
+    drawn = np.zeros((40, len(asked)))
+    for one in drawn:
+        other = update.shuffled(draw, asked)
+        moved = other._pull if recipe is PRIVATE else other._far
+        assert not np.delete(moved, asked).any()
+        if recipe is not PRIVATE:
+            assert (other._unlikely == -moved).all()
+        one[:] = moved[asked]
+        assert len(np.unique(one)) == len(asked)
+        assert (one[is_word] <= words).all()
+        assert (one[~is_word] > words).all()
+    assert (update._far == numbers).all()
+    often = np.bincount(drawn.astype(int).ravel(), minlength=count + 1)[1:]
+    for part in (often[:words], often[words:]):
+        assert part.mean() == pytest.approx(20, rel=0.03)
+        assert part.std() == pytest.approx(10**0.5, rel=0.25)  # forty times by even chance

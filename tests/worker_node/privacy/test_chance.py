@@ -42,6 +42,6 @@ def test_a_shuffled_update_has_the_same_numbers_and_tells_of_nothing() -> None:
     found, _ = texts.attack(moved)
     assert (found.is_chance, found.found) == (False, found.of)
     update = Update(recipe, moved)
-    other = update.shuffled(np.random.default_rng(1))
+    other = update.shuffled(np.random.default_rng(1), texts.words.feature)
     assert sorted(other.words(texts.words)) != sorted(update.words(texts.words))
     assert other.words(texts.words).mean() < 0.2 * update.words(texts.words).mean()
