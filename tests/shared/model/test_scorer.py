@@ -90,6 +90,32 @@ def test_no_rows_have_no_logits_and_a_state_of_another_length_is_refused() -> No
         Scorer(recipe, _state(recipe, 1)[1:])
 
 
+@pytest.mark.parametrize("rows", [1, 100])
+@pytest.mark.parametrize("column", [0, 5, 6, 10])
+def test_an_id_that_the_recipe_does_not_have_is_refused(rows: int, column: int) -> None:
+    recipe = _recipe({}, 5)
+    ids = np.ones((rows, 11), np.int32)
+    most = (recipe.text.buckets if column < 6 else recipe.text.ngram_buckets) - 1
+    ids[-1, column] = most
+    assert np.isfinite(Scorer(recipe, _state(recipe, 1)).logits(ids)).all()
+    ids[-1, column] = most + 1
+    with pytest.raises(IndexError):
+        Scorer(recipe, _state(recipe, 1)).logits(ids)
+
+
+def test_rows_of_features_alone_and_rows_without_any_are_read_in_the_order_they_came() -> None:
+    recipe = _recipe({"skip_padding": True}, 21)
+    generator = np.random.default_rng(3)
+    ids = generator.integers(1, 13, (300, 27))
+    ids[:, 6:] *= generator.integers(0, 2, (300, 21))  # features need not stand side by side
+    ids[:, 6:] *= np.arange(21) < generator.integers(0, 22, 300)[:, None]
+    ids[::3, :6] = 0
+    ids[::5] = 0
+    state = _state(recipe, 4)
+    found = Scorer(recipe, state).logits(ids)
+    np.testing.assert_allclose(found, _of_torch(recipe, state, ids), rtol=1e-5, atol=1e-5)
+
+
 def test_the_largest_logits_are_certain_and_no_warning() -> None:
     chances = probabilities(np.array([-1e30, -800, 0, 800, 1e30], np.float32))
     assert chances.tolist() == [0, 0, 0.5, 1, 1]

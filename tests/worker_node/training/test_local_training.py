@@ -256,9 +256,11 @@ def test_no_more_rows_are_scored_at_once_than_the_bound_on_memory_allows(
     monkeypatch.setattr(scorer, "MAX_NUMBERS_A_BATCH", rows_of_memory * recipe.numbers_a_row)
     sizes, through = list[int](), scorer.Scorer._through
 
-    def seen(self: scorer.Scorer, words: scorer.Ids, lengths: scorer.Ids) -> scorer.Floats:
+    def seen(
+        self: scorer.Scorer, words: scorer.Ids, lengths: scorer.Ids, room: scorer._Room
+    ) -> scorer.Floats:
         sizes.append(len(words))
-        return through(self, words, lengths)
+        return through(self, words, lengths, room)
 
     monkeypatch.setattr(scorer.Scorer, "_through", seen)
     logits(initial_state(recipe, 1), tokens, recipe)
