@@ -19,7 +19,7 @@ import torch
 from scripts.fuzzing.pointer_oracle import NO_MORE, Asked, RowsWereTold, compare
 from scripts.fuzzing.pointer_writer import ROWS, TOKENS, Call, Writer
 from shared.errors import PolicyRefused
-from worker_node.pointers.program import IDS
+from shared.model.vectors import IDS
 from worker_node.pointers.rows import TaggedTensor, places_for
 from worker_node.pointers.session import PointerSession
 
@@ -82,7 +82,7 @@ class Run:
             5,
             gradients,
             self._take,
-            lambda: ids.randrange(IDS),
+            lambda: ids.randrange(IDS.start, IDS.stop),
         )
         self._randomness = torch.default_generator.get_state()
 

@@ -26,6 +26,16 @@ def new_object_id() -> int:
     return IDS.start + secrets.randbelow(len(IDS))
 
 
+_STRIDE = 61_803_398_875
+"""Between ids of objects that come together: far apart, and without a divisor in common with how
+many ids there are."""
+
+
+def ids_from(first: int, number: int) -> list[int]:
+    """So many ids, all different and of IDS, that follow from the first."""
+    return [IDS.start + (first + place * _STRIDE) % len(IDS) for place in range(number)]
+
+
 def is_plain(received: object) -> bool:
     """True for a tensor that holds its numbers itself, and is no wrapper of PySyft's."""
     return isinstance(received, torch.Tensor) and not hasattr(received, "child")

@@ -36,10 +36,10 @@ def unpacked(path: Path, most: int = MAX_BYTES, advice: str = SPLIT) -> MemoryFi
     try:
         if head.startswith(_GZIP):
             with gzip.open(file.opened()) as packed:
-                return _bounded(path, packed, most, advice)
+                return _bounded(path, packed, most, advice, "unpacked")
         if head in _ZIP and (member := _only_member(path, file)):
             with zipfile.ZipFile(file.opened()) as archive, archive.open(member) as packed:
-                return _bounded(path, packed, most, advice)
+                return _bounded(path, packed, most, advice, "unpacked")
     # RuntimeError and NotImplementedError: a password, or a method, that zipfile cannot do
     except (*_BROKEN, OSError, RuntimeError) as error:
         raise DataError(
@@ -76,12 +76,14 @@ def unreadable(path: Path, error: OSError) -> DataError:
     )
 
 
-def _bounded(path: Path, source: IO[bytes] | gzip.GzipFile, most: int, advice: str) -> MemoryFile:
+def _bounded(
+    path: Path, source: IO[bytes] | gzip.GzipFile, most: int, advice: str, when: str = "read"
+) -> MemoryFile:
     file = MemoryFile()
     while piece := source.read(PIECE):
         file.write(piece)
         if len(file) > most:
-            raise _too_large(path, "more bytes when it was read", most, advice)
+            raise _too_large(path, f"more bytes once it was {when}", most, advice)
     return file
 
 

@@ -17,9 +17,6 @@ from worker_node.pointers.operations import Operation, compile_template
 from worker_node.pointers.recorded_step import RecordedStep
 from worker_node.pointers.release import ANSWER_BITS, Asked, price
 
-IDS = 10**11
-"""Ids of objects are below that, as PySyft's are."""
-
 
 class Command(NamedTuple):
     """One command of a frame.

@@ -10,7 +10,6 @@ A session is a process of its own (session_process.py); what it draws at random 
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -19,12 +18,12 @@ import torch
 
 from shared.errors import FedsmsError, NodeFailed
 from shared.model.metrics import summarise
-from shared.model.vectors import plain_array
+from shared.model.vectors import ids_from, new_object_id, plain_array
 from shared.pointers.frames import Item, pack_answers, pack_failure, unpack_commands
 from shared.pointers.parameter_transfer import ParameterBases
 from shared.pointers.tensor_operations import Gives
 from shared.pysyft import ObjectMessage, deserialize, parameter_arrays, parameter_from, serialize
-from worker_node.pointers.program import IDS, Command, Program, Step, bits, names_any
+from worker_node.pointers.program import Command, Program, Step, bits, names_any
 from worker_node.pointers.recorded_step import RecordedStep
 from worker_node.pointers.release import ANSWER_BITS, Asked, Origin, Withheld, price, release
 from worker_node.pointers.rows import TaggedTensor
@@ -59,7 +58,7 @@ class PointerSession:
         seed: int,
         gradients: bool,
         take: Callable[[int], None],
-        draw: Callable[[], int] = lambda: secrets.randbelow(IDS),
+        draw: Callable[[], int] = new_object_id,
     ) -> None:
         self.store = PointerStore(places, load, draw)
         self._decoder = decoder
@@ -157,7 +156,7 @@ class PointerSession:
     def _many(self, result: Any, first_id: int) -> Any:
         """Keeps each of the tensors; gives their new ids."""
         parts = result if isinstance(result, (tuple, list)) else (result,)
-        ids = [(first_id + place * _STRIDE) % IDS for place in range(len(parts))]
+        ids = ids_from(first_id, len(parts))
         self._release(Asked.RESULTS, ids)
         for object_id, part in zip(ids, parts, strict=True):
             self.store.add_result(object_id, part)
@@ -279,10 +278,6 @@ class PointerSession:
             "spam": _filled(summary.spam),
             "loss_sum": summary.loss_sum,
         }
-
-
-_STRIDE = 61_803_398_877
-"""Between the ids of one operation's results: no common divisor with IDS, and far apart."""
 
 
 def _filled(counts: Any) -> dict[int, int]:
