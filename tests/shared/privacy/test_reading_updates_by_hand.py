@@ -133,6 +133,16 @@ def test_a_word_is_as_likely_as_its_least_moved_feature_of_each_kind_and_none_un
     assert moved().words(rows_of(FEATURES)) == pytest.approx(expected, rel=1e-6)
 
 
+def test_a_word_speaks_however_little_where_all_words_moved() -> None:
+    """Of an update under a mask everything did, and half of all as far as this one or farther."""
+    numbers = np.zeros(DEFAULT.parameters)
+    numbers[: BUCKETS * SIZE : SIZE] = np.arange(1, BUCKETS + 1)
+    half, quarter = BUCKETS // 2, BUCKETS // 4
+    found = Update(DEFAULT, numbers).words(rows_of([[half], [quarter], [quarter, half], [0]]))
+    expected = [math.log(2), math.log(4 / 3), 2 * math.log(4 / 3), 0.0]
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
 @pytest.mark.parametrize("label", [0, 1])
 def test_a_message_is_the_share_of_features_that_moved_and_a_little_of_how_far(label: int) -> None:
     expected = [
