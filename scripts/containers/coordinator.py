@@ -115,8 +115,9 @@ def _among(
     return {
         "network": networks[owners[0]].name,
         # The engine knows the names of all nodes that run. For others it asks name servers, which
-        # no internal network leads to; by default that takes longer than dialling may.
-        "dns_opt": ["timeout:4", "attempts:2"],
+        # no internal network leads to; by default that takes longer than dialling may, and whoever
+        # ends a coordinator that dials waits for it.
+        "dns_opt": ["timeout:1", "attempts:3"],
         "environment": {
             "FEDSMS_NODES": " ".join(f"{owner}=wss://{owner}:{PORT}" for owner in owners),
             "FEDSMS_IDENTITY": IDENTITY,
