@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from docker.errors import NotFound
+from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 from docker.models.networks import Network
 from docker.types import EndpointConfig, Mount
@@ -20,7 +20,9 @@ from shared.errors import NodeFailed
 
 READY_SECONDS = 300.0
 """How long it may take until one of those that start is healthy, and again until the next is."""
-POLL_SECONDS = 0.25
+POLL_SECONDS = 0.5
+HEALTH = ("python", "-m", "worker_node", "health")
+"""Ends with 0 in the container of a node that is well."""
 CHECK_SECONDS = (4, 30)
 """Between two health checks of a node: at least, and at most, by how many nodes there are."""
 STOP_SECONDS = 15
@@ -91,7 +93,7 @@ def _create(
         networking_config={network.name: EndpointConfig(version, aliases=[owner])},
         mounts=_mounts(federation, owner, policy),
         healthcheck={
-            "test": ["CMD", "python", "-m", "worker_node", "health"],
+            "test": ["CMD", *HEALTH],
             # a check costs a third of a second of a processor: all of them, a sixth of one
             "interval": min(max(CHECK_SECONDS[0], 2 * owners), CHECK_SECONDS[1]) * SECOND,
             "timeout": 5 * SECOND,
@@ -126,6 +128,9 @@ def wait_until_healthy(
 ) -> None:
     """Polls until all are healthy.
 
+    The engine asks a node for the first time after CHECK_SECONDS: until then one node at a time is
+    asked from here, the first that is waited for.
+
     Raises:
         NodeFailed: one has ended, or is not healthy in time; with the end of its log.
     """
@@ -136,7 +141,7 @@ def wait_until_healthy(
             container.reload()
             if container.status != "running":
                 raise _failed(container, "ended at once")
-            if health(container) == "healthy":
+            if health(container) == "healthy" or (container is waiting[0] and _is_well(container)):
                 waiting.remove(container)
                 deadline = time.monotonic() + READY_SECONDS
                 up = len(containers) - len(waiting)
@@ -145,6 +150,13 @@ def wait_until_healthy(
             raise _failed(waiting[0], f"was not ready in {READY_SECONDS:g} s")
         if waiting:
             time.sleep(POLL_SECONDS)
+
+
+def _is_well(container: Container) -> bool:
+    try:
+        return bool(container.exec_run(list(HEALTH)).exit_code == 0)
+    except APIError:  # it has ended, or is being started
+        return False
 
 
 def _failed(container: Container, how: str) -> NodeFailed:
