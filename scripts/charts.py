@@ -11,6 +11,7 @@ Needs requirements-kubernetes.txt, and no helm, no kubectl and no cluster.
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
@@ -120,12 +121,18 @@ name_option = click.option(
 @click.option(
     "--pause", default=10.0, show_default=True, help="Seconds before a failed Job's next pod."
 )
+@click.option(
+    "--ask-every",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds between two questions whether a pod is ready; without it, what its probes say.",
+)
 @name_option
 def run(
     files: tuple[Path, ...],
     secret: tuple[str, ...],
     claim: tuple[str, ...],
     pause: float,
+    ask_every: float | None,
     name: str,
 ) -> None:
     """Run the pods of manifests as containers: those that serve first, then Jobs to their end.
@@ -144,7 +151,7 @@ def run(
     with engine() as client:
         stand_in = StandIn(client, name, {**stored(found), **secrets}, _folders(claim))
         serve = [one for one in everything if one.kind != "Job"]
-        with serving(stand_in, serve, _say) as watches:
+        with serving(stand_in, serve, _say, ask_every or math.inf) as watches:
             for job in everything:
                 if job.kind == "Job":
                     run_job(stand_in, job, _say, pause)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import threading
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from shared.errors import UsageError
 
 PERIOD, TIMEOUT, FAILURES = 10.0, 1.0, 3
 """Of a probe that says none: seconds, seconds, in a row."""
+GRACE = 30
+"""Seconds that a pod has to end, where it says none, before it is killed."""
 
 
 def succeeds(container: Container, probe: Mapping[str, Any], network: str) -> bool:
@@ -66,11 +69,18 @@ class Watch:
 
     container: the one that is asked. restarts: how often a probe had it started again.
     asked: how often any probe was asked.
+
+    Args:
+        pod: its specification; the probes are those of its one container.
+        most: seconds between two questions until it is ready, where its probes say more.
     """
 
-    def __init__(self, container: Container, specification: Mapping[str, Any], network: str):
-        self.container, self._network = container, network
-        self._probes = specification
+    def __init__(
+        self, container: Container, pod: Mapping[str, Any], network: str, most: float = math.inf
+    ):
+        self.container, self._network, self._most = container, network, most
+        self._probes = pod["containers"][0]
+        self._grace = int(pod.get("terminationGracePeriodSeconds", GRACE))
         self._ready, self._ended = threading.Event(), threading.Event()
         self.restarts = self.asked = 0
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -91,7 +101,7 @@ class Watch:
             if not self._ended.is_set():
                 self.restarts += 1
                 with suppress(APIError):
-                    self.container.restart(timeout=15)
+                    self.container.restart(timeout=self._grace)
 
     def _get_ready(self) -> bool:
         """A probe of readiness starts nothing again, however long it takes."""
@@ -121,5 +131,6 @@ class Watch:
                 failed += 1
             if failed >= int(probe.get("failureThreshold", FAILURES)):
                 return False
-            self._ended.wait(float(probe.get("periodSeconds", PERIOD)))
+            period = float(probe.get("periodSeconds", PERIOD))
+            self._ended.wait(min(period, self._most) if until else period)
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -40,8 +41,13 @@ class PodFailed(FedsmsError):
 
 
 @contextmanager
-def serving(stand_in: StandIn, found: Sequence[Workload], say: Say) -> Iterator[dict[str, Watch]]:
+def serving(
+    stand_in: StandIn, found: Sequence[Workload], say: Say, most: float = math.inf
+) -> Iterator[dict[str, Watch]]:
     """Starts what serves, and watches it while the context lasts: pod's name -> its watch.
+
+    Args:
+        most: seconds between two questions whether a pod is ready, where its probes say more.
 
     Raises:
         NodeUnreachable: a pod was not ready in time. PodFailed: one could not be prepared.
@@ -50,7 +56,7 @@ def serving(stand_in: StandIn, found: Sequence[Workload], say: Say) -> Iterator[
     try:
         for one in found:
             container = start(stand_in, one, say, again=True)
-            watches[one.pod_name] = Watch(container, one.pod["containers"][0], stand_in.name)
+            watches[one.pod_name] = Watch(container, one.pod, stand_in.name, most)
         for name, watch in watches.items():
             _wait_for(name, watch)
             say(f"{name} is ready")

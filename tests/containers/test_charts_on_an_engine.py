@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import pytest
@@ -85,12 +85,12 @@ def test_a_job_whose_coordinator_is_killed_ends_with_the_model_of_one_that_was_n
         assert f"{name}-0: started again by its probes 0 times" in said
 
     second = cluster.render("fedsms-coordinator", "co", HOME, **values, run="second")
-    done = cluster.run(*files, second)
+    done = cluster.run(second)  # the owners' pods still serve
     assert done.code == 0, done.err
     (killed, settings), (whole, others) = cluster.digest("first"), cluster.digest("second")
     assert killed == whole
     assert (len(settings["resumed_after"]), others["resumed_after"]) == (1, [])
-    again = cluster.run(*files, second)  # a Job's pod that is lost once it has ended
+    again = cluster.run(second)  # a Job's pod that is lost once it has ended
     assert again.code == 0
     assert "has come to its end" in again.err
     nothing_leaves_and_all_is_confined(cluster)
@@ -98,11 +98,11 @@ def test_a_job_whose_coordinator_is_killed_ends_with_the_model_of_one_that_was_n
 
 def run_and_kill_once(cluster: Cluster, container: str, files: list[Path], job: Path) -> str:
     """Runs all, and kills the coordinator amid its run; what was said."""
-    with tempfile.TemporaryFile("w+") as told:
+    with NamedTemporaryFile("w+") as told:
         line = [sys.executable, str(PROGRAM), *cluster.arguments(*files, job)]
         running = subprocess.Popen(line, stdout=told, stderr=told, env=environment())
         try:
-            until(lambda: "round  4/30" in logs(container), "four rounds", 600, 0.05)
+            until(lambda: b"round  4/30" in Path(told.name).read_bytes(), "four rounds", 600)
             docker("kill", container)
             assert running.wait(600) == 0, (told.seek(0), told.read())
         finally:

@@ -53,7 +53,8 @@ class Cluster:
     def arguments(self, *files: Path) -> list[str]:
         given = [f"--secret={one}" for one in self.secrets]
         given += [f"--claim={one}" for one in self.claims]
-        return ["run", *map(str, files), *given, "--name", self.name, "--pause", "1"]
+        sooner = ("--pause", "1", "--ask-every", "0.5")
+        return ["run", *map(str, files), *given, "--name", self.name, *sooner]
 
     def run(self, *files: Path) -> Finished:
         return self.program(*self.arguments(*files))
@@ -70,8 +71,9 @@ class Cluster:
 
     def digest(self, run: str) -> tuple[str, dict[str, Any]]:
         """The hash of a run's model, and its settings; there is one run in the folder."""
-        model = self.claim(HOME, "co-runs", f"cat /claim/{run}/*/model.safetensors")
-        settings = self.claim(HOME, "co-runs", f"cat /claim/{run}/*/settings.json")
+        files = (f"/claim/{run}/*/{name}" for name in ("settings.json", "model.safetensors"))
+        both = self.claim(HOME, "co-runs", "cat {}; printf '\\0'; cat {}".format(*files))
+        settings, _, model = both.partition(b"\0")
         return hashlib.sha256(model).hexdigest(), json.loads(settings)
 
 
