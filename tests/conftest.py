@@ -198,6 +198,14 @@ def built() -> None:
     build_images()
 
 
+@pytest.fixture(scope="session")
+def built_with_extras(built: None) -> None:
+    """Those of a node and a coordinator once more, with what serves metrics and with a tracker."""
+    from tests.helpers.containers import build_images_with_extras
+
+    build_images_with_extras()
+
+
 @pytest.fixture
 def cli(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.containers import START_SECONDS, docker, image, inspect
+from tests.helpers.containers import docker, image, inspect, wait_until_answering
 from tests.helpers.messages import marked, messages_found, write_tsv
-from tests.helpers.running import finish, start, until
+from tests.helpers.running import finish, start
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
 
@@ -56,10 +56,7 @@ class Bench:
             *flags,
             image("node"),
         )
-        ask = ("exec", name, "python", "-m", "worker_node", "health")
-        until(
-            lambda: docker(*ask, check=False).code == 0, "the node to be well", START_SECONDS, 1.0
-        )
+        wait_until_answering(name)
         return name
 
     def _containers(self) -> list[str]:

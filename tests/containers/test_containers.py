@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -16,7 +15,6 @@ from cryptography.x509 import load_pem_x509_certificate
 
 from shared.identity.certificates import fingerprint
 from tests.helpers.containers import (
-    START_SECONDS,
     TARGETS,
     Federation,
     address_of_host,
@@ -25,6 +23,7 @@ from tests.helpers.containers import (
     docker,
     image,
     inspect,
+    reached_from,
 )
 from tests.helpers.messages import marked, messages_found, write_tsv
 from tests.helpers.running import PATIENCE_SECONDS, ROOT, environment, until
@@ -32,6 +31,7 @@ from tests.helpers.running import PATIENCE_SECONDS, ROOT, environment, until
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1200)]
 
 CALLER = (1234, 1235) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+OWNERS = ("bob", "anne")
 ROUNDS = 3
 
 
@@ -50,7 +50,8 @@ def federation(built: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         "RUNS_TO_SERVE": "0",
         "PATIENCE": "0",
     }
-    made = Federation(folder / "clone", f"fedsms-tests-{os.getpid()}", settings)
+    name = f"fedsms-tests-{os.getpid()}"
+    made = Federation(folder / "clone", name, settings)
     made.prepare(CALLER)
     try:
         yield made
@@ -69,25 +70,12 @@ def first(federation: Federation) -> Path:
 @pytest.fixture
 def standing(federation: Federation, first: Path) -> Federation:
     """Both nodes up and well, on the volumes of the first `up`."""
-    federation.compose("up", "-d", "bob", "anne")
-    for owner in ("bob", "anne"):
-        wait_until_well(federation, owner)
+    federation.serve(*OWNERS)
     return federation
 
 
 def newest_run(federation: Federation) -> Path:
     return max(path for path in federation.runs.iterdir() if path.is_dir())
-
-
-def wait_until_well(federation: Federation, owner: str) -> None:
-    health = "{{.State.Health.Status}}"
-    container = federation.container(owner)
-    until(
-        lambda: docker("inspect", "-f", health, container).out.strip() == "healthy",
-        f"{owner}'s container to be healthy",
-        START_SECONDS,
-        every=1.0,
-    )
 
 
 @pytest.mark.parametrize("target", ["coordinator", "node"])
@@ -125,13 +113,6 @@ def test_up_trains_to_the_end_and_the_run_belongs_to_the_caller(
     assert (first / "model.safetensors").stat().st_size > 1_000_000
     settings = json.loads((first / "settings.json").read_text(encoding="utf-8"))
     assert all(node["url"].startswith("wss://") for node in settings["nodes"].values())
-
-
-def test_up_ends_with_the_coordinators_exit_code(federation: Federation, first: Path) -> None:
-    flags = ("up", "--exit-code-from", "coordinator", "coordinator")
-    done = federation.compose(*flags, check=False, RECIPE="nonsense", RUNS_TO_SERVE="1")
-    assert done.code == 2
-    assert "there is no recipe 'nonsense'" in done.out + done.err
 
 
 def test_an_image_of_other_code_than_the_folders_is_told_before_anything_begins(
@@ -189,39 +170,38 @@ def test_a_nodes_audit_log_outlives_its_container_and_verifies(
 
 
 def test_an_owners_policy_is_told_to_the_coordinator_and_written_down(
-    federation: Federation, first: Path
+    standing: Federation,
 ) -> None:
-    (federation.folder / "bob.toml").write_text("[recipe]\nrounds = 2\n")
-    up = ("up", "--exit-code-from", "coordinator", "coordinator")
-    settings = {"RUNS_TO_SERVE": "1", "MIN_NODES": "2", "BOB_POLICY": "./bob.toml"}
-    refused = federation.compose(*up, check=False, **settings)
-    assert refused.code == 10, refused.out
+    (standing.folder / "bob.toml").write_text("[recipe]\nrounds = 2\n")
+    standing.serve("bob", BOB_POLICY="./bob.toml")
+    refused = standing.ask("train", MIN_NODES="2")
+    assert refused.code == 10, refused.err
     rule = "the owner's policy does not allow this (rule recipe.rounds): "
     why = f"{rule}{ROUNDS} rounds were asked for; at most 2 may be"
     assert why in refused.out + refused.err
-    newest = federation.log("bob", "--decision", "refused")[-1]
+    newest = standing.log("bob", "--decision", "refused")[-1]
     assert (newest["what"], newest["who"]) == ("propose", "coordinator")
     assert why in newest["detail"]
-    allowed = federation.compose(*up, check=False, **settings, ROUNDS="2")
-    assert allowed.code == 0, allowed.out
+    allowed = standing.ask("train", MIN_NODES="2", ROUNDS="2")
+    assert allowed.code == 0, allowed.err
 
 
 def test_an_owner_is_handed_the_model_and_asks_it_about_its_own_messages(
-    federation: Federation, first: Path
+    standing: Federation,
 ) -> None:
-    up = ("up", "--exit-code-from", "coordinator", "coordinator")
-    federation.compose(*up, RUNS_TO_SERVE="1", HAND_OUT="1")
-    handed_out = json.loads((newest_run(federation) / "handed_out.json").read_text())
+    trained = standing.ask("train", HAND_OUT="1")
+    assert trained.code == 0, trained.err
+    handed_out = json.loads((newest_run(standing) / "handed_out.json").read_text())
     assert (handed_out["owners"], handed_out["left_out"]) == (["anne", "bob"], {})
-    (line,) = [one for one in federation.log("bob") if one["what"] == "hand_out"]
+    (line,) = [one for one in standing.log("bob") if one["what"] == "hand_out"]
     assert line["decision"] == "allowed"
     assert f"model {handed_out['model'][:16]} of run" in line["detail"]
     predict = ("run", "--rm", "-T", "--no-deps", "bob", "predict", "--json")
-    everything = federation.compose(*predict, "--own-messages").out.splitlines()
+    everything = standing.compose(*predict, "--own-messages").out.splitlines()
     told = [json.loads(one) for one in everything]
     assert {one["part"] for one in told} == {"train", "held-out"}
     assert {one["own_label"] for one in told} == {"ham", "spam"}
-    disagreeing = federation.compose(*predict, "--own").out.splitlines()
+    disagreeing = standing.compose(*predict, "--own").out.splitlines()
     assert sorted(disagreeing) == sorted(
         line for line, one in zip(everything, told, strict=True) if one["label"] != one["own_label"]
     )
@@ -229,20 +209,19 @@ def test_an_owner_is_handed_the_model_and_asks_it_about_its_own_messages(
 
 def test_two_owners_who_allow_it_have_secure_sums(federation: Federation, first: Path) -> None:
     rules = "[secure_aggregation]\nrequired = true\nfewest_owners = 2\n"
-    for owner in ("bob", "anne"):
+    for owner in OWNERS:
         (federation.folder / f"{owner}-sums.toml").write_text(rules)
-    up = ("up", "--exit-code-from", "coordinator", "coordinator")
     policies = {"BOB_POLICY": "./bob-sums.toml", "ANNE_POLICY": "./anne-sums.toml"}
-    settings = {"RUNS_TO_SERVE": "1", "ROUNDS": "2", **policies}
-    refused = federation.compose(*up, check=False, **settings)
-    assert refused.code == 10, refused.out
+    federation.serve(*OWNERS, **policies)
+    refused = federation.ask("train", ROUNDS="2")
+    assert refused.code == 10, refused.err
     assert "rule secure_aggregation.required" in refused.out + refused.err
-    summed = federation.compose(*up, check=False, **settings, SECURE_AGGREGATION="on")
-    assert summed.code == 0, summed.out
+    summed = federation.ask("train", ROUNDS="2", SECURE_AGGREGATION="on")
+    assert summed.code == 0, summed.err
     assert "secure aggregation is on: the coordinator sees sums alone" in summed.out + summed.err
     rows = (newest_run(federation) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     told = [json.loads(row) for row in rows]
-    assert [row["rows"] for row in told if row["node"] in ("bob", "anne")] == [None] * 4
+    assert [row["rows"] for row in told if row["node"] in OWNERS] == [None] * 4
     masked = json.loads(federation.read("bob-audit", "counts.masked.json"))
     assert sorted(which for _, which, _ in masked) == ["evaluation", "training"]
 
@@ -261,27 +240,24 @@ def test_a_policy_file_that_is_not_there_is_an_error_and_is_not_made(
 def test_another_up_keeps_the_messages_and_the_certificates(
     federation: Federation, first: Path
 ) -> None:
-    def prints() -> list[str]:
-        kept = {
-            **{f"{name}-identity": ["certificate.pem", "key.pem"] for name in ("bob", "anne")},
-            **{f"{name}-data": ["messages.tsv", "held-out.tsv"] for name in ("bob", "anne")},
-            "coordinator-identity": ["certificate.pem", "key.pem"],
-            "authority": ["ca.pem", "issued.json"],
-        }
-        return [
-            hashlib.sha256(federation.read(name, *files)).hexdigest()
-            for name, files in kept.items()
-        ]
-
-    before = prints()
+    dealt = {"messages.tsv", "held-out.tsv"}
+    kept = [
+        *((f"{name}-identity", file) for name in OWNERS for file in ("certificate.pem", "key.pem")),
+        *((f"{name}-data", file) for name in OWNERS for file in sorted(dealt)),
+        ("coordinator-identity", "certificate.pem"),
+        ("coordinator-identity", "key.pem"),
+        ("authority", "ca.pem"),
+        ("authority", "issued.json"),
+    ]
+    before = federation.digests(*kept)
     federation.compose("up", "certificates", "data")
-    assert prints() == before
+    assert federation.digests(*kept) == before
     federation.compose("up", "data", SEED="2")
-    dealt_again = prints()
+    dealt_again = federation.digests(*kept)
     changed = [one != other for one, other in zip(before, dealt_again, strict=True)]
-    assert changed == [False, False, True, True, False, False]
+    assert changed == [file in dealt for _, file in kept]
     federation.compose("up", "data")
-    assert prints() == before
+    assert federation.digests(*kept) == before
 
 
 def test_the_coordinators_container_never_holds_a_message(
@@ -295,11 +271,19 @@ def test_the_coordinators_container_never_holds_a_message(
     files = [path.read_bytes() for path in federation.runs.rglob("*") if path.is_file()]
     identity = federation.read("coordinator-identity", "key.pem", "certificate.pem", "ca.pem")
     logs = docker("logs", container)
+    assert f"round {ROUNDS}/{ROUNDS}" in logs.out + logs.err  # it is one that has trained
     everything = b"".join([*files, identity, logs.out.encode(), logs.err.encode()])
     assert len(everything) > 1_000_000
     assert messages_found(everything, texts) == []
     at_bob = federation.read("bob-data", "messages.tsv", "held-out.tsv")
     assert len(messages_found(at_bob, texts)) > 200
+
+
+def test_up_ends_with_the_coordinators_exit_code(federation: Federation, first: Path) -> None:
+    flags = ("up", "--exit-code-from", "coordinator", "coordinator")
+    done = federation.compose(*flags, check=False, RECIPE="nonsense", RUNS_TO_SERVE="1")
+    assert done.code == 2
+    assert "there is no recipe 'nonsense'" in done.out + done.err
 
 
 def test_owners_reach_neither_each_other_nor_the_host_nor_the_internet(
@@ -309,40 +293,28 @@ def test_owners_reach_neither_each_other_nor_the_host_nor_the_internet(
         owner: inspect(standing.container(owner))["NetworkSettings"]["Networks"][
             standing.network(owner)
         ]["IPAddress"]
-        for owner in ("bob", "anne")
+        for owner in OWNERS
     }
 
-    def dial(host: str, port: int) -> str:
-        script = f"""
-import socket
-try:
-    socket.create_connection(({host!r}, {port}), timeout=5)
-    print('open')
-except OSError:
-    print('closed')
-"""
-        return standing.python("bob", script).out.strip()
-
+    own = (addresses["bob"], 8777)
+    metadata = "169.254.169.254"  # where a cloud answers who asks for a machine's secrets
     with socket.create_server(("0.0.0.0", 0)) as listener:  # a service of the host
         port = listener.getsockname()[1]
         bridges = {address_of_host("bridge"), address_of_host(standing.network("bob"))}
-        for host in sorted(bridges):
-            assert dial(host, port) == "closed", host
-    metadata = "169.254.169.254"  # where a cloud answers who asks for a machine's secrets
-    assert dial(addresses["bob"], 8777) == "open"
-    for host, port in (
-        (addresses["anne"], 8777),
-        ("anne", 8777),
-        (metadata, 80),
-        ("1.1.1.1", 53),
-        ("example.org", 80),
-    ):
-        assert dial(host, port) == "closed", host
+        others = [
+            *((host, port) for host in bridges),
+            (addresses["anne"], 8777),
+            ("anne", 8777),
+            (metadata, 80),
+            ("1.1.1.1", 53),
+            ("example.org", 80),
+        ]
+        assert reached_from(standing.container("bob"), [own, *others]) == {own}
     assert standing.ask("status").code == 0
 
 
 def test_a_service_has_no_more_rights_than_it_needs(standing: Federation) -> None:
-    for owner in ("bob", "anne"):
+    for owner in OWNERS:
         status = standing.python(owner, "print(open('/proc/1/status').read())").out
         facts = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
         assert facts["Uid"].split() == ["10001"] * 4
@@ -476,8 +448,7 @@ def test_a_killed_node_is_missed_and_comes_back(standing: Federation) -> None:
     assert status.code == 4
     answering = {one["node"]: one["answers"] for one in json.loads(status.out)}
     assert answering == {"bob": False, "anne": True}
-    standing.compose("up", "-d", "bob")
-    wait_until_well(standing, "bob")
+    standing.serve("bob")
     assert standing.ask("status").code == 0
 
 

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.containers import (
-    START_SECONDS,
+    EXTRAS,
     Federation,
-    build_images_with_extras,
     docker,
     image,
     inspect,
+    wait_until_answering,
 )
 from tests.helpers.messages import marked, write_tsv
-from tests.helpers.running import Finished, until
+from tests.helpers.running import Finished
 from tests.helpers.scraping import parsed, values
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1200)]
@@ -33,10 +33,10 @@ except OSError as error:
 
 
 @pytest.fixture
-def federation(built: None, tmp_path: Path) -> Iterator[Federation]:
+def federation(built_with_extras: None, tmp_path: Path) -> Iterator[Federation]:
     settings = {
         "SMS_DATA": str(write_tsv(tmp_path / "messages.tsv", marked(240))),
-        "TAG": build_images_with_extras(),
+        "TAG": EXTRAS,
         "RUNS_TO_SERVE": "0",
         "PATIENCE": "0",
     }
@@ -60,13 +60,7 @@ def test_a_nodes_figures_are_on_a_network_of_their_own_that_its_coordinator_is_n
 ) -> None:
     federation.compose("up", "-d", "bob")
     container = federation.container("bob")
-    health = "{{.State.Health.Status}}"
-    until(
-        lambda: docker("inspect", "-f", health, container).out.strip() == "healthy",
-        "bob's container to be healthy",
-        START_SECONDS,
-        every=1.0,
-    )
+    wait_until_answering(container)
     own, theirs = federation.network("bob-metrics"), federation.network("bob")
     networks = inspect(container)["NetworkSettings"]["Networks"]
     assert set(networks) == {own, theirs}

@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.containers import (
+    EXTRAS,
     START_SECONDS,
     Federation,
     address_of_host,
-    build_images_with_extras,
     docker,
     inspect,
+    wait_until_answering,
+    wait_until_well,
 )
 from tests.helpers.messages import marked, messages_found, write_tsv
 from tests.helpers.running import Finished, until
@@ -46,17 +48,11 @@ def free_place(address: str) -> str:
         return f"{address}:{one.getsockname()[1]}"
 
 
-@pytest.fixture(scope="module")
-def extras(built: None) -> str:
-    """The tag of images that serve metrics, and write for TensorBoard."""
-    return build_images_with_extras()
-
-
 @pytest.fixture
-def coordinator(extras: str, tmp_path: Path) -> Iterator[Federation]:
+def coordinator(built_with_extras: None, tmp_path: Path) -> Iterator[Federation]:
     place = free_place(address_of_host("bridge"))
     settings = {"AT": place, "PUBLISH": place, "NODES": " ".join(OWNERS)}
-    settings |= {"RECIPE": "tutorial", "ROUNDS": "2", "TAG": extras, "TRACK": "tensorboard"}
+    settings |= {"RECIPE": "tutorial", "ROUNDS": "2", "TAG": EXTRAS, "TRACK": "tensorboard"}
     settings["PUBLISH_METRICS"] = free_place("127.0.0.1")
     file = "docker-compose.coordinator.yml"
     over = ("coordinator-metrics.yml",)
@@ -71,14 +67,14 @@ def coordinator(extras: str, tmp_path: Path) -> Iterator[Federation]:
 
 
 @pytest.fixture
-def owners(extras: str, tmp_path: Path) -> Iterator[dict[str, Federation]]:
+def owners(built_with_extras: None, tmp_path: Path) -> Iterator[dict[str, Federation]]:
     """Anne's node serves metrics as well."""
     made = {}
     for seed, name in enumerate(OWNERS):
         settings: dict[str, str] = {}
         over: tuple[str, ...] = ()
         if name == "anne":
-            settings = {"TAG": extras, "PUBLISH_METRICS": free_place("127.0.0.1")}
+            settings = {"TAG": EXTRAS, "PUBLISH_METRICS": free_place("127.0.0.1")}
             over = ("owner-metrics.yml",)
         file = "docker-compose.owner.yml"
         one = Federation(tmp_path / name, project(name), settings, file=file, over=over)
@@ -104,16 +100,6 @@ def secret_of(line: str) -> str:
     return line.strip().rpartition("/")[2].partition(".")[2]
 
 
-def wait_until_well(owner: Federation) -> None:
-    container = owner.container("node")
-
-    def is_well() -> bool:
-        state = inspect(container)["State"]
-        return bool(state["Running"] and state["Health"]["Status"] == "healthy")
-
-    until(is_well, "the owner's node to be healthy", START_SECONDS, every=1.0)
-
-
 def test_owners_join_with_a_line_and_train_where_one_port_alone_is_open(
     coordinator: Federation, owners: dict[str, Federation]
 ) -> None:
@@ -124,7 +110,7 @@ def test_owners_join_with_a_line_and_train_where_one_port_alone_is_open(
         owner.compose("run", "--rm", "-T", "join", stdin=lines[name])
         owner.compose("up", "-d")
     for name, owner in owners.items():
-        wait_until_well(owner)
+        wait_until_answering(owner.container("node"))
         assert_confined(owner, secret_of(lines[name]))
     joined = coordinator.compose("logs", "--no-color", "up").out
     assert all(f"node {name} has joined" in joined for name in OWNERS)
@@ -142,6 +128,8 @@ def test_owners_join_with_a_line_and_train_where_one_port_alone_is_open(
     for file in filter(Path.is_file, run.rglob("*")):
         assert not messages_found(file.read_bytes(), texts), file
 
+    for owner in owners.values():
+        wait_until_well(owner.container("node"))  # as the engine tells it, of itself
     restarted_nodes_come_back(owners)
     coordinator.compose("stop", "up")
     status = json.loads(ask(coordinator, "status", "--json").out)
@@ -164,11 +152,12 @@ def figures_are_served_at_this_machine_alone(coordinator: Federation, anne: Fede
 
 def restarted_nodes_come_back(owners: dict[str, Federation]) -> None:
     """Their process ends; the engine starts them, and they need no invitation."""
-    for owner in owners.values():
-        container = owner.container("node")
+    containers = [owner.container("node") for owner in owners.values()]
+    for container in containers:
         docker("exec", container, "python", "-c", "import os; os.kill(1, 15)")
-        until(partial(was_restarted, container), "a restart", START_SECONDS, 0.5)
-        wait_until_well(owner)
+    for container in containers:
+        until(partial(was_restarted, container), "a restart", START_SECONDS, 0.1)
+        wait_until_answering(container)
 
 
 def was_restarted(container: str) -> bool:

@@ -11,11 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.containers import COMMAND_SECONDS, TAG, address_of_host, docker, image, inspect
+from tests.helpers.containers import (
+    TAG,
+    address_of_host,
+    docker,
+    image,
+    inspect,
+    wait_until_answering,
+    wait_until_well,
+)
 from tests.helpers.messages import marked, messages_found, write_tsv
 from tests.helpers.needed import lacking
 from tests.helpers.pages import Block, Carry, steps
-from tests.helpers.running import ROOT, until
+from tests.helpers.running import ROOT
 from tests.helpers.terminals import Terminal, give_to_caller
 
 OWNERS = ("bob", "anne")
@@ -68,15 +76,6 @@ def ports(address: str) -> dict[str, int]:
         return dict(zip(OWNERS, free, strict=True))
 
 
-def is_ready(name: str) -> bool:
-    assert inspect(name)["State"]["Running"], docker("logs", name)
-    return bool(inspect(name)["State"]["Health"]["Status"] == "healthy")
-
-
-def wait_for_node(owner: str) -> None:
-    until(lambda: is_ready(f"fedsms-node-{owner}"), f"the node of {owner}", COMMAND_SECONDS, 0.5)
-
-
 def follow(machines: dict[str, Terminal]) -> str:
     """Types and sends what the page says, but for the nodes' end; returns what was written."""
     written = ""
@@ -100,7 +99,7 @@ def type_block(machines: dict[str, Terminal], block: Block) -> str:
     names = MACHINES if block.host == "everywhere" else (block.host,)
     written = "".join(machines[name].type(block.script) for name in names if name in machines)
     if "--detach" in block.script:
-        wait_for_node(block.host)
+        wait_until_answering(f"fedsms-node-{block.host}")
     return written
 
 
@@ -120,6 +119,7 @@ def test_a_stranger_who_follows_the_page_trains_with_plain_containers(
     for file in filter(Path.is_file, coordinator.rglob("*")):
         assert not messages_found(file.read_bytes(), texts), file
     for owner in OWNERS:
+        wait_until_well(f"fedsms-node-{owner}")  # as the engine tells it, of itself
         assert_confined(f"fedsms-node-{owner}")
         key = machines[owner].folder / "identity" / "key.pem"
         assert stat.S_IMODE(key.stat().st_mode) == 0o600

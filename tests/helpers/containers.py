@@ -10,15 +10,16 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
-from tests.helpers.running import ROOT, Finished, environment
+from tests.helpers.running import ROOT, Finished, environment, until
 
 TAG = "tests"
+EXTRAS = f"{TAG}-extras"
 TARGETS = ("coordinator", "node", "setup")
 BASE = "python:3.11-slim-bookworm"
 BUILD_SECONDS = 900.0
@@ -80,6 +81,55 @@ def inspect(thing: str) -> dict[str, Any]:
     return found
 
 
+def wait_until_well(container: str) -> None:
+    """Until a container runs and the engine has found it healthy."""
+
+    def is_well() -> bool:
+        state = inspect(container)["State"]
+        return bool(state["Running"] and state["Health"]["Status"] == "healthy")
+
+    until(is_well, f"{container} to be healthy", START_SECONDS, every=0.1)
+
+
+def wait_until_answering(container: str) -> None:
+    """Until the node in a container says that it is well, asked as the engine asks it.
+
+    The engine itself asks for the first time after some seconds, ten with an image's own check. A
+    node that has not said since its start that it is ready is not asked, which would cost it time.
+    """
+    ask = ("exec", container, "python", "-m", "worker_node", "health")
+
+    def is_well() -> bool:
+        state = inspect(container)["State"]
+        said = docker("logs", "--since", state["StartedAt"], container)
+        assert state["Running"], said
+        return " is ready" in said.out and docker(*ask, check=False).code == 0
+
+    until(is_well, f"the node in {container} to be well", START_SECONDS, every=0.2)
+
+
+DIAL = """
+import json, socket, sys
+from concurrent.futures import ThreadPoolExecutor
+def opens(place):
+    try:
+        socket.create_connection(tuple(place), 5).close()
+        return True
+    except OSError:
+        return False
+places = json.loads(sys.argv[1])
+with ThreadPoolExecutor(len(places)) as dialling:
+    print(json.dumps(list(dialling.map(opens, places))))
+"""
+
+
+def reached_from(container: str, places: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
+    """Which hosts and ports a container can open a connection to; it tries all at once."""
+    asked = list(places)
+    said = docker("exec", container, "python", "-c", DIAL, json.dumps(asked)).out
+    return {place for place, is_open in zip(asked, json.loads(said), strict=True) if is_open}
+
+
 def address_of_host(network: str) -> str:
     """Where containers on a network find the engine's machine: the end of the bridge there."""
     (config, *_) = inspect(network)["IPAM"]["Config"]
@@ -100,13 +150,13 @@ def build_image(target: str, name: str, *flags: str) -> None:
     docker(*line, seconds=BUILD_SECONDS)
 
 
-def build_images_with_extras() -> str:
-    """Images that serve metrics and write for TensorBoard; their tag."""
-    tag = f"{TAG}-extras"
+def build_images_with_extras() -> None:
+    """Images that serve metrics and write for TensorBoard, under the tag `EXTRAS`."""
     for target in ("node", "coordinator"):
-        build_image(target, f"fedsms-{target}:{tag}", "--build-arg", "EXTRAS=metrics,tensorboard")
-    docker("tag", image("setup"), f"fedsms-setup:{tag}")
-    return tag
+        build_image(
+            target, f"fedsms-{target}:{EXTRAS}", "--build-arg", "EXTRAS=metrics,tensorboard"
+        )
+    docker("tag", image("setup"), f"fedsms-setup:{EXTRAS}")
 
 
 @dataclass
@@ -152,13 +202,19 @@ class Federation:
             env=environment(**{"TAG": TAG, **self.settings, **settings}),
         )
 
-    def ask(self, *arguments: str, stdin: str = "") -> Finished:
+    def ask(self, *arguments: str, stdin: str = "", **settings: str) -> Finished:
         """Runs a command of the coordinator on what runs already; the exit code is its own."""
         flags = ("run", "--rm", "-T", "--no-deps", "coordinator")
-        return self.compose(*flags, *arguments, check=False, stdin=stdin)
+        return self.compose(*flags, *arguments, check=False, stdin=stdin, **settings)
+
+    def serve(self, *owners: str, **settings: str) -> None:
+        """Nodes up and well, made anew where their settings are others now; volumes are there."""
+        self.compose("up", "-d", "--no-deps", *owners, check=True, **settings)
+        for owner in owners:
+            wait_until_answering(self.container(owner))
 
     def log(self, owner: str, *flags: str) -> list[dict[str, Any]]:
-        """Lines of a node's audit log, read as its owner does when the node has stopped."""
+        """Lines of a node's audit log, read as its owner does, whether the node runs or not."""
         read = ("run", "--rm", "-T", "--no-deps", owner, "log", "--json", *flags)
         return [json.loads(line) for line in self.compose(*read).out.splitlines()]
 
@@ -189,6 +245,16 @@ class Federation:
             timeout=COMMAND_SECONDS,
         )
         return done.stdout
+
+    def digests(self, *files: tuple[str, str]) -> list[str]:
+        """SHA-256 of files, each named by its volume and its path there; as `read` reads them."""
+        mounted = {volume: f"{self.volume(volume)}:/volumes/{volume}:ro" for volume, _ in files}
+        flags = ["--rm", "--network", "none", "--user", "0", "--entrypoint", "sha256sum"]
+        flags += [part for mount in mounted.values() for part in ("-v", mount)]
+        paths = [f"/volumes/{volume}/{path}" for volume, path in files]
+        lines = docker("run", *flags, image("setup"), *paths).out.splitlines()
+        assert [line.split()[1] for line in lines] == paths
+        return [line.split()[0] for line in lines]
 
     def clean_up(self) -> None:
         """Removes every container, network and volume of the project."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterable
 from pathlib import Path
@@ -50,5 +51,8 @@ def marked(rows: int, seed: int = 0) -> list[Message]:
 def messages_found(content: bytes, texts: Iterable[str]) -> list[str]:
     """Those texts, and marks of texts, that are somewhere in the bytes."""
     words = [word for text in texts for word in (text, text.split()[-1])]
-    codes = ("utf-8", "utf-16-le")
+    # where the end that all have in common is nowhere, none of them is
+    backwards = [word[::-1] for word in words]
+    end = os.path.commonprefix(backwards)[::-1]  # noqa: RUF071  (no paths: of any letters)
+    codes = [code for code in ("utf-8", "utf-16-le") if end.encode(code) in content]
     return [word for word in words if any(word.encode(code) in content for code in codes)]
