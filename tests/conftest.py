@@ -17,13 +17,14 @@ from scripts.local import nodes as of_scripts
 from scripts.local.nodes import LocalNode, local_nodes
 from shared.cli import run
 from shared.model.recipe import Recipe, load_recipe
-from tests.helpers.forked import popen
+from tests.helpers.forked import popen, start_trainer
 from tests.helpers.messages import made_up, write_tsv
 from tests.helpers.needed import lacking
 from tests.helpers.running import Finished, environment
 from tests.helpers.shared_out import ByFile, in_order
 from tests.helpers.skipped import lines_of
 from worker_node.data.shard import Message
+from worker_node.training import trainer_process as of_trainers
 
 _PHASES = set(hypothesis.Phase)
 if os.environ.get("FEDSMS_TESTS_SHRINK") == "no":  # who asks whether a test fails, and not why
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 hypothesis.settings.register_profile("fedsms", deadline=None, phases=_PHASES)
 hypothesis.settings.load_profile("fedsms")
 of_scripts.popen = popen
+of_trainers.start_process = start_trainer
 
 QUICK = """
 [text]

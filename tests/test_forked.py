@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -12,9 +13,15 @@ from typing import Any
 
 import pytest
 
+from shared.model.classifier import initial_state
+from shared.model.recipe import Recipe
+from tests.conftest import OwnerFiles
 from tests.helpers import forked
 from tests.helpers.forked import popen
-from tests.helpers.running import Finished, environment, finish, run
+from tests.helpers.running import Finished, children_of, environment, finish, run
+from worker_node.data.shard import Shard
+from worker_node.training.forked import ForkedTrainer
+from worker_node.training.trainer_process import TrainerProcess
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks are of Linux alone")
 
@@ -52,7 +59,7 @@ def loaded() -> Iterator[forked._Preloaded]:
 @pytest.fixture(autouse=True)
 def ours(monkeypatch: pytest.MonkeyPatch, loaded: forked._Preloaded) -> None:
     monkeypatch.setattr(forked, "_preloaded", lambda: loaded)
-    monkeypatch.setattr(forked, "MODULES", ("server", "worker_node", "told"))
+    monkeypatch.setattr(forked, "MODULES", {**forked.MODULES, "told": False})
     monkeypatch.setenv(forked.ASKS, "yes")
 
 
@@ -74,6 +81,66 @@ def test_it_finds_the_same_around_it(tmp_path: Path, group: int | None) -> None:
     assert other.code == 0, other
     assert one == other
     assert one.out.splitlines()[1].startswith(f"{os.getpid()} ['0', '1', '2', '3']")
+
+
+@pytest.mark.parametrize("hooked", [False, True])
+def test_pysyft_is_there_where_it_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hooked: bool
+) -> None:
+    monkeypatch.setitem(forked.MODULES, "told", hooked)
+    (tmp_path / "told.py").write_text("import sys; print('syft' in sys.modules)\n" + SAYS)
+    one, other = both(tmp_path)
+    assert other.code == 0, other
+    assert (one.out.splitlines()[0], other.out.splitlines()[0]) == (str(hooked), "False")
+    assert one.out.splitlines()[1:] == other.out.splitlines()[1:]
+    assert one.err == other.err
+
+
+def test_it_has_the_files_that_it_was_given(tmp_path: Path) -> None:
+    pairs = [os.pipe() for _ in range(2)]
+    numbers = [number for _, number in pairs]
+    told = "import os, sys; [os.write(number, b'one') for number in NUMBERS]"
+    (tmp_path / "told.py").write_text(told.replace("NUMBERS", str(numbers)))
+    for one in both(tmp_path, pass_fds=numbers):
+        assert one.code == 0, one
+    read = []
+    for reading, writing in pairs:
+        os.close(writing)
+        with os.fdopen(reading) as data:
+            read.append(data.read())
+    assert read == ["oneone"] * 2
+
+
+def test_a_trainer_of_a_node_in_this_process_is_what_one_is_that_was_started_anew(
+    owners: list[OwnerFiles], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = initial_state(recipe, 1).astype("<f4").tobytes()
+    request = {"op": "train", "recipe": recipe.to_json(), "state": state, "seed": 3, "round": 1}
+    shard = Shard(tuple(owners[0].train), tuple(owners[0].held_out))
+
+    async def trained() -> tuple[dict[str, Any], type, list[int | None]]:
+        trainer, codes = TrainerProcess(shard), []
+        answer = await trainer.call(request, lambda: None, lambda _: None)
+        for way in (signal.SIGKILL, signal.SIGTERM, None):
+            await trainer.start()
+            process = trainer._process
+            assert process is not None
+            assert process.pid in children_of(os.getpid())
+            if way is not None:
+                os.kill(process.pid, way)
+                await process.wait()
+                assert trainer.condition == "died"
+            await trainer.close()
+            codes.append(process.returncode)
+        answer.pop("seconds")
+        return answer, type(process), codes
+
+    (one, kind, codes) = asyncio.run(trained())
+    monkeypatch.delenv(forked.ASKS)
+    (other, other_kind, other_codes) = asyncio.run(trained())
+    assert (kind, other_kind) == (ForkedTrainer, asyncio.subprocess.Process)
+    assert one == other
+    assert codes == other_codes == [-signal.SIGKILL, -signal.SIGTERM, 0]
 
 
 @pytest.mark.parametrize(("code", "ended"), ENDS.values(), ids=list(ENDS))

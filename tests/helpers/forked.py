@@ -8,6 +8,7 @@ Only where FEDSMS_TESTS_FORK=yes asks for it, as scripts/test does; else each is
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import ctypes
 import dataclasses
@@ -24,25 +25,69 @@ from pathlib import Path
 from typing import Any
 
 from tests.helpers.preloaded import LENGTH, PID, Order
-from worker_node.training.forked import THREAD_LIMITS
+from worker_node.training.forked import THREAD_LIMITS, ForkedTrainer
 
 _ROOT = str(Path(__file__).resolve().parents[2])
 ASKS = "FEDSMS_TESTS_FORK"
-MODULES = ("server", "worker_node")
+MODULES = {
+    "server": True,
+    "worker_node": False,  # a node forks its trainer before it loads PySyft
+    "worker_node.training.trainer": False,
+}
+"""What can be forked, and whether from a process that has PySyft."""
 AT_ANY_TIME = ("FEDSMS_", "SMS_DATA", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "PYTEST_", "MLFLOW_")
 """Begin variables that are read when they are needed. Others may be read by Python's own start, or
 by a library's: where one of those differs, the process is started anew."""
 SET_BY_LIBRARIES = {"CRC32C_SW_MODE", "TORCHINDUCTOR_CACHE_DIR"}
 """By mlflow's and torch's, in the tests' own process once they are loaded; no start reads them."""
-_OPTIONS = {"stdin", "stdout", "stderr", "text", "cwd", "env", "process_group"}
+_OPTIONS = {"stdin", "stdout", "stderr", "text", "cwd", "env", "process_group", "pass_fds"}
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
 
 
 def popen(args: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
-    """As subprocess.Popen, for `python -m server` and `python -m worker_node`."""
+    """As subprocess.Popen, for MODULES."""
     if _can_be_forked(args, options):
         return _Forked(args, **options)
     return subprocess.Popen(args, **options)
+
+
+async def start_trainer(
+    *args: str, limit: int, **options: Any
+) -> asyncio.subprocess.Process | ForkedTrainer:
+    """As asyncio.create_subprocess_exec, for the trainer of a node in the tests' process."""
+    if not _can_be_forked(args, options):
+        return await asyncio.create_subprocess_exec(*args, limit=limit, **options)
+    inbox, its_inbox = socket.socketpair()
+    outbox, its_outbox = os.pipe()
+    files = options["pass_fds"]
+    order = _order(args, options["cwd"], options["env"], options["process_group"], files)
+    try:
+        pid = _preloaded().fork(order, [its_inbox.fileno(), its_outbox, 2, *files])
+    finally:
+        its_inbox.close()
+        os.close(its_outbox)
+    # where files come is known to who asks for it
+    trainer = ForkedTrainer(pid, inbox, os.fdopen(outbox, "rb", 0), inbox)
+    await trainer.attach(limit)
+    return trainer
+
+
+def _order(
+    args: Sequence[str],
+    folder: str | Path | None,
+    environment: Mapping[str, str],
+    group: int | None,
+    files: Sequence[int],
+) -> Order:
+    return Order(
+        module=args[2],
+        arguments=list(args[3:]),
+        folder=str(Path(folder or os.curdir).absolute()),
+        environment=dict(environment),
+        process_group=group,
+        is_hooked=MODULES[args[2]],
+        files=list(files),
+    )
 
 
 def _can_be_forked(args: Sequence[str], options: Mapping[str, Any]) -> bool:
@@ -74,34 +119,40 @@ class _Preloaded:
     def __init__(self) -> None:
         self.environment = dict(os.environ)
         self._lock = threading.Lock()
-        self._orders, theirs = socket.socketpair()
+        pairs = [socket.socketpair() for _ in range(2)]
+        self._orders = [ours for ours, _ in pairs]
+        theirs = [one for _, one in pairs]
+        numbers = [one.fileno() for one in theirs]
         one_thread = dict.fromkeys(THREAD_LIMITS, "1")  # a process with several cannot be forked
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.helpers.preloaded", str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),),
-                cwd=_ROOT,
-                env={**self.environment, "PYTHONPATH": _ROOT, **one_thread},
-            )
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.helpers.preloaded", *map(str, numbers)],
+            pass_fds=numbers,
+            cwd=_ROOT,
+            env={**self.environment, "PYTHONPATH": _ROOT, **one_thread},
+        )
+        for one in theirs:
+            one.close()
         atexit.register(self._end)
 
-    def _end(self) -> None:
-        self._orders.close()
-        self._process.wait()
+    def _end(self) -> int:
+        for orders in self._orders:
+            orders.close()
+        return self._process.wait()
 
     def fork(self, order: Order, streams: Sequence[int]) -> int:
         """Gives the id of a new child of this process."""
         told = json.dumps(dataclasses.asdict(order)).encode()
+        orders = self._orders[order.is_hooked]
         with self._lock:
             _take_in_orphans(True)
             try:
-                socket.send_fds(self._orders, [LENGTH.pack(len(told))], streams)
-                self._orders.sendall(told)
-                answer = self._orders.recv(PID.size, socket.MSG_WAITALL)
+                socket.send_fds(orders, [LENGTH.pack(len(told))], streams)
+                orders.sendall(told)
+                answer = orders.recv(PID.size, socket.MSG_WAITALL)
             finally:
                 _take_in_orphans(False)
         if not answer:
-            raise RuntimeError(f"the process that forks ended with {self._process.wait()}")
+            raise RuntimeError(f"the process that forks ended with {self._end()}")
         (pid,) = PID.unpack(answer)
         return int(pid)
 
@@ -121,17 +172,12 @@ class _Forked(subprocess.Popen[Any]):
     """A Popen whose process is forked by another, and is this one's child all the same."""
 
     def _execute_child(self, args: Sequence[str], *told: Any) -> None:
-        cwd, env = told[4:6]
+        files, cwd, env = told[3:6]
         theirs_and_ours = told[9:15]
-        order = Order(
-            args[2],
-            list(args[3:]),
-            str(Path(cwd or os.curdir).absolute()),
-            dict(env),
-            None if told[-1] == -1 else told[-1],
-        )
+        order = _order(args, cwd, env, None if told[-1] == -1 else told[-1], files)
         theirs = told[9], told[12], told[14]
         streams = [number if one == -1 else one for number, one in enumerate(theirs)]
+        streams += files
         try:
             self.pid = _preloaded().fork(order, streams)
             self._child_created = True

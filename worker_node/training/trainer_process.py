@@ -10,7 +10,7 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +29,8 @@ _PIPE_BYTES = 2**22  # read-ahead of asyncio; its default of 64 KiB makes a mode
 
 OnEvent = Callable[[dict[str, Any]], None]
 _Process = asyncio.subprocess.Process | ForkedTrainer
+start_process: Callable[..., Awaitable[_Process]] = asyncio.create_subprocess_exec
+"""What starts a trainer anew; the tests may have it forked, which costs them less."""
 
 
 class TrainerFailed(NodeFailed):
@@ -147,7 +149,7 @@ class TrainerProcess:
         self._files, its_files = _pair_for_files()
         given = [] if its_files is None else [its_files.fileno()]
         try:
-            return await asyncio.create_subprocess_exec(
+            return await start_process(
                 *(sys.executable, "-m", "worker_node.training.trainer"),
                 *map(str, (self._threads, *given)),
                 stdin=asyncio.subprocess.PIPE,
