@@ -95,11 +95,12 @@ class Front:
         tokens, bounds = self._tokens.tolist(), self._bounds.tolist()
         found = []
         for run, message in zip(runs, messages, strict=True):
-            of_message = tokens[bounds[message] : bounds[message + 1]]
-            if run[0] == "w":
-                found.append(number(run[2:]) in of_message)
-            elif len(run) == 5 and run[3] == " ":
+            one = number(run[2:]) if run[0] == "w" else None
+            if one is not None:
+                found.append(one in tokens[bounds[message] : bounds[message + 1]])
+            elif run[0] == "b" and len(run) == 5 and run[3] == " ":
                 both = number(run[2]), number(run[4])
+                of_message = tokens[bounds[message] : bounds[message + 1]]
                 found.append(any(pair == both for pair in pairwise(of_message)))
             else:
                 found.append(False)

@@ -37,9 +37,9 @@ from shared.model.vocabulary import SPACE_WITHIN, Kind
 Ids = npt.NDArray[np.int32]
 Places = npt.NDArray[np.intp]
 
-AT_ONCE = 512
+AT_ONCE = 1024
 """Messages that are read together; what is computed fits the cache of a core."""
-CHARACTERS_AT_ONCE = 2**16
+CHARACTERS_AT_ONCE = 2**17
 LONGEST = 2000
 """Characters; a longer message is encoded by itself, for it is cut where it is full."""
 

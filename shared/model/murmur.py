@@ -39,21 +39,20 @@ def words_at(data: bytes) -> Words:
     return four
 
 
-def hashes_of_one_length(words: Words, length: int, seed: int) -> Words:
-    """The hash of `length` bytes, 1 to 7, from each place on, (len(words),).
-
-    Places less than `length` before the end are hashed as if zeros came behind it.
+def hashes_of_one_length(words: Words, starts: Places, length: int, seed: int) -> Words:
+    """The hash of `length` bytes, 1 to 7, from each start on, (len(starts),).
 
     Args:
         words: what `words_at` gives.
+        starts: at least `length` before the end.
     """
+    there: Words = words[starts]
     if length < 4:
-        return _finished(_scrambled(words & _MASKS[length]) ^ np.uint32(seed), length)
-    mixed = _mixed(np.uint32(seed), _scrambled(words))
+        there &= _MASKS[length]
+        return _finished(_scrambled(there) ^ np.uint32(seed), length)
+    mixed = _mixed(np.uint32(seed), _scrambled(there))
     if length > 4:
-        behind = np.zeros_like(words)
-        behind[:-4] = words[4:] & _MASKS[length - 4]
-        mixed ^= _scrambled(behind)
+        mixed ^= _scrambled(words[starts + 4] & _MASKS[length - 4])
     return _finished(mixed, length)
 
 
@@ -64,19 +63,60 @@ def hashes(words: Words, starts: Places, lengths: Places, seed: int) -> Words:
         words: what `words_at` gives.
         lengths: in bytes, 0 or more, (len(starts),); none reaches behind the end.
     """
-    found = np.full(len(starts), seed, np.uint32)
+    begun = beginnings(words, starts, lengths, seed)
+    return _finished(begun.mixed ^ _scrambled(begun.rest), lengths.astype(np.uint32))
+
+
+class Beginnings(NamedTuple):
+    """Bytes that are hashed as far as whole blocks of four go, each (n,).
+
+    mixed: what those make. rest: up to three bytes behind them. lengths: in bytes, with the rest.
+    """
+
+    mixed: Words
+    rest: Words
+    lengths: Places
+
+
+def beginnings(words: Words, starts: Places, lengths: Places, seed: int) -> Beginnings:
+    """What bytes begin with, to be hashed with others behind them; arguments as of `hashes`."""
     blocks = lengths >> 2
-    longer = np.flatnonzero(blocks)
-    block = 0
+    mixed = _through_blocks(np.full(len(starts), seed, np.uint32), words, starts, blocks, 0)
+    rest = words[np.minimum(starts + 4 * blocks, len(words) - 1)] & _MASKS[lengths & 3]
+    return Beginnings(mixed, rest, lengths)
+
+
+def hashes_behind(begun: Beginnings, words: Words, starts: Places, lengths: Places) -> Words:
+    """The hash of each beginning with the bytes from its start on behind it, (len(starts),).
+
+    Args:
+        words: what `words_at` gives, at least one.
+        lengths: in bytes, 0 or more, (len(starts),); none reaches behind the end.
+    """
+    last, before = len(words) - 1, begun.lengths & 3
+    behind = before + lengths
+    blocks = behind >> 2
+    first = begun.rest | (words[np.minimum(starts, last)] << (8 * before).astype(np.uint32))
+    any_block = blocks > 0
+    mixed = np.where(any_block, _mixed(begun.mixed, _scrambled(first)), begun.mixed)
+    begins = starts - before  # of the block that the rest begins
+    _through_blocks(mixed, words, begins, blocks, 1)
+    tail = np.where(any_block, words[np.clip(begins + 4 * blocks, 0, last)], first)
+    tail &= _MASKS[behind & 3]
+    return _finished(mixed ^ _scrambled(tail), (begun.lengths + lengths).astype(np.uint32))
+
+
+def _through_blocks(
+    mixed: Words, words: Words, begins: Places, blocks: Places, block: int
+) -> Words:
+    """Mixes in the blocks from one on, in place, of which there are `blocks`, (n,)."""
+    longer = np.flatnonzero(blocks > block)
     while len(longer):
-        there = words[starts[longer] + 4 * block]
-        found[longer] = _mixed(found[longer], _scrambled(there))
+        there = words[begins[longer] + 4 * block]
+        mixed[longer] = _mixed(mixed[longer], _scrambled(there))
         block += 1
         longer = longer[blocks[longer] > block]
-    last = len(words) - 1
-    tail = words[np.minimum(starts + 4 * blocks, last)] & _MASKS[lengths & 3]
-    found ^= _scrambled(tail)
-    return _finished(found, lengths.astype(np.uint32))
+    return mixed
 
 
 def _scrambled(words: Words) -> Words:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.model import murmur
-from shared.model.first_of_kind import Flags, Places, sorted_by_kind
+from shared.model.first_of_kind import Flags, Places, repeated
 from shared.model.words import spaced
 
 SIZES = (2, 3, 4, 5)
@@ -74,34 +74,33 @@ class Spelling:
 
     def places_before_a_space(self, letters: str) -> Places:
         """Where one of some letters stands with a space behind it."""
-        spaces = np.flatnonzero(self._codes[1:] == ord(" "))
-        return spaces[np.isin(self._codes[spaces], [ord(letter) for letter in letters])]
+        codes = self._codes[:-1]
+        among = codes == ord(letters[0])
+        for letter in letters[1:]:
+            among |= codes == ord(letter)
+        return np.flatnonzero(among & (self._codes[1:] == ord(" ")))
 
     def first(self) -> list[Flags]:
         """For each size, whether a run begins at a place that no place before in its text has."""
-        codes = self._codes
-        inside = np.ones(len(codes), bool)
-        places = np.arange(len(codes))
+        number = len(self._codes)
+        codes = np.append(self._codes, np.zeros(SIZES[-1], np.uint64))
         # the number of a text tells its runs from those of others
         kinds = np.repeat(np.arange(len(self.bounds) - 1, dtype=np.uint64), np.diff(self.bounds))
         if self._ascii:  # two characters and the place fit a key, which saves a step
-            kinds = (kinds << np.uint64(7)) | codes
+            kinds = (kinds << np.uint64(7)) | self._codes
+        inside = np.ones(number, bool)
+        places: Places | None = None  # all
         found = []
         for size in SIZES if self._ascii else (1, *SIZES):
+            # a run over a text's end is looked at as any other: those within stand before it
+            following = codes[size - 1 :][:number] if places is None else codes[places + size - 1]
+            keys = (kinds << np.uint64(_CHARACTER_BITS)) | following
+            places, kinds, again = repeated(keys, np.arange(number) if places is None else places)
             if size > 1:
                 inside[np.maximum(self.bounds[1:] - (size - 1), 0)] = False
-            fits = inside[places]
-            places, kinds = places[fits], kinds[fits]
-            keys = (kinds << np.uint64(_CHARACTER_BITS)) | codes[places + (size - 1)]
-            sort = sorted_by_kind(keys, places)
-            again = ~sort.starts
-            if size > 1:
                 new = inside.copy()
-                new[sort.places[again]] = False
+                new[places[again]] = False
                 found.append(new)
-            shared = again.copy()
-            shared[:-1] |= again[1:]
-            places, kinds = sort.places[shared], np.cumsum(sort.starts)[shared].astype(np.uint64)
         return found
 
     def runs(self, first: Sequence[Flags], seed: int) -> list[murmur.Hashes]:
@@ -113,7 +112,7 @@ class Spelling:
             kept = np.flatnonzero(flags)
             numbers = np.diff(np.searchsorted(kept, self.bounds))
             if starts is None:
-                hashes = murmur.hashes_of_one_length(words, size, seed)[kept]
+                hashes = murmur.hashes_of_one_length(words, kept, size, seed)
             else:
                 hashes = murmur.hashes(
                     words, starts[kept], starts[kept + size] - starts[kept], seed

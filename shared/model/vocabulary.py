@@ -91,13 +91,17 @@ class Vocabulary:
         self._part_starts = _Growing(np.intp)
         self._part_counts = _Growing(np.intp)
         self._part_tokens = _Growing(np.intp)
-        # by token; bytes: "b " and the token and a space, in UTF-8
+        # by token
         self._words = _Growing(np.uint32)
         self._features = _Growing(np.uint32)
         self._classes = _Growing(np.bool_)
+        # by token: "b " and the token and a space, begun to be hashed; where the token alone stands
+        # in words of four bytes from each place on, and how many bytes it has
+        self._mixed = _Growing(np.uint32)
+        self._rest = _Growing(np.uint32)
         self._starts = _Growing(np.intp)
         self._lengths = _Growing(np.intp)
-        self._bytes = _Growing(np.uint8)
+        self._four_bytes = _Growing(np.uint32)
 
     def bound(self) -> None:
         """Forgets all if it has grown too large; numbers of earlier calls then mean nothing."""
@@ -141,9 +145,14 @@ class Vocabulary:
         self._classes.extend([token.startswith("<") for token in new])
         data = [f"b {token} ".encode() for token in new]
         lengths = np.array([len(one) for one in data], np.intp)
-        self._starts.extend(len(self._bytes.all) + np.cumsum(lengths) - lengths)
-        self._lengths.extend(lengths)
-        self._bytes.extend(np.frombuffer(b"".join(data), np.uint8))
+        starts = np.cumsum(lengths) - lengths
+        four_bytes = murmur.words_at(b"".join(data))
+        begun = murmur.beginnings(four_bytes, starts, lengths, NGRAM_SEED)
+        self._mixed.extend(begun.mixed)
+        self._rest.extend(begun.rest)
+        self._starts.extend(len(self._four_bytes.all) + starts + len("b "))
+        self._lengths.extend(lengths - len("b  "))
+        self._four_bytes.extend(four_bytes)
         new.clear()
 
     @property
@@ -168,15 +177,11 @@ class Vocabulary:
 
     def pairs(self, first: Places, second: Places) -> murmur.Words:
         """The hashes of pairs of tokens as features, (n,)."""
-        # the bytes of a pair are those of its first token, and of its second without "b " and space
-        starts = np.stack([self._starts.all[first], self._starts.all[second] + 2], axis=1).ravel()
-        lengths = np.stack([self._lengths.all[first], self._lengths.all[second] - 3], axis=1)
-        both, pieces = lengths.sum(axis=1), lengths.ravel()
-        ends = np.cumsum(pieces)
-        where = np.repeat(starts - (ends - pieces), pieces)
-        data = self._bytes.all[where + np.arange(len(where))]
-        return murmur.hashes(
-            murmur.words_at(data.tobytes()), np.cumsum(both) - both, both, NGRAM_SEED
+        begun = murmur.Beginnings(
+            self._mixed.all[first], self._rest.all[first], self._lengths.all[first] + len("b  ")
+        )
+        return murmur.hashes_behind(
+            begun, self._four_bytes.all, self._starts.all[second], self._lengths.all[second]
         )
 
 

@@ -217,7 +217,26 @@ def test_hashes_are_those_of_mmh3(data: bytes, seed: int, choice: st.DataObject)
     ]
     assert murmur.hashes(words, starts, lengths, seed).tolist() == there
     for length in range(1, min(7, len(data)) + 1):
-        found = murmur.hashes_of_one_length(words, length, seed)[: len(data) - length + 1]
+        first = np.arange(len(data) - length + 1)
+        found = murmur.hashes_of_one_length(words, first, length, seed)
         assert found.tolist() == [
-            mmh3.hash(data[i : i + length], seed, signed=False) for i in range(len(found))
+            mmh3.hash(data[i : i + length], seed, signed=False) for i in first.tolist()
         ]
+
+
+_PIECES = st.lists(st.tuples(st.binary(max_size=9), st.binary(max_size=9)), max_size=6)
+
+
+@given(_PIECES, st.integers(0, 2**32 - 1))
+def test_bytes_that_were_begun_are_hashed_with_others_behind_them(
+    pieces: list[tuple[bytes, bytes]], seed: int
+) -> None:
+    def lying(some: list[bytes]) -> tuple[murmur.Words, murmur.Places, murmur.Places]:
+        lengths = np.array([len(one) for one in some], np.intp)
+        return murmur.words_at(b"".join(some) or b"x"), np.cumsum(lengths) - lengths, lengths
+
+    begun = murmur.beginnings(*lying([first for first, _ in pieces]), seed)
+    found = murmur.hashes_behind(begun, *lying([second for _, second in pieces]))
+    assert found.tolist() == [
+        mmh3.hash(first + second, seed, signed=False) for first, second in pieces
+    ]

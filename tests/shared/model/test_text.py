@@ -233,6 +233,13 @@ def test_ascii_reads_as_it_did_before_there_were_other_languages(text: str) -> N
     assert list(unicode_features(plain)) == list(styled_runs(plain))
 
 
+@pytest.mark.parametrize("word", ["a", "Free", "WIN", "I", "gbp", "www", "don't", "tv2", "été"])
+def test_a_word_in_a_text_of_other_letters_reads_as_it_does_alone(word: str) -> None:
+    alone = list(unicode_words(word))[3:]
+    assert list(unicode_words(f"好 {word} 好"))[3:] == ["好", *alone, "好"]
+    assert alone == word_classes(word)
+
+
 @given(st.text())
 def test_whatever_is_written_has_features_of_every_kind(text: str) -> None:
     assert len(list(unicode_words(text))) >= 3
