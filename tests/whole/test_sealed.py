@@ -23,7 +23,7 @@ from shared.pysyft import make_hook
 from shared.trained_model.saved_model import SavedModel, save
 from tests.helpers.identities import Federation, make_federation
 from tests.helpers.pointers import write_recipe
-from tests.helpers.running import Finished, done_well, refused, run
+from tests.helpers.running import Finished, done_well, refused, run, until
 from tests.helpers.sharing import own_name, sealed_nodes, sharing_nodes
 from worker_node.data.messages import read_messages
 
@@ -69,6 +69,18 @@ def test_the_owner_learns_the_plain_models_scores_and_the_coordinator_none(
     state: Any = initial_state(recipe, 3) * np.float32(1.5)
     assert SealedScorer(recipe, state, parties).score(ROWS) is None
     check_scores(folder, recipe, state)
+
+
+def test_the_lines_of_a_session_end_with_it(
+    nodes_of_three: list[LocalNode], federation: Federation, recipe: Recipe
+) -> None:
+    addresses = [node.flag for node in nodes_of_three]
+    identity = federation.coordinator("hospital")
+    with sealed_session(addresses, "bob", recipe, identity=identity) as opened:
+        lines = [one.link for one in opened.workers]
+        assert len(lines) == 3
+        assert not any(one.loss.done() for one in lines)
+    until(lambda: all(one.loss.done() for one in lines), "the lines to end")
 
 
 def check_scores(folder: Path, recipe: Recipe, state: Any) -> None:
