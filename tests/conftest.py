@@ -218,7 +218,8 @@ def cli(
     """
     monkeypatch.chdir(tmp_path)
     for name in set(os.environ) - set(environment()):
-        monkeypatch.delenv(name)
+        if not name.startswith("FEDSMS_TESTS_"):  # how tests are run; no command reads those
+            monkeypatch.delenv(name)
 
     def run_here(module: str, *arguments: object) -> Finished:
         command: click.Command = importlib.import_module(f"{module}.cli.commands").main
