@@ -31,6 +31,7 @@ from worker_node.pointers.session_process import prepare as prepare_sessions
 from worker_node.secure_aggregation.set_up import find_sums
 from worker_node.serving.dialling import dialling
 from worker_node.serving.door import Door
+from worker_node.serving.freed_memory import give_back
 from worker_node.serving.health import telling_health
 from worker_node.serving.listener import listening_at
 from worker_node.serving.when_to_stop import StopRule
@@ -137,6 +138,7 @@ async def serve(settings: ServeSettings, shard: Shard) -> None:
                 await stack.enter_async_context(telling)
                 stop_rule.begin()
                 collect_again()
+                give_back()
                 _say_ready(settings, shard, url)
                 await stop.wait()
                 log.info("node %s stops%s", settings.node_id, _abandoned(node))
@@ -232,6 +234,7 @@ def _say_ready(settings: ServeSettings, shard: Shard, url: str) -> None:
 def _warn_of_near_held_out(shard: Shard) -> None:
     for line in near_lines(shard):
         log.warning("%s", line)
+    give_back()
 
 
 def _ready(settings: ServeSettings, rows: dict[str, int], url: str) -> str:
