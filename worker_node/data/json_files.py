@@ -39,19 +39,17 @@ def read_json_array(text: LongText, source: str) -> Table:
         DataError: it is no such array.
     """
 
-    def found() -> Numbered:
+    def items() -> Numbered:
         return enumerate(items_of(text), start=1)
 
+    begins = (rest[0] for piece in text.pieces() if (rest := piece.lstrip()))
     try:
-        if not text.head(_HEAD).lstrip().startswith("["):
+        if next(begins, "") != "[":
             raise _no_list(json.loads(text.text), source)
-        return _of_objects(found, "JSON array", "item")
+        return _of_objects(items, "JSON array", "item")
     except (ValueError, RecursionError) as error:
         # the message of a ValueError names line and column, and no text
         raise DataError(f"{source} is not JSON", str(error), "Write it anew.") from error
-
-
-_HEAD = 2**12
 
 
 def _no_list(value: object, source: str) -> DataError:

@@ -16,7 +16,7 @@ from shared.reading import memory_file
 from shared.reading.long_text import LongText
 from shared.reading.memory_file import MemoryFile
 from worker_node.data.json_array import items_of
-from worker_node.data.messages import Message, read_messages
+from worker_node.data.messages import Layout, Message, read_messages
 
 VALUES = st.recursive(
     st.none()
@@ -116,6 +116,24 @@ def test_a_damaged_array_is_one_error(tmp_path: Path, written: str, words: str) 
     with pytest.raises(DataError, match="is not JSON") as caught:
         read_messages(tmp_path / "m.json")
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [('{"a": [1]}', "it is one dict"), (" 7", "it is one int"), ("", "char 0")],
+)
+def test_what_is_no_array_says_what_it_is(tmp_path: Path, written: str, words: str) -> None:
+    (tmp_path / "m.json").write_text(written)
+    with pytest.raises(DataError, match=words):
+        read_messages(tmp_path / "m.json", Layout(format="json"))
+
+
+def test_an_array_may_begin_behind_any_number_of_spaces(tmp_path: Path) -> None:
+    path = tmp_path / "m.json"
+    path.write_text(
+        " \n" * 10_000 + '[{"label": "ham", "text": "a"}, {"label": "spam", "text": "b"}]'
+    )
+    assert len(read_messages(path, Layout(format="json")).messages) == 2
 
 
 def test_rows_are_numbered_by_item_and_read_from_several_pieces(
