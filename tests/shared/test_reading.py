@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,8 @@ from shared.errors import DataError
 from shared.files import read_toml
 from shared.reading import memory_file
 from shared.reading.encodings import decode
-from shared.reading.long_text import LongText
-from shared.reading.memory_file import MemoryFile
 from shared.reading.sms_backup import received
+from tests.helpers.watched_text import WatchedText
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "utf-8", "utf-16-be"])
@@ -92,14 +90,6 @@ def test_a_backup_that_is_torn_gives_what_stands_before_and_an_error() -> None:
 def test_a_part_of_a_backup_is_in_memory_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory_file, "PIECE", 64)
     line = '<sms type="1" body="hello"/>\n'
-    decoded: list[str] = []
-
-    class Watched(LongText):
-        def pieces(self) -> Iterator[str]:
-            for piece in super().pieces():
-                decoded.append(piece)
-                yield piece
-
-    text = Watched(MemoryFile(f"<smses>{line * 1000}</smses>".encode()), "utf-8")
+    text = WatchedText(f"<smses>{line * 1000}</smses>")
     assert next(received(text, "sms.xml")).text == "hello"
-    assert len(decoded) <= 2
+    assert len(text.seen) <= 2

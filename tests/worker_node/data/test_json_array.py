@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from shared.errors import DataError
 from shared.reading import memory_file
 from shared.reading.long_text import LongText
 from shared.reading.memory_file import MemoryFile
+from tests.helpers.watched_text import WatchedText
 from worker_node.data.json_array import items_of
 from worker_node.data.messages import Layout, Message, read_messages
 
@@ -90,16 +90,9 @@ def test_a_number_is_read_to_its_end_wherever_a_piece_ends(
 def test_one_item_is_in_memory_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory_file, "PIECE", 64)
     written = json.dumps([{"label": "ham", "text": "hello"}] * 1000)
-    ahead: list[str] = []
-
-    class Watched(LongText):
-        def pieces(self) -> Iterator[str]:
-            for piece in super().pieces():
-                ahead.append(piece)
-                yield piece
-
-    next(items_of(Watched(MemoryFile(written.encode()), "utf-8")))
-    assert sum(map(len, ahead)) <= 2 * 64
+    text = WatchedText(written)
+    next(items_of(text))
+    assert sum(map(len, text.seen)) <= 2 * 64
 
 
 @pytest.mark.parametrize(
