@@ -108,7 +108,7 @@ class LongText:
         """How bytes that are none of the encoding are met: the wide ones have no single bytes to
         escape."""
         name = codecs.lookup(self.encoding).name
-        if name in _BY_PIECES and not name.startswith(_WIDE):
+        if self._by_pieces and not name.startswith(_WIDE):
             return "surrogateescape"
         try:
             for _ in self._decoded("surrogateescape"):

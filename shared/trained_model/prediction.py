@@ -144,8 +144,7 @@ def messages_of_file(path: Path) -> Iterator[list[str]]:
     Raises:
         DataError: it cannot be read, or is damaged.
     """
-    file = unpacked(path)
-    decoded = decode(file)
+    decoded = decode(unpacked(path))
     if is_backup(decoded.head(4096)):
         yield from in_batches([one.text for one in received(decoded, str(path))])
     else:

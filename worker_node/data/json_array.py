@@ -13,16 +13,23 @@ _LONGEST_REST = 3
 """Characters by which a number may be cut short and still be one: those of "e+1"."""
 
 
+class NoArray(Exception):
+    """What a text holds in place of an array, by its type's name."""
+
+
 def items_of(text: LongText) -> Iterator[object]:
     """What `json.loads` makes of the text, item by item.
 
     Raises:
-        ValueError: the text is no JSON, or no array; once what stands before was given.
+        NoArray: the text is JSON, and no array.
+        ValueError: the text is no JSON; once what stands before was given.
         RecursionError: an item is nested too deeply.
     """
     window = _Window(text.pieces())
     if window.next() != "[":
-        raise window.error("Expecting '['")
+        value = window.value()
+        window.end()
+        raise NoArray(type(value).__name__)
     window.step()
     if window.next() != "]":
         yield window.value()
@@ -33,8 +40,7 @@ def items_of(text: LongText) -> Iterator[object]:
     if window.next() != "]":
         raise window.error("Expecting ',' delimiter")
     window.step()
-    if window.next():
-        raise window.error("Extra data")
+    window.end()
 
 
 class _Window:
@@ -60,6 +66,11 @@ class _Window:
 
     def step(self) -> None:
         self._place += 1
+
+    def end(self) -> None:
+        """Raises ValueError where more than spaces follows."""
+        if self.next():
+            raise self.error("Extra data")
 
     def value(self) -> object:
         """The value that begins here."""

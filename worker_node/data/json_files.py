@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from shared.errors import DataError
 from shared.reading.long_text import LongText
-from worker_node.data.json_array import items_of
+from worker_node.data.json_array import NoArray, items_of
 from worker_node.data.table import Row, RowsAsRead, Table, as_cell
 
 Numbered = Iterator[tuple[int, object]]
@@ -42,22 +42,17 @@ def read_json_array(text: LongText, source: str) -> Table:
     def items() -> Numbered:
         return enumerate(items_of(text), start=1)
 
-    begins = (rest[0] for piece in text.pieces() if (rest := piece.lstrip()))
     try:
-        if next(begins, "") != "[":
-            raise _no_list(json.loads(text.text), source)
         return _of_objects(items, "JSON array", "item")
+    except NoArray as found:
+        raise DataError(
+            f"{source} holds no list of messages",
+            f"it is one {found}",
+            'Expected a list of objects, [{"label": "spam", "text": "..."}, ...], or one a line.',
+        ) from found
     except (ValueError, RecursionError) as error:
         # the message of a ValueError names line and column, and no text
         raise DataError(f"{source} is not JSON", str(error), "Write it anew.") from error
-
-
-def _no_list(value: object, source: str) -> DataError:
-    return DataError(
-        f"{source} holds no list of messages",
-        f"it is one {type(value).__name__}",
-        'Expected a list of objects, [{"label": "spam", "text": "..."}, ...], or one a line.',
-    )
 
 
 def _of_objects(found: Callable[[], Numbered], file_format: str, unit: str) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from typing import Any
 
 
 def give_back() -> None:
@@ -11,8 +12,6 @@ def give_back() -> None:
     It keeps what was freed between things that stay, and a node has long stretches in which it
     needs none of that: the peak of the next work then begins lower.
     """
-    try:
-        trim = ctypes.CDLL(None).malloc_trim
-    except (AttributeError, OSError, TypeError):  # another C library, or another system
-        return
-    trim(0)
+    trim: Any = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:  # else another C library
+        trim(0)
